@@ -1,0 +1,148 @@
+"""Neighbouring tiles become one picture: every pixel is a mean of all tiles that show it, weighted by position only.
+
+A tile's weight at a place follows from that tile's own valid area: 0 at its border and at its holes, 1 from
+`RAMP_M` inside. It does not matter which tile is being made, nor in what order its neighbours come: tile A beside B
+gives the same pixels in the overlap as B beside A, and any tile can be made again alone. The paper (section 2.2 d)
+blends tiles one after the other instead, so that each waits for the ones before it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+
+from s2ops.codes import BANDS, Bool, Float32, Float64, UInt8
+from s2ops.distance import CELL_M, NodeDistance, ValidCells
+from s2ops.errors import RasterError
+
+RAMP_M: Final = 9_600.0
+"""Distance in metres from a tile's border at which its weight is full. Sentinel-2 tiles overlap by 9,800 m: the fade
+takes the whole overlap, where two tiles of unequal colour are least told apart."""
+
+FLOOR: Final = np.float32(2.0**-12)
+"""Weight of a valid pixel right at a border: never 0, so it shows where no other tile does; elsewhere it is
+below a tenth of a level."""
+
+
+@dataclass(frozen=True)
+class TileWeight:
+    """The weight of one tile, at any place of its own grid."""
+
+    distance: NodeDistance
+    ramp: float
+    """Distance in pixels from border or hole to full weight."""
+
+    @classmethod
+    def of(cls, valid: ValidCells, res: float, ramp_m: float = RAMP_M) -> Self:
+        """From the tile's valid cells (`valid_cells`); `res` is metres per pixel."""
+        return cls(NodeDistance.of(valid), ramp_m / res)
+
+    def rows(self, start: int, stop: int, columns: int) -> Float32:
+        """Weights of rows `start` to `stop` (excluded): (y, x) float32 in 0..1, always above 0. No halo needed.
+
+        They say nothing of single invalid pixels: give those to `Layer.valid`.
+        """
+        return self.at(np.arange(start, stop, dtype=np.float64) + 0.5, np.arange(columns, dtype=np.float64) + 0.5)
+
+    def at(self, y: Float64, x: Float64) -> Float32:
+        """Weights at the crossings of `y` and `x`, in pixels from the upper left corner: (y, x) float32."""
+        part = self.distance.at(y, x)
+        part /= np.float32(self.ramp)
+        np.minimum(part, 1, out=part)
+        # smoothstep: no kink where the fade begins and ends, and over the full overlap two tiles sum to one
+        weight: Float32 = FLOOR + (1 - FLOOR) * part * part * (3 - 2 * part)
+        return weight
+
+
+def valid_cells(shape: tuple[int, int], res: float) -> ValidCells:
+    """What a tile of `shape` pixels of `res` metres is fed into, slab by slab, to give its `TileWeight`."""
+    return ValidCells(shape, max(round(CELL_M / res), 1))
+
+
+class Layer(NamedTuple):
+    """What one tile shows of a slab, already on the grid of the tile being made."""
+
+    name: str
+    """The tile: layers are summed in the order of names."""
+    levels: UInt8 | Float32
+    """(4, y, x) levels, corrected by the tile's gains."""
+    weight: Float32
+    """(y, x) `TileWeight`, brought to this grid like the levels."""
+    valid: Bool
+    """(y, x): where the tile shows something."""
+    top: int = 0
+    """Row of the slab that the layer's first row is."""
+    left: int = 0
+    """Column of the slab that the layer's first column is."""
+
+
+class Blended(NamedTuple):
+    """A slab of the mosaic."""
+
+    levels: UInt8
+    """(4, y, x) levels 1..255; 0 where no tile shows anything."""
+    dominant: UInt8
+    """(y, x): n = the n-th of `names` has the largest weight; 0 is a hole."""
+    names: tuple[str, ...]
+    """The layers, in the order of names."""
+
+
+@dataclass
+class Blender:
+    """The weighted mean of one slab; feed layers in the order of their names, take the `result`."""
+
+    shape: tuple[int, int]
+    names: list[str] = field(default_factory=list, init=False)
+    mean: Float32 = field(init=False)
+    weight: Float32 = field(init=False)
+    largest: Float32 = field(init=False)
+    dominant: UInt8 = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mean = np.zeros((len(BANDS), *self.shape), np.float32)
+        self.weight = np.zeros(self.shape, np.float32)
+        self.largest = np.zeros(self.shape, np.float32)
+        self.dominant = np.zeros(self.shape, np.uint8)
+
+    def feed(self, layer: Layer) -> None:
+        """Add a layer. Raises RasterError where it leaves the slab, or comes out of order: sums would then differ."""
+        rows, cols = layer.valid.shape
+        place = (slice(layer.top, layer.top + rows), slice(layer.left, layer.left + cols))
+        self._check(layer, place)
+        self.names.append(layer.name)
+        share = np.where(layer.valid, np.maximum(layer.weight, FLOOR), np.float32(0))
+        weight, largest = self.weight[place], self.largest[place]
+        weight += share
+        self.dominant[place][share > largest] = len(self.names)
+        np.maximum(largest, share, out=largest)
+        # a running mean: where one tile alone is valid its part is 1, and the pixel is that tile's, exactly
+        part = np.divide(share, weight, out=np.zeros_like(share), where=share > 0)
+        for band in range(len(BANDS)):
+            mean = self.mean[band][place]
+            mean += (layer.levels[band] - mean) * part
+
+    def _check(self, layer: Layer, place: tuple[slice, slice]) -> None:
+        if self.names and layer.name <= self.names[-1]:
+            raise RasterError(f"layer {layer.name} comes after {self.names[-1]}; feed layers in the order of names")
+        if layer.levels.shape != (len(BANDS), *layer.valid.shape) or layer.weight.shape != layer.valid.shape:
+            raise RasterError(
+                f"layer {layer.name} has levels of {layer.levels.shape}, weights of {layer.weight.shape} and a mask "
+                f"of {layer.valid.shape}; cut them alike"
+            )
+        if min(layer.top, layer.left) < 0 or place[0].stop > self.shape[0] or place[1].stop > self.shape[1]:
+            raise RasterError(f"layer {layer.name} leaves the slab of {self.shape} pixels; clip it first")
+
+    def result(self) -> Blended:
+        """The slab of what was fed."""
+        levels = np.clip(np.rint(self.mean), 1, 255).astype(np.uint8)
+        levels[:, self.dominant == 0] = 0
+        return Blended(levels, self.dominant.copy(), tuple(self.names))
+
+
+def blend(shape: tuple[int, int], layers: Iterable[Layer]) -> Blended:
+    """Blend the layers of a slab of `shape` (rows, columns); their order does not matter."""
+    blender = Blender(shape)
+    for layer in sorted(layers, key=lambda layer: layer.name):
+        blender.feed(layer)
+    return blender.result()

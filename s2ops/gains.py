@@ -1,0 +1,212 @@
+"""Gains that bring scenes, or tiles, to one radiometry: what is measured between two, and the solution for all.
+
+A gain multiplies reflectance, one for each band. Two rasters of the same ground are compared by the counts of their
+pairs of levels: 256 x 256 numbers a band say all that a gain can depend on, add up over row slabs in any order, and
+need no memory for pixels. The measured ratio is that of reflectances, b over a; a solution wants
+`log gain(a) - log gain(b) = log ratio(a, b)`, so that both show the same reflectance.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import numpy as np
+from scipy.sparse import coo_matrix, csc_matrix, diags
+from scipy.sparse.linalg import splu
+
+from s2ops.codes import BANDS, Bool, Float32, Float64, Int64, UInt8
+from s2ops.errors import RasterError
+from s2ops.radiometry import FULL, TOE, levels_of, reflectance_of
+
+GAIN_LIMITS: Final = (0.6, 1.6)
+"""A correction beyond this is no atmosphere or season but a wrong observation; it is clipped."""
+
+MIN_PIXELS: Final = 100
+"""Fewer usable common pixels say nothing: no ratio."""
+
+RIDGE: Final = 1e-3
+"""Pull towards gain 1, in units of a typical pair. It fixes the level of each group of connected nodes, and lets a
+drift of the measurements die out over some 30 tiles (3,000 km) instead of running across a continent."""
+
+_USABLE: Final = (2, 254)
+"""Levels outside are clipped reflectances (black, or above 1.4): they hide their ratio."""
+
+_ROUNDING: Final = 4
+"""Decimals of a gain: far finer than a level (0.1 level at most), far coarser than the solver's error."""
+
+Gains = tuple[float, ...]
+"""One gain per band, in the order of `codes.BANDS`."""
+
+
+def gain_table(gain: float) -> Float32:
+    """Level -> corrected, unrounded level: shape (256,), float32; 0 stays 0, the rest stays in 1..255.
+
+    Gain 1 changes nothing, exactly.
+    """
+    identity = np.arange(256, dtype=np.float32)
+    if gain == 1:
+        return identity
+    table = levels_of(reflectance_of(identity) * np.float64(gain))
+    table[0] = 0
+    return table
+
+
+def gain_tables(gains: Sequence[float]) -> Float32:
+    """The tables of all bands: (4, 256) float32."""
+    return np.stack([gain_table(gain) for gain in gains])
+
+
+def corrected(levels: UInt8, table: Float32 | None) -> Float32:
+    """Levels of one band, any shape, through its (256,) table; None changes nothing."""
+    if table is None:
+        return levels.astype(np.float32)
+    # mode="clip" skips the bounds check; every uint8 is in range anyway
+    out: Float32 = np.take(table, levels, mode="clip")
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How much brighter one raster is than another over the same ground, per band."""
+
+    logs: tuple[float, ...]
+    """Natural logarithm of reflectance b / reflectance a."""
+    weights: tuple[float, ...]
+    """Trust in each, relative to other ratios: grows with the pixels, falls with their scatter."""
+    pixels: int
+    """Common clear pixels counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A ratio between two named nodes."""
+
+    a: str
+    b: str
+    ratio: Ratio
+
+
+@dataclass
+class PairCounts:
+    """How often each pair of levels occurs in two rasters: fed in slabs, whole as soon as all are in."""
+
+    counts: Int64 = field(default_factory=lambda: np.zeros((len(BANDS), 256, 256), np.int64))
+    """(4, level of a, level of b)."""
+
+    def feed(self, a: UInt8, b: UInt8, valid: Bool) -> Self:
+        """Count (4, y, x) levels `a` and `b` where `valid` (y, x), both clear; level 0 is left out anyway."""
+        if a.shape != b.shape or a.shape[1:] != valid.shape:
+            raise RasterError(f"levels of {a.shape} and {b.shape} and a mask of {valid.shape} are no pair; cut alike")
+        for band in range(len(BANDS)):
+            codes = a[band][valid].astype(np.int64) << 8 | b[band][valid]
+            self.counts[band] += np.bincount(codes, minlength=65_536).reshape(256, 256)
+        return self
+
+    def ratio(self, minimum: int = MIN_PIXELS) -> Ratio | None:
+        """The robust ratio b / a, or None where a band has fewer than `minimum` usable pixels."""
+        fits = [_band_ratio(table, minimum) for table in self.counts]
+        known = [fit for fit in fits if fit is not None]
+        if len(known) < len(fits):
+            return None
+        return Ratio(
+            logs=tuple(log for log, _ in known),
+            weights=tuple(weight for _, weight in known),
+            pixels=int(self.counts[:, 1:, 1:].sum(axis=(1, 2)).min()),
+        )
+
+
+def pair_ratio(a: UInt8, b: UInt8, valid: Bool, minimum: int = MIN_PIXELS) -> Ratio | None:
+    """The robust ratio of reflectances b / a of (4, y, x) levels where `valid` (y, x); None where too few."""
+    return PairCounts().feed(a, b, valid).ratio(minimum)
+
+
+def _band_ratio(counts: Int64, minimum: int) -> tuple[float, float] | None:
+    """(log ratio, weight) from the counts of one band, or None.
+
+    The ratio is the one that removes the differences of levels best: a difference is about `slope * log ratio`, where
+    the slope, r / (r + TOE), is small in the dark, so that noise and haze on water weigh little. What has changed
+    between the two (fields, tides, missed cloud) is an outlier: Tukey's biweight, begun at the median.
+    """
+    low, high = _USABLE
+    first, second = np.nonzero(counts[low : high + 1, low : high + 1])
+    number = counts[low : high + 1, low : high + 1][first, second].astype(np.float64)
+    if number.sum() < minimum:
+        return None
+    middle = np.sqrt(reflectance_of(first + float(low)).astype(np.float64) * reflectance_of(second + float(low)))
+    slope, difference = middle / (middle + TOE), (second - first) / FULL
+    log = _median(difference / slope, number * slope)
+    for _ in range(30):
+        residual = difference - slope * log
+        scale = max(1.4826 * _median(np.abs(residual), number), 1 / FULL)  # at least one level
+        trust = number * np.clip(1 - (residual / (4.685 * scale)) ** 2, 0, None) ** 2
+        before, log = log, float((trust * slope * difference).sum() / (trust * slope**2).sum())
+        if abs(log - before) < 1e-7:
+            break
+    # pixels are not independent of their neighbours: the root keeps large overlaps from ruling everything
+    return log, float(np.sqrt(trust.sum()) / (scale * FULL) ** 2)
+
+
+def _median(values: Float64, weights: Float64) -> float:
+    """The weighted median."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(total, total[-1] / 2)]])
+
+
+def solve_gains(
+    nodes: Mapping[str, float], pairs: Iterable[Pair], limits: tuple[float, float] = GAIN_LIMITS
+) -> dict[str, Gains]:
+    """The gains of all nodes that make the pairs agree best: robust least squares, one sparse system per band.
+
+    `nodes` gives each node's name and the weight with which it stands for the right radiometry (its clear area, say):
+    within each connected group the mean of log gains with these weights is 0. A node without pairs keeps gain 1.
+    The result does not depend on the order of nodes or pairs. Raises RasterError for a pair of unknown nodes.
+    """
+    names = sorted(nodes)
+    index = {name: number for number, name in enumerate(names)}
+    ordered = sorted((_forward(pair) for pair in pairs), key=lambda pair: (pair.a, pair.b, pair.ratio.logs))
+    for pair in ordered:
+        if pair.a not in index or pair.b not in index or pair.a == pair.b:
+            raise RasterError(f"the pair {pair.a}, {pair.b} does not join two of the {len(names)} nodes; give both")
+    if not ordered:
+        return {name: (1.0,) * len(BANDS) for name in names}
+    ends = np.array([(index[pair.a], index[pair.b]) for pair in ordered])
+    anchor = np.maximum(np.array([nodes[name] for name in names], np.float64), 1e-9)
+    logs, weights = (np.array([getattr(pair.ratio, part) for pair in ordered]) for part in ("logs", "weights"))
+    solved = [_solve_band(ends, logs[:, band], weights[:, band], anchor) for band in range(len(BANDS))]
+    gains = np.round(np.clip(np.exp(np.stack(solved, axis=1)), *limits), _ROUNDING)
+    return {name: tuple(float(gain) for gain in gains[number]) for name, number in index.items()}
+
+
+def _forward(pair: Pair) -> Pair:
+    """The same pair from the smaller name to the larger, so that (a, b) and (b, a) are one observation."""
+    if pair.a <= pair.b:
+        return pair
+    turned = Ratio(tuple(-log for log in pair.ratio.logs), pair.ratio.weights, pair.ratio.pixels)
+    return Pair(pair.b, pair.a, turned)
+
+
+def _solve_band(ends: Int64, logs: Float64, weights: Float64, anchor: Float64) -> Float64:
+    """Log gains of one band: least squares reweighted by Huber's rule until nothing moves.
+
+    The ridge carries the anchor's weights, so that summing the normal equations over a connected group gives
+    `sum(anchor * log gain) = 0` there: no constraint is needed.
+    """
+    count, nodes = len(logs), len(anchor)
+    rows = np.repeat(np.arange(count), 2)
+    signs = np.tile([1.0, -1.0], count)
+    difference = coo_matrix((signs, (rows, ends.ravel())), shape=(count, nodes)).tocsr()
+    base = np.clip(weights / np.median(weights), 0.05, 20.0)  # no pair is ignored, none rules alone
+    ridge = diags(RIDGE * anchor / anchor.mean())
+    trust, solution = base, np.zeros(nodes)
+    for _ in range(25):
+        weighted = diags(trust) @ difference
+        system = csc_matrix(difference.T @ weighted + ridge)
+        before, solution = solution, splu(system, permc_spec="MMD_AT_PLUS_A").solve(weighted.T @ logs)
+        if np.abs(solution - before).max() < 1e-7:
+            break
+        residual = np.abs(logs - difference @ solution)
+        limit = max(1.345 * 1.4826 * float(np.median(residual)), 0.005)  # half a percent is never an outlier
+        trust = base * np.minimum(1.0, limit / np.maximum(residual, 1e-12))
+    out: Float64 = solution
+    return out
