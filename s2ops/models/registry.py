@@ -1,0 +1,144 @@
+"""Which networks there are, and where their weights lie: one ONNX file each, with its metadata inside."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError as StoreError
+from obstore.store import from_url
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from s2ops.errors import ModelError, StoreUnreachable
+
+WEIGHTS: Final = Path(__file__).parent / "weights"
+"""The six networks of the package."""
+
+METADATA_KEY: Final = "s2ops"
+"""Name of the one metadata entry of the ONNX file; its value is `ModelMeta` as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a network of the chain takes and gives; every weights file of that name must fit."""
+
+    bands: tuple[str, ...]
+    """In the order of the input's second axis."""
+    classes: tuple[str, ...]
+    """In the order of the output's second axis; a single one for a network that gives one probability."""
+    window: int
+    """Side of the windows it is run in, pixels; a multiple of 32."""
+
+
+NETWORKS: Final[dict[str, Network]] = {
+    "preview-cloud": Network(("red", "green", "blue"), ("clear", "cloud"), 352),
+    "preview-haze": Network(("red", "green", "blue"), ("hazy",), 352),
+    "scene-cloud": Network(("red", "green", "blue", "nir"), ("clear", "cloud", "shadow"), 512),
+    "water": Network(("nir", "red", "green"), ("other", "water"), 512),
+    "vegetation": Network(("nir", "red", "green"), ("other", "grass", "tree"), 512),
+    "building": Network(("red", "green", "blue"), ("none", "residential", "industrial"), 512),
+}
+
+
+class ModelMeta(BaseModel):
+    """What a weights file says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(description="one of the six networks")]
+    version: Annotated[str, Field(min_length=1, description="version of the weights")]
+    bands: tuple[str, ...]
+    classes: tuple[str, ...]
+    window: Annotated[int, Field(gt=0, multiple_of=32)]
+    width: Annotated[int, Field(gt=0, description="channels of the first block")]
+    levels: Annotated[str, Field(description="what the 8-bit input is: 'tone-curve' or 'tci'")]
+    temperature: Annotated[float, Field(gt=0, description="the logits were divided by this (already in the weights)")]
+    trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets, with their licences")]
+    scores: Annotated[dict[str, float], Field(description="on data that training did not see (docs/train.md)")]
+    licence: Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A weights file that has been found, read and checked."""
+
+    path: Path
+    meta: ModelMeta
+    sha256: str
+    """Of the file; part of the fingerprint of everything made with it."""
+
+
+def find(name: str, models: str | None = None) -> ModelFile:
+    """The weights of network `name` in `models`: a folder, a URI, or None for the package's own.
+
+    Raises ModelError where the file is missing, is no ONNX model of ours, or does not fit the network's bands and
+    classes; StoreUnreachable where the object store does not answer.
+    """
+    network = NETWORKS.get(name)
+    if network is None:
+        raise ModelError(f"there is no network named {name!r}; the networks are {', '.join(NETWORKS)}")
+    path = _locate(name, models)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"cannot read the weights {path}: {error.strerror}; set `models` to a folder that holds {name}.onnx"
+        ) from error
+    meta = read_meta(path)
+    for what, found, wanted in (
+        ("name", meta.name, name),
+        ("bands", meta.bands, network.bands),
+        ("classes", meta.classes, network.classes),
+    ):
+        if found != wanted:
+            raise ModelError(f"{path} has {what} {found}, but {name} needs {wanted}: give weights made for {name}")
+    return ModelFile(path, meta, hashlib.sha256(data).hexdigest())
+
+
+def read_meta(path: Path) -> ModelMeta:
+    """The metadata inside an ONNX file."""
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL  # only the metadata is wanted
+    try:
+        session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen private classes without a common base
+        raise ModelError(f"{path} is no ONNX model that onnxruntime can load: {error}") from error
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelError(f"{path} carries no {METADATA_KEY!r} metadata: export it with `s2ops train`")
+    try:
+        return ModelMeta.model_validate_json(text)
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ModelError(f"the metadata of {path} is not valid ({fields}): export it with `s2ops train`") from error
+
+
+def _locate(name: str, models: str | None) -> Path:
+    if models is None:
+        return WEIGHTS / f"{name}.onnx"
+    parts = urlsplit(models)
+    if parts.scheme in ("", "file"):
+        return Path(parts.path if parts.scheme else models) / f"{name}.onnx"
+    return _download(name, models)
+
+
+def _download(name: str, models: str) -> Path:
+    """Fetch the weights from an object store into the temporary folder, named by their content."""
+    try:
+        data = bytes(obstore.get(from_url(models), f"{name}.onnx").bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{models} holds no {name}.onnx: put the weights there or leave `models` out") from error
+    except StoreError as error:
+        raise StoreUnreachable(f"cannot fetch {name}.onnx from {models}: {error}; run again") from error
+    folder = Path(tempfile.gettempdir()) / "s2ops-models" / hashlib.sha256(data).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}.onnx"
+    if not target.exists():
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
+            part.write(data)
+        Path(part.name).replace(target)  # whole or not at all, also with several workers
+    return target
