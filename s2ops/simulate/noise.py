@@ -1,0 +1,157 @@
+"""Random fields that are pure functions of (seed, x, y): the same ground point gives the same value in any window.
+
+Coordinates are world metres, float64, broadcastable to (y, x). A window whose `x` has shape (1, n) and `y` has shape
+(m, 1) is axis-aligned and is evaluated separably, several times faster, to the same values.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2ops.codes import Float32, Float64, Int64
+
+UInt32 = NDArray[np.uint32]
+
+NOISE_STD: Final = 0.4289
+"""Standard deviation of `value_noise`: sqrt(1/3) of its corners times the mean squared weights (26/35)."""
+
+LACUNARITY: Final = 2.17
+"""Ratio of two octaves' cells; not 2, so that their lattices never line up."""
+
+
+def mix(seed: int, ix: Int64, iy: Int64) -> UInt32:
+    """Hash integer cells to 32 random bits; `ix` and `iy` broadcast (multiply-xorshift, after Murmur3's finaliser)."""
+    start = np.uint32((seed * 0x9E3779B1 + 0x85EBCA6B) & 0xFFFFFFFF)
+    # only the low 32 bits count; world cells stay far below 2**31
+    h: UInt32 = (ix.astype(np.uint32) * np.uint32(0x27D4EB2F)) ^ (iy.astype(np.uint32) * np.uint32(0x165667B1))
+    h ^= start
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        h ^= h >> np.uint32(shift)
+        h *= np.uint32(factor)
+    h ^= h >> np.uint32(16)
+    h *= np.uint32(0x9E3779B1)
+    h ^= h >> np.uint32(15)
+    return h
+
+
+def unit(bits: UInt32, part: int = 0) -> Float32:
+    """Random bits -> float32 in 0..1; `part` 0, 1 or 2 takes three independent groups of ten bits."""
+    out: Float32 = ((bits >> np.uint32(10 * part)) & np.uint32(1023)).astype(np.float32) * np.float32(1 / 1023)
+    return out
+
+
+def value_noise(seed: int, x: Float64, y: Float64, cell: float) -> Float32:
+    """Smooth noise in -1..1 (std `NOISE_STD`) with random values on a lattice of `cell` metres."""
+    ix, fx = _split(x, cell, seed * 0.618034)
+    iy, fy = _split(y, cell, seed * 0.754877)
+    left, top = int(ix.min()), int(iy.min())
+    columns = np.arange(left, int(ix.max()) + 2, dtype=np.int64)[None, :]
+    rows = np.arange(top, int(iy.max()) + 2, dtype=np.int64)[:, None]
+    lattice = mix(seed, columns, rows).astype(np.float32) * np.float32(2.0**-31) - np.float32(1)
+    ix, iy = ix - left, iy - top
+    if x.shape[0] == 1 and y.shape[1] == 1:
+        low, high = lattice[iy[:, 0]], lattice[iy[:, 0] + 1]
+        lines = low + fy * (high - low)
+        west, east = lines[:, ix[0]], lines[:, ix[0] + 1]
+        return west + fx * (east - west)
+    width = lattice.shape[1]
+    flat, at = lattice.ravel(), iy * width + ix
+    north = _lerp(flat, at, fx)
+    south = _lerp(flat, at + width, fx)
+    return north + fy * (south - north)
+
+
+def _split(values: Float64, cell: float, shift: float) -> tuple[Int64, Float32]:
+    scaled = values / cell + shift
+    whole = np.floor(scaled)
+    part = (scaled - whole).astype(np.float32)
+    return whole.astype(np.int64), part * part * (np.float32(3) - np.float32(2) * part)
+
+
+def _lerp(flat: Float32, at: Int64, weight: Float32) -> Float32:
+    west = flat.take(at)
+    out: Float32 = west + weight * (flat.take(at + 1) - west)
+    return out
+
+
+def fbm(
+    seed: int, x: Float64, y: Float64, cell: float, octaves: int, *, gain: float = 0.5, finest: float = 0.0
+) -> Float32:
+    """Sum of octaves of value noise, about normal with mean 0 and standard deviation 1.
+
+    The first octave has lattice `cell`; octaves finer than `finest` metres are left out (they would alias), while the
+    scaling stays that of all `octaves`, so that a coarse window is a smoothed fine one.
+    """
+    total: Float32 = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
+    power, amplitude = 0.0, 1.0
+    for octave in range(octaves):
+        if octave == 0 or cell >= finest:
+            total += np.float32(amplitude) * value_noise(seed * 31 + octave, x, y, cell)
+        power += amplitude**2
+        amplitude *= gain
+        cell /= LACUNARITY
+    total *= np.float32(1 / (NOISE_STD * power**0.5))
+    return total
+
+
+def intervals(seed: int, line: Int64, u: Float64 | Float32) -> tuple[Int64, Float32]:
+    """Cut the axis `u` (in cells) into intervals of random length; `line` picks another cut for each line.
+
+    Returns the interval's number and the distance to its nearer end, in cells.
+    """
+    whole = np.floor(u).astype(np.int64)
+    part = (u - whole).astype(np.float32)
+    here = np.float32(0.15) + np.float32(0.7) * unit(mix(seed, whole, line))
+    after = part > here
+    number = whole - ~after
+    other = np.where(after, whole + 1, whole - 1)
+    there = np.float32(0.15) + np.float32(0.7) * unit(mix(seed, other, line))
+    gap = np.where(after, there + 1 - part, part + 1 - there)
+    return number, np.minimum(np.abs(part - here), gap)
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The cells of a jittered grid that matter to a window, each with a random point and random bits."""
+
+    px: Float64
+    """(row, column) of the cells: the point's place, world metres, within the middle half of its cell."""
+    py: Float64
+    bits: UInt32
+    """32 random bits for the point's properties."""
+    cells: tuple[tuple[Int64, Int64], ...]
+    """For each of the four cells around a pixel: row and column into the tables, broadcastable to (y, x)."""
+
+
+def sites(seed: int, x: Float64, y: Float64, cell: float) -> Sites:
+    """The four cells whose middles lie around each pixel; a point further than 0.75 `cell` away is never needed."""
+    ix = np.floor(x / cell - 0.5).astype(np.int64)
+    iy = np.floor(y / cell - 0.5).astype(np.int64)
+    left, top = int(ix.min()), int(iy.min())
+    columns = np.arange(left, int(ix.max()) + 2, dtype=np.int64)[None, :]
+    rows = np.arange(top, int(iy.max()) + 2, dtype=np.int64)[:, None]
+    place = mix(seed, columns, rows)
+    px = (columns + 0.25 + 0.5 * unit(place, 0).astype(np.float64)) * cell
+    py = (rows + 0.25 + 0.5 * unit(place, 1).astype(np.float64)) * cell
+    around = tuple((iy - top + dy, ix - left + dx) for dy in (0, 1) for dx in (0, 1))
+    return Sites(px, py, mix(seed + 7919, columns, rows), around)
+
+
+def voronoi(seed: int, x: Float64, y: Float64, cell: float) -> UInt32:
+    """Random bits of the nearest jittered point: constant over irregular regions of about `cell` metres."""
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    best = np.full(shape, np.inf, np.float32)
+    bits = np.zeros(shape, np.uint32)
+    found = sites(seed, x, y, cell)
+    ox, oy = x.flat[0], y.flat[0]  # distances in float32 need a near origin
+    dx, dy = (x - ox).astype(np.float32), (y - oy).astype(np.float32)
+    px, py = (found.px - ox).astype(np.float32), (found.py - oy).astype(np.float32)
+    for at in found.cells:
+        distance = (dx - px[at]) ** 2
+        distance += (dy - py[at]) ** 2
+        closer = distance < best
+        np.copyto(best, distance, where=closer)
+        np.copyto(bits, found.bits[at], where=closer)
+    return bits

@@ -1,0 +1,60 @@
+"""What the cloud-free ground reflects on a given day: spectra of kinds, parcels, seasons and texture."""
+
+from typing import Final
+
+import numpy as np
+
+from s2ops.codes import Float32, Float64
+from s2ops.simulate.kinds import HIGH, LOW, Kind, weights
+from s2ops.simulate.layout import Climate, Ground
+from s2ops.simulate.noise import fbm, value_noise
+
+LEVEL: Final = weights("level")
+PARCEL: Final = weights("parcel")
+SEASON: Final = weights("season")
+GRAIN: Final = weights("grain")
+
+YEAR: Final = 365.25
+
+
+def dryness(air: Climate, day: int) -> Float32:
+    """How dry or leafless vegetation is on a day of the year: 0 lush .. 1; broadcastable to (y, x).
+
+    Winter counts by latitude and hemisphere; in dry climates it is the summer that is brown.
+    """
+    lat = air.latitude
+    phase = np.float32(2 * np.pi * (day - 20) / YEAR)
+    winter = np.float32(0.5) + np.float32(0.5) * np.cos(phase) * np.tanh(lat / 8)
+    cold = np.clip((np.abs(lat) - np.float32(25)) / 20, 0, 1) * np.maximum(winter * 1.5 - np.float32(0.5), 0)
+    parched = np.clip(air.arid * 2 - np.float32(0.3), 0, 1) * np.clip(1 - winter, 0.2, 1)
+    out: Float32 = np.maximum(cold, parched).astype(np.float32)
+    return out
+
+
+def reflectance(seed: int, land: Ground, x: Float64, y: Float64, day: int, finest: float) -> Float32:
+    """Surface reflectance (4, y, x) of red, green, blue and nir, float32, without atmosphere, gain or noise."""
+    kind = land.kind
+    dry = dryness(land.climate, day)
+    place = LEVEL[kind] + PARCEL[kind] * (land.variety - np.float32(0.5))
+    place += SEASON[kind] * np.maximum(dry, _harvest(land, day))
+    place += np.float32(0.06) * fbm(seed + 40, x, y, 700.0, 3, finest=finest)
+    np.clip(place, -0.1, 1.15, out=place)
+    grain = fbm(seed + 41, x, y, 48.0, 3, gain=0.8, finest=finest)
+    if finest > 30:  # only the first octave is left, which would alias: a quarter of it stands for the mean
+        grain *= np.float32(0.25)
+    slope = value_noise(seed + 42, x, y, 900.0) + value_noise(seed + 43, x, y, 330.0)
+    bright = np.float32(1) + GRAIN[kind] * (grain + np.float32(0.6) * slope)
+    np.maximum(bright, np.float32(0.35), out=bright)
+    out = np.empty((4, *kind.shape), np.float32)
+    for band in range(4):
+        low = LOW[band]
+        out[band] = (low[kind] + place * (HIGH[band] - low)[kind]) * bright
+    return np.maximum(out, np.float32(0.001), out=out)
+
+
+def _harvest(land: Ground, day: int) -> Float32:
+    """1 on crops that are ripe or cut: from early summer to autumn, each field at its own time."""
+    turn = day if float(land.climate.latitude.flat[0]) >= 0 else (day + 183) % 365
+    ripe = np.clip((turn - 165 - 110 * land.timing) / 25, 0, 1) * np.clip((320 - turn) / 30, 0, 1)
+    out: Float32 = np.where(land.kind == Kind.CROP, ripe, 0).astype(np.float32)
+    return out
