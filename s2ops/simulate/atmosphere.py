@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtri
 
-from s2ops.codes import Float32, Float64, Mask, UInt8
-from s2ops.simulate.noise import fbm, value_noise
+from s2ops.codes import Float32, Mask, UInt8
+from s2ops.simulate.noise import Points, fbm, value_noise
 
 CLOUD_TAU: Final = 0.18
 """Optical thickness from which a pixel counts as cloud in the truth; thin cloud counts."""
@@ -104,45 +104,44 @@ def random_sky(rng: np.random.Generator, cover: float, sun_at: tuple[float, floa
     )
 
 
-def thickness(sky: Sky, x: Float64, y: Float64, finest: float) -> Float32:
+def thickness(sky: Sky, at: Points) -> Float32:
     """Optical thickness of the clouds, (y, x) float32, 0 where there is none."""
-    shape = np.broadcast_shapes(x.shape, y.shape)
     if sky.cover <= 0:
-        return np.zeros(shape, np.float32)
+        return np.zeros(at.shape, np.float32)
     edge = float(-ndtri(min(sky.cover, 0.995)))
     far, near = np.sqrt(1 - sky.broken**2 * 0.8), np.sqrt(sky.broken**2 * 0.8)
-    field = np.float32(far) * fbm(sky.seed, x, y, sky.sheet, 6, gain=0.45, finest=finest)
-    field += np.float32(near) * fbm(sky.seed + 1, x, y, sky.cumulus, 7, gain=0.58, finest=finest)
+    field = np.float32(far) * fbm(sky.seed, at, sky.sheet, 6, gain=0.45)
+    field += np.float32(near) * fbm(sky.seed + 1, at, sky.cumulus, 7, gain=0.58)
     field -= np.float32(edge)
     np.maximum(field, 0, out=field)
     out: Float32 = np.float32(sky.thickness) * field ** np.float32(1.3)
     if sky.cirrus > 0:
-        out += _veil(sky, x, y, finest)
+        out += _veil(sky, at)
     return out
 
 
-def _veil(sky: Sky, x: Float64, y: Float64, finest: float) -> Float32:
+def _veil(sky: Sky, at: Points) -> Float32:
     """Cirrus: thin streaks along the wind, stretched five to one."""
     wind = np.float64(sky.seed % 360) * np.pi / 180
-    along, across = x * np.cos(wind) + y * np.sin(wind), y * np.cos(wind) - x * np.sin(wind)
-    streak = fbm(sky.seed + 2, along / 5, across, sky.sheet / 6, 6, gain=0.55, finest=finest)
+    along, across = at.turned(float(wind))
+    streak = fbm(sky.seed + 2, Points(along / 5, across, at.finest), sky.sheet / 6, 6, gain=0.55)
     part = min(sky.cover * 0.8, 0.9)
     return np.float32(sky.cirrus) * np.clip((streak + np.float32(ndtri(part))) / 2, 0, 1)
 
 
-def displaced(sky: Sky, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+def sunward(sky: Sky, at: Points) -> Points:
     """Where the cloud stands that would shade each pixel: towards the sun by height / tan(elevation)."""
     reach = sky.height / np.tan(np.radians(sky.sun_elevation))
     azimuth = np.radians(sky.sun_azimuth)
-    return x + reach * np.sin(azimuth), y + reach * np.cos(azimuth)
+    return at.moved(float(reach * np.sin(azimuth)), float(reach * np.cos(azimuth)))
 
 
-def overcast(sky: Sky, ground: Float32, x: Float64, y: Float64, finest: float) -> tuple[Float32, UInt8]:
-    """Put haze, clouds and shadows over (4, y, x) surface reflectance; returns it (changed in place) and the truth mask."""
+def overcast(sky: Sky, ground: Float32, at: Points) -> tuple[Float32, UInt8]:
+    """Put haze, clouds and shadows over (4, y, x) surface reflectance, changed in place; also gives the truth mask."""
     mask: UInt8 = np.zeros(ground.shape[1:], np.uint8)
     if sky.cover > 0:
-        tau = thickness(sky, x, y, finest)
-        lost = np.float32(1) - np.exp(np.float32(-0.7) * thickness(sky, *displaced(sky, x, y), finest))
+        tau = thickness(sky, at)
+        lost = np.float32(1) - np.exp(np.float32(-0.7) * thickness(sky, sunward(sky, at)))
         light = np.float32(sky.depth) * lost
         mask[lost > SHADE] = Mask.SHADOW
         mask[tau > CLOUD_TAU] = Mask.CLOUD
@@ -150,7 +149,7 @@ def overcast(sky: Sky, ground: Float32, x: Float64, y: Float64, finest: float) -
         white = np.float32(0.42) + np.float32(sky.white - 0.42) * (1 - np.exp(tau * np.float32(-0.13)))
         # clouds shade one another a little, which gives them relief
         white *= np.float32(1) - np.float32(0.25) * light * (1 - hidden * np.float32(0.5))
-    haze = _haze(sky, x, y)
+    haze = _haze(sky, at)
     for band in range(4):
         r = ground[band]
         if sky.cover > 0:
@@ -163,7 +162,7 @@ def overcast(sky: Sky, ground: Float32, x: Float64, y: Float64, finest: float) -
     return ground, mask
 
 
-def _haze(sky: Sky, x: Float64, y: Float64) -> Float32:
+def _haze(sky: Sky, at: Points) -> Float32:
     """Path reflectance in blue; mean `sky.haze` over a large area, in banks of some 40 km where patchy."""
-    banks = np.float32(1) + np.float32(0.9 * sky.patchy) * value_noise(sky.seed + 3, x, y, 40e3)
+    banks = np.float32(1) + np.float32(0.9 * sky.patchy) * value_noise(sky.seed + 3, at, 40e3)
     return np.float32(sky.haze) * banks

@@ -21,6 +21,30 @@ LACUNARITY: Final = 2.17
 """Ratio of two octaves' cells; not 2, so that their lattices never line up."""
 
 
+@dataclass(frozen=True)
+class Points:
+    """Where a window looks: world metres, broadcastable to (y, x), and how fine it can see."""
+
+    x: Float64
+    y: Float64
+    finest: float
+    """Metres; noise with a smaller lattice is left out, it would alias."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x) of the window."""
+        return np.broadcast_shapes(self.x.shape, self.y.shape)
+
+    def moved(self, east: float, north: float) -> "Points":
+        """The same window displaced by metres."""
+        return Points(self.x + east, self.y + north, self.finest)
+
+    def turned(self, angle: Float64 | float) -> tuple[Float64, Float64]:
+        """Coordinates along and across the direction `angle` (radians from the x axis), metres."""
+        cos, sin = np.cos(angle), np.sin(angle)
+        return self.x * cos + self.y * sin, self.y * cos - self.x * sin
+
+
 def mix(seed: int, ix: Int64, iy: Int64) -> UInt32:
     """Hash integer cells to 32 random bits; `ix` and `iy` broadcast (multiply-xorshift, after Murmur3's finaliser)."""
     start = np.uint32((seed * 0x9E3779B1 + 0x85EBCA6B) & 0xFFFFFFFF)
@@ -42,24 +66,24 @@ def unit(bits: UInt32, part: int = 0) -> Float32:
     return out
 
 
-def value_noise(seed: int, x: Float64, y: Float64, cell: float) -> Float32:
+def value_noise(seed: int, at: Points, cell: float) -> Float32:
     """Smooth noise in -1..1 (std `NOISE_STD`) with random values on a lattice of `cell` metres."""
-    ix, fx = _split(x, cell, seed * 0.618034)
-    iy, fy = _split(y, cell, seed * 0.754877)
+    ix, fx = _split(at.x, cell, seed * 0.618034)
+    iy, fy = _split(at.y, cell, seed * 0.754877)
     left, top = int(ix.min()), int(iy.min())
     columns = np.arange(left, int(ix.max()) + 2, dtype=np.int64)[None, :]
     rows = np.arange(top, int(iy.max()) + 2, dtype=np.int64)[:, None]
     lattice = mix(seed, columns, rows).astype(np.float32) * np.float32(2.0**-31) - np.float32(1)
     ix, iy = ix - left, iy - top
-    if x.shape[0] == 1 and y.shape[1] == 1:
+    if at.x.shape[0] == 1 and at.y.shape[1:] == (1,):
         low, high = lattice[iy[:, 0]], lattice[iy[:, 0] + 1]
         lines = low + fy * (high - low)
         west, east = lines[:, ix[0]], lines[:, ix[0] + 1]
         return west + fx * (east - west)
     width = lattice.shape[1]
-    flat, at = lattice.ravel(), iy * width + ix
-    north = _lerp(flat, at, fx)
-    south = _lerp(flat, at + width, fx)
+    flat, corner = lattice.ravel(), iy * width + ix
+    north = _lerp(flat, corner, fx)
+    south = _lerp(flat, corner + width, fx)
     return north + fy * (south - north)
 
 
@@ -76,19 +100,17 @@ def _lerp(flat: Float32, at: Int64, weight: Float32) -> Float32:
     return out
 
 
-def fbm(
-    seed: int, x: Float64, y: Float64, cell: float, octaves: int, *, gain: float = 0.5, finest: float = 0.0
-) -> Float32:
+def fbm(seed: int, at: Points, cell: float, octaves: int, *, gain: float = 0.5) -> Float32:
     """Sum of octaves of value noise, about normal with mean 0 and standard deviation 1.
 
-    The first octave has lattice `cell`; octaves finer than `finest` metres are left out (they would alias), while the
+    The first octave has lattice `cell`; octaves finer than `at.finest` are left out, while the
     scaling stays that of all `octaves`, so that a coarse window is a smoothed fine one.
     """
-    total: Float32 = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
+    total: Float32 = np.zeros(at.shape, np.float32)
     power, amplitude = 0.0, 1.0
     for octave in range(octaves):
-        if octave == 0 or cell >= finest:
-            total += np.float32(amplitude) * value_noise(seed * 31 + octave, x, y, cell)
+        if octave == 0 or cell >= at.finest:
+            total += np.float32(amplitude) * value_noise(seed * 31 + octave, at, cell)
         power += amplitude**2
         amplitude *= gain
         cell /= LACUNARITY
@@ -125,10 +147,10 @@ class Sites:
     """For each of the four cells around a pixel: row and column into the tables, broadcastable to (y, x)."""
 
 
-def sites(seed: int, x: Float64, y: Float64, cell: float) -> Sites:
+def sites(seed: int, at: Points, cell: float) -> Sites:
     """The four cells whose middles lie around each pixel; a point further than 0.75 `cell` away is never needed."""
-    ix = np.floor(x / cell - 0.5).astype(np.int64)
-    iy = np.floor(y / cell - 0.5).astype(np.int64)
+    ix = np.floor(at.x / cell - 0.5).astype(np.int64)
+    iy = np.floor(at.y / cell - 0.5).astype(np.int64)
     left, top = int(ix.min()), int(iy.min())
     columns = np.arange(left, int(ix.max()) + 2, dtype=np.int64)[None, :]
     rows = np.arange(top, int(iy.max()) + 2, dtype=np.int64)[:, None]
@@ -139,19 +161,22 @@ def sites(seed: int, x: Float64, y: Float64, cell: float) -> Sites:
     return Sites(px, py, mix(seed + 7919, columns, rows), around)
 
 
-def voronoi(seed: int, x: Float64, y: Float64, cell: float) -> UInt32:
+def distances(found: Sites, at: Points, cell: tuple[Int64, Int64]) -> Float32:
+    """Metres from each pixel to the point of one of its cells, (y, x) float32."""
+    ox, oy = at.x.flat[0], at.y.flat[0]  # float32 needs a near origin
+    far = ((at.x - ox).astype(np.float32) - (found.px - ox).astype(np.float32)[cell]) ** 2
+    far += ((at.y - oy).astype(np.float32) - (found.py - oy).astype(np.float32)[cell]) ** 2
+    return np.sqrt(far, out=far)
+
+
+def voronoi(seed: int, at: Points, cell: float) -> UInt32:
     """Random bits of the nearest jittered point: constant over irregular regions of about `cell` metres."""
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    best = np.full(shape, np.inf, np.float32)
-    bits = np.zeros(shape, np.uint32)
-    found = sites(seed, x, y, cell)
-    ox, oy = x.flat[0], y.flat[0]  # distances in float32 need a near origin
-    dx, dy = (x - ox).astype(np.float32), (y - oy).astype(np.float32)
-    px, py = (found.px - ox).astype(np.float32), (found.py - oy).astype(np.float32)
-    for at in found.cells:
-        distance = (dx - px[at]) ** 2
-        distance += (dy - py[at]) ** 2
-        closer = distance < best
-        np.copyto(best, distance, where=closer)
-        np.copyto(bits, found.bits[at], where=closer)
+    best = np.full(at.shape, np.inf, np.float32)
+    bits = np.zeros(at.shape, np.uint32)
+    found = sites(seed, at, cell)
+    for corner in found.cells:
+        far = distances(found, at, corner)
+        closer = far < best
+        np.copyto(best, far, where=closer)
+        np.copyto(bits, found.bits[corner], where=closer)
     return bits

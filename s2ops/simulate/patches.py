@@ -6,12 +6,13 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from s2ops.codes import Float32, Float64, LandCover, Mask, UInt8
+from s2ops.codes import Bool, Float32, Float64, LandCover, Mask, UInt8
 from s2ops.radiometry import levels_of, tci_levels
 from s2ops.simulate.atmosphere import Sky, overcast, random_sky, sun
 from s2ops.simulate.layout import Ground, ground, world_xy
+from s2ops.simulate.noise import Points
 from s2ops.simulate.surface import reflectance
-from s2ops.simulate.town import nearest_town
+from s2ops.simulate.town import near_town
 
 WORLDS: Final = 64
 """Patches come from this many worlds (seeds of the layout)."""
@@ -66,44 +67,44 @@ class _View:
     land: Ground
     mask: UInt8
     sky: Sky
-    outside: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    outside: Bool
 
 
 def _scene(rng: np.random.Generator, size: int, res: int, cover: float, town: bool) -> _View:
     world = int(rng.integers(WORLDS)) * 1000
     lon, lat = rng.uniform(-140, 200), float(np.clip(rng.normal(38, 15), -5, 62)) * rng.choice((1, 1, 1, -1))
-    cx, cy = (float(v) for v in world_xy(np.float64(lon), np.float64(lat)))
+    cx, cy = (float(v) for v in world_xy(np.array(lon), np.array(lat)))
     if town:
-        cx, cy = nearest_town(world, cx, cy)
+        cx, cy = near_town(world, cx, cy, rank=int(rng.integers(24)))
         cx, cy = cx + rng.normal(0, size * res / 4), cy + rng.normal(0, size * res / 4)
-    span = np.arange(size) - size / 2
-    turn = rng.integers(4)  # not north up: another direction of the lattice
-    x, y = cx + span[None, :] * res, cy - span[:, None] * res
+    span: Float64 = (np.arange(size, dtype=np.float64) - size / 2) * res
+    at = Points(cx + span[None, :], cy - span[:, None], res)
     day = int(rng.integers(1, 366))
     sky = random_sky(rng, cover, sun(lat, day), bool(rng.random() < 0.35))
-    land = ground(world, x, y, res)
-    image = reflectance(world, land, x, y, day, res)
-    return _finish(rng, image, land, x, y, sky, res, int(turn))
+    land = ground(world, at)
+    image, mask = overcast(sky, reflectance(world, land, at, day), at)
+    return _View(_sensed(rng, image), land, mask, sky, _beyond(rng, at))
 
 
-def _finish(
-    rng: np.random.Generator, image: Float32, land: Ground, x: Float64, y: Float64, sky: Sky, res: int, turn: int
-) -> _View:
-    """Sky, scene gain, point spread, noise, and now and then the swath's edge."""
-    image, mask = overcast(sky, image, x, y, res)
+def _sensed(rng: np.random.Generator, image: Float32) -> Float32:
+    """Point spread, the scene's gain, its slope across the swath, and noise; changes (4, y, x) in place."""
     for band in image:
         gaussian_filter(band, BLUR, output=band, truncate=3, mode="nearest")
     slope = rng.normal(0, 0.03) * np.linspace(-1, 1, image.shape[2], dtype=np.float32)
     gain = (rng.normal(1, 0.05) + rng.normal(0, 0.015, 4)).astype(np.float32)
     image *= gain[:, None, None] * (1 + slope)
     image += np.float32(0.0012) * rng.standard_normal(image.shape, dtype=np.float32)
-    np.clip(image, 0.0001, None, out=image)
-    outside = np.zeros(mask.shape, bool)
-    if rng.random() < 0.15:
-        along, across = np.cos(np.radians(12)), np.sin(np.radians(12))
-        place = (x - x.mean()) * along + (y - y.mean()) * across
-        outside = place * rng.choice((-1, 1)) > rng.uniform(-0.3, 0.5) * res * mask.shape[1]
-    return _View(image, land, mask, sky, outside)
+    return np.clip(image, 0.0001, None, out=image)
+
+
+def _beyond(rng: np.random.Generator, at: Points) -> Bool:
+    """Pixels beyond the swath's edge, which one sample in seven has; its tilt is that of the orbit."""
+    if rng.random() > 0.15:
+        return np.zeros(at.shape, bool)
+    across, _ = at.turned(np.radians(12))
+    across = (across - across.mean()) / np.ptp(across)
+    out: Bool = across * rng.choice((-1, 1)) > rng.uniform(-0.3, 0.45)
+    return out
 
 
 def overlay(image: Float32, res: int, seed: int) -> tuple[Float32, UInt8, float]:
@@ -116,7 +117,8 @@ def overlay(image: Float32, res: int, seed: int) -> tuple[Float32, UInt8, float]
     sky = random_sky(rng, cover, (float(rng.uniform(0, 360)), float(rng.uniform(18, 70))), bool(rng.random() < 0.35))
     x = rng.uniform(-1e6, 1e6) + np.arange(image.shape[2], dtype=np.float64)[None, :] * res
     y = rng.uniform(-1e6, 1e6) - np.arange(image.shape[1], dtype=np.float64)[:, None] * res
+    at = Points(x, y, res)
     empty = (image <= 0).all(axis=0)
-    out, mask = overcast(sky, image.astype(np.float32, copy=True), x, y, res)
+    out, mask = overcast(sky, image.astype(np.float32, copy=True), at)
     out[:, empty], mask[empty] = 0, Mask.NODATA
     return out, mask, sky.haze

@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 
-from s2ops.codes import Float32, Float64
+from s2ops.codes import Float32
 from s2ops.simulate.kinds import HIGH, LOW, Kind, weights
 from s2ops.simulate.layout import Climate, Ground
-from s2ops.simulate.noise import fbm, value_noise
+from s2ops.simulate.noise import Points, fbm, value_noise
 
 LEVEL: Final = weights("level")
 PARCEL: Final = weights("parcel")
@@ -31,18 +31,18 @@ def dryness(air: Climate, day: int) -> Float32:
     return out
 
 
-def reflectance(seed: int, land: Ground, x: Float64, y: Float64, day: int, finest: float) -> Float32:
+def reflectance(seed: int, land: Ground, at: Points, day: int) -> Float32:
     """Surface reflectance (4, y, x) of red, green, blue and nir, float32, without atmosphere, gain or noise."""
     kind = land.kind
     dry = dryness(land.climate, day)
     place = LEVEL[kind] + PARCEL[kind] * (land.variety - np.float32(0.5))
     place += SEASON[kind] * np.maximum(dry, _harvest(land, day))
-    place += np.float32(0.06) * fbm(seed + 40, x, y, 700.0, 3, finest=finest)
+    place += np.float32(0.06) * fbm(seed + 40, at, 700.0, 3)
     np.clip(place, -0.1, 1.15, out=place)
-    grain = fbm(seed + 41, x, y, 48.0, 3, gain=0.8, finest=finest)
-    if finest > 30:  # only the first octave is left, which would alias: a quarter of it stands for the mean
+    grain = fbm(seed + 41, at, 48.0, 3, gain=0.8)
+    if at.finest > 30:  # only the first octave is left, which would alias: a quarter of it stands for the mean
         grain *= np.float32(0.25)
-    slope = value_noise(seed + 42, x, y, 900.0) + value_noise(seed + 43, x, y, 330.0)
+    slope = value_noise(seed + 42, at, 900.0) + value_noise(seed + 43, at, 330.0)
     bright = np.float32(1) + GRAIN[kind] * (grain + np.float32(0.6) * slope)
     np.maximum(bright, np.float32(0.35), out=bright)
     out = np.empty((4, *kind.shape), np.float32)
