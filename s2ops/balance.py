@@ -22,7 +22,7 @@ class Overlap:
     a: str
     b: str
     ratios: tuple[float, ...]
-    """Natural logarithm of reflectance of b / reflectance of a."""
+    """Natural logarithm of brightness of b / brightness of a (`gains.py`)."""
     weights: tuple[float, ...]
     """Trust in each ratio, relative to other overlaps."""
     pixels: int
@@ -40,7 +40,7 @@ class Overlap:
         return Pair(self.a, self.b, Ratio(self.ratios, self.weights, self.pixels))
 
     def remaining(self, gains: dict[str, Gains]) -> Gains:
-        """Ratio of reflectances b / a, per band, that is left once both tiles are corrected: 1 is agreement."""
+        """Ratio of brightness b / a, per band, that is left once both tiles are corrected: 1 is agreement."""
         logs = np.array(self.ratios) + np.log(gains[self.b]) - np.log(gains[self.a])
         return tuple(round(float(ratio), 4) for ratio in np.exp(logs))
 

@@ -1,9 +1,13 @@
 """Gains that bring scenes, or tiles, to one radiometry: what is measured between two, and the solution for all.
 
-A gain multiplies reflectance, one for each band. Two rasters of the same ground are compared by the counts of their
-pairs of levels: 256 x 256 numbers a band say all that a gain can depend on, add up over row slabs in any order, and
-need no memory for pixels. The measured ratio is that of reflectances, b over a; a solution wants
-`log gain(a) - log gain(b) = log ratio(a, b)`, so that both show the same reflectance.
+A gain multiplies brightness, that is reflectance + 0.04, one for each band; on the tone curve it is a shift by a
+constant number of levels. What differs between dates is partly added (haze, strongest in the dark) and partly
+multiplied (sun, season). One figure for both lies between the two: it removes more of the real differences than a gain
+on reflectance (docs/composite.md has the numbers), and has no second unknown to go astray over water.
+
+Two rasters of the same ground are compared by the counts of their pairs of levels: 256 x 256 numbers a band say all
+that a gain can depend on, add up over row slabs in any order, and need no memory for pixels. The measured ratio is that
+of brightness, b over a; a solution wants `log gain(a) - log gain(b) = log ratio(a, b)`, so that both show the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +20,7 @@ from scipy.sparse.linalg import splu
 
 from s2ops.codes import BANDS, Bool, Float32, Float64, Int64, UInt8
 from s2ops.errors import RasterError
-from s2ops.radiometry import FULL, TOE, levels_of, reflectance_of
+from s2ops.radiometry import FULL
 
 GAIN_LIMITS: Final = (0.6, 1.6)
 """A correction beyond this is no atmosphere or season but a wrong observation; it is clipped."""
@@ -43,10 +47,7 @@ def gain_table(gain: float) -> Float32:
 
     Gain 1 changes nothing, exactly.
     """
-    identity = np.arange(256, dtype=np.float32)
-    if gain == 1:
-        return identity
-    table = levels_of(reflectance_of(identity) * np.float64(gain))
+    table: Float32 = np.clip(np.arange(256) + FULL * np.log(gain), 1, 255).astype(np.float32)
     table[0] = 0
     return table
 
@@ -70,7 +71,7 @@ class Ratio:
     """How much brighter one raster is than another over the same ground, per band."""
 
     logs: tuple[float, ...]
-    """Natural logarithm of reflectance b / reflectance a."""
+    """Natural logarithm of brightness b / brightness a, where brightness is reflectance + 0.04."""
     weights: tuple[float, ...]
     """Trust in each, relative to other ratios: grows with the pixels, falls with their scatter."""
     pixels: int
@@ -116,34 +117,31 @@ class PairCounts:
 
 
 def pair_ratio(a: UInt8, b: UInt8, valid: Bool, minimum: int = MIN_PIXELS) -> Ratio | None:
-    """The robust ratio of reflectances b / a of (4, y, x) levels where `valid` (y, x); None where too few."""
+    """The robust ratio of brightness b / a of (4, y, x) levels where `valid` (y, x); None where too few."""
     return PairCounts().feed(a, b, valid).ratio(minimum)
 
 
 def _band_ratio(counts: Int64, minimum: int) -> tuple[float, float] | None:
     """(log ratio, weight) from the counts of one band, or None.
 
-    The ratio is the one that removes the differences of levels best: a difference is about `slope * log ratio`, where
-    the slope, r / (r + TOE), is small in the dark, so that noise and haze on water weigh little. What has changed
-    between the two (fields, tides, missed cloud) is an outlier: Tukey's biweight, begun at the median.
+    The ratio is the middle of the differences of levels. What has changed between the two (fields, tides, missed
+    cloud) is an outlier: Tukey's biweight mean, begun at the median, which alone would come in whole levels.
     """
     low, high = _USABLE
     first, second = np.nonzero(counts[low : high + 1, low : high + 1])
     number = counts[low : high + 1, low : high + 1][first, second].astype(np.float64)
     if number.sum() < minimum:
         return None
-    middle = np.sqrt(reflectance_of(first + float(low)).astype(np.float64) * reflectance_of(second + float(low)))
-    slope, difference = middle / (middle + TOE), (second - first) / FULL
-    log = _median(difference / slope, number * slope)
+    difference = (second - first).astype(np.float64)
+    shift = _median(difference, number)
     for _ in range(30):
-        residual = difference - slope * log
-        scale = max(1.4826 * _median(np.abs(residual), number), 1 / FULL)  # at least one level
-        trust = number * np.clip(1 - (residual / (4.685 * scale)) ** 2, 0, None) ** 2
-        before, log = log, float((trust * slope * difference).sum() / (trust * slope**2).sum())
-        if abs(log - before) < 1e-7:
+        scale = max(1.4826 * _median(np.abs(difference - shift), number), 1.0)  # at least one level
+        trust = number * np.clip(1 - ((difference - shift) / (4.685 * scale)) ** 2, 0, None) ** 2
+        before, shift = shift, float((trust * difference).sum() / trust.sum())
+        if abs(shift - before) < 1e-5:
             break
     # pixels are not independent of their neighbours: the root keeps large overlaps from ruling everything
-    return log, float(np.sqrt(trust.sum()) / (scale * FULL) ** 2)
+    return float(shift / FULL), float(np.sqrt(trust.sum())) / scale**2
 
 
 def _median(values: Float64, weights: Float64) -> float:
