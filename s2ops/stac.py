@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final, Literal, TypeAlias
 
+from odc.geo.geobox import GeoBox
+
+from s2ops import grid
 from s2ops.codes import BANDS, CLASS_COLOURS, CLASS_NAMES, LandCover
 from s2ops.errors import InputError
 from s2ops.footprint import bbox_of, geojson, union_bbox
-from s2ops.grid import Tile
 from s2ops.marker import to_json
 from s2ops.radiometry import reflectance_table
 
@@ -145,22 +147,21 @@ def item_id(kind: Kind, tile_name: str) -> str:
     return f"s2ops-{kind}-{tile_name}"
 
 
-def tile_item(
+def tile_item(  # noqa: PLR0917 - an item is made of this much; the order is that of its reading
     kind: Kind,
-    tile: Tile,
-    res: int,
-    *,
+    tile_name: str,
+    geobox: GeoBox,
     dates: tuple[datetime, datetime],
     assets: Mapping[str, Asset],
     properties: Mapping[str, Any],
     derived_from: Sequence[str] = (),
 ) -> Json:
-    """The STAC item of one tile at `res` metres.
+    """The STAC item of one tile on its grid.
 
     `dates`: first and last acquisition (the run's date range for an empty tile). `properties`: `s2ops:...` values,
     see docs/read-the-outputs.md. `derived_from`: hrefs of the items it was made from, relative to this one.
     """
-    geobox = tile.geobox(res)
+    tile, res = grid.tile(tile_name), abs(geobox.resolution.x)
     imagery = {} if kind == "landcover" else {"s2ops:levels": levels()}
     return {
         "type": "Feature",
@@ -254,7 +255,7 @@ def collection(kind: Kind, items: Mapping[str, Json]) -> Json:
     }
 
 
-def _asset(asset: Asset, resolution: int) -> Json:
+def _asset(asset: Asset, resolution: float) -> Json:
     return {
         "href": f"./{asset.href}",
         "type": asset.media_type,

@@ -34,11 +34,11 @@ def mosaic_item(name: str = "33TWL") -> dict[str, Any]:
     }
     return stac.tile_item(
         "mosaic",
-        tile(name),
-        120,
-        dates=DATES,
-        assets=assets,
-        properties={"s2ops:fingerprint": SHA},
+        name,
+        tile(name).geobox(120),
+        DATES,
+        assets,
+        {"s2ops:fingerprint": SHA},
         derived_from=["../../composite/33TWL/item.json"],
     )
 
@@ -48,7 +48,7 @@ def landcover_item(name: str = "33TWL") -> dict[str, Any]:
         "landcover": stac.landcover_asset("landcover.tif", SHA),
         "confidence": stac.confidence_asset("confidence.tif", SHA),
     }
-    return stac.tile_item("landcover", tile(name), 120, dates=DATES, assets=assets, properties={})
+    return stac.tile_item("landcover", name, tile(name).geobox(120), DATES, assets, {})
 
 
 @pytest.mark.parametrize("item", [mosaic_item(), landcover_item(), mosaic_item("01KAB")])
