@@ -119,7 +119,7 @@ class SelectRecord(Record):
     """(objective - lower_bound) / objective; 0 is proof that the list is optimal."""
     status: SolverStatus
     elements: int
-    """Sets of pixels that the same scenes see clear: the rows of the optimisation."""
+    """Sets of pixels that the same scenes see clear."""
     left_out: tuple[LeftOut, ...]
     """Scenes of the search that were not candidates: too cloudy, duplicate, broken preview."""
     fingerprint: str
@@ -133,8 +133,8 @@ class SelectRecord(Record):
         raise InputError(f"{self.tile}: {scene} is no candidate; there are: {known}")
 
 
-class AcquiredScene(Record):
-    """One scene at full resolution."""
+class SceneRecord(Record):
+    """`scenes/T/ID.json`: one scene at full resolution."""
 
     id: str
     datetime: str
@@ -143,18 +143,24 @@ class AcquiredScene(Record):
     image_sha256: str
     mask_sha256: str
     clear: Fraction
-    added: Fraction
-    """Part of the tile that no scene before it in the list sees clear."""
     cloud: Fraction
     shadow: Fraction
     nodata: Fraction
-    haze: Fraction
-    """Probability that the scene is hazy, from its preview."""
+    fingerprint: str
 
     @property
     def date(self) -> str:
         """Acquisition day, ISO."""
         return self.datetime[:10]
+
+
+class AcquiredScene(SceneRecord):
+    """A scene in its place among those of the tile."""
+
+    added: Fraction
+    """Part of the tile that no scene before it in the list sees clear."""
+    haze: Fraction
+    """Probability that the scene is hazy, from its preview."""
 
 
 class AcquireRecord(Record):

@@ -128,7 +128,7 @@ def choose(looks: Sequence[Look], rule: Rule) -> Choice:
     costs = [rule.cost(look) for look in looks]
     total = np.array([cost.total for cost in costs])
     parts, penalty = elements(clear), rule.penalty(clear[0].size)
-    found = minimum(parts, total, penalty, rule.max_scenes, rule.options.time_limit_s)
+    found = minimum(clear, total, penalty, rule.max_scenes, rule.options.time_limit_s)
     coverage = parts.weight @ parts.seen
     taken = sorted(np.flatnonzero(found.taken).tolist(), key=lambda s: (-coverage[s] / total[s], s))
     spares = _spares(parts, total, found.taken, rule)
