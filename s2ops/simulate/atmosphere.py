@@ -126,7 +126,8 @@ def _veil(sky: Sky, at: Points) -> Float32:
     along, across = at.turned(float(wind))
     streak = fbm(sky.seed + 2, Points(along / 5, across, at.finest), sky.sheet / 6, 6, gain=0.55)
     part = min(sky.cover * 0.8, 0.9)
-    return np.float32(sky.cirrus) * np.clip((streak + np.float32(ndtri(part))) / 2, 0, 1)
+    veil: Float32 = np.clip((streak + np.float32(ndtri(part))) / 2, 0, 1).astype(np.float32)
+    return np.float32(sky.cirrus) * veil
 
 
 def sunward(sky: Sky, at: Points) -> Points:
@@ -136,15 +137,18 @@ def sunward(sky: Sky, at: Points) -> Points:
     return at.moved(float(reach * np.sin(azimuth)), float(reach * np.cos(azimuth)))
 
 
-def overcast(sky: Sky, ground: Float32, at: Points) -> tuple[Float32, UInt8]:
-    """Put haze, clouds and shadows over (4, y, x) surface reflectance, changed in place; also gives the truth mask."""
+def overcast(sky: Sky, ground: Float32, at: Points) -> tuple[UInt8, Float32]:
+    """Put haze, clouds and shadows over (4, y, x) surface reflectance, in place.
+
+    Returns the truth mask (0 clear, 1 cloud, 2 shadow) and the clouds' optical thickness, both (y, x).
+    """
     mask: UInt8 = np.zeros(ground.shape[1:], np.uint8)
+    tau = thickness(sky, at)
     if sky.cover > 0:
-        tau = thickness(sky, at)
         lost = np.float32(1) - np.exp(np.float32(-0.7) * thickness(sky, sunward(sky, at)))
-        light = np.float32(sky.depth) * lost
         mask[lost > SHADE] = Mask.SHADOW
         mask[tau > CLOUD_TAU] = Mask.CLOUD
+        light = np.float32(sky.depth) * lost
         hidden = np.float32(1) - np.exp(np.float32(-0.55) * tau)
         white = np.float32(0.42) + np.float32(sky.white - 0.42) * (1 - np.exp(tau * np.float32(-0.13)))
         # clouds shade one another a little, which gives them relief
@@ -159,7 +163,7 @@ def overcast(sky: Sky, ground: Float32, at: Points) -> tuple[Float32, UInt8]:
         r += path
         if sky.cover > 0:
             r += hidden * (white * CLOUD_COLOUR[band] - r)
-    return ground, mask
+    return mask, tau
 
 
 def _haze(sky: Sky, at: Points) -> Float32:

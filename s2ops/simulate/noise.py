@@ -88,10 +88,16 @@ def value_noise(seed: int, at: Points, cell: float) -> Float32:
 
 
 def _split(values: Float64, cell: float, shift: float) -> tuple[Int64, Float32]:
-    scaled = values / cell + shift
+    """Lattice cell of each coordinate, and its smooth weight (3f^2 - 2f^3) towards the next cell."""
+    scaled = values * (1 / cell)
+    scaled += shift
     whole = np.floor(scaled)
-    part = (scaled - whole).astype(np.float32)
-    return whole.astype(np.int64), part * part * (np.float32(3) - np.float32(2) * part)
+    part = np.subtract(scaled, whole, out=scaled).astype(np.float32)
+    weight = part * np.float32(-2)
+    weight += np.float32(3)
+    weight *= part
+    weight *= part
+    return whole.astype(np.int64), weight
 
 
 def _lerp(flat: Float32, at: Int64, weight: Float32) -> Float32:
@@ -164,9 +170,10 @@ def sites(seed: int, at: Points, cell: float) -> Sites:
 def distances(found: Sites, at: Points, cell: tuple[Int64, Int64]) -> Float32:
     """Metres from each pixel to the point of one of its cells, (y, x) float32."""
     ox, oy = at.x.flat[0], at.y.flat[0]  # float32 needs a near origin
-    far = ((at.x - ox).astype(np.float32) - (found.px - ox).astype(np.float32)[cell]) ** 2
+    far: Float32 = ((at.x - ox).astype(np.float32) - (found.px - ox).astype(np.float32)[cell]) ** 2
     far += ((at.y - oy).astype(np.float32) - (found.py - oy).astype(np.float32)[cell]) ** 2
-    return np.sqrt(far, out=far)
+    np.sqrt(far, out=far)
+    return far
 
 
 def voronoi(seed: int, at: Points, cell: float) -> UInt32:

@@ -11,7 +11,7 @@ from s2ops.radiometry import levels_of, tci_levels
 from s2ops.simulate.atmosphere import Sky, overcast, random_sky, sun
 from s2ops.simulate.layout import Ground, ground, world_xy
 from s2ops.simulate.noise import Points
-from s2ops.simulate.surface import reflectance
+from s2ops.simulate.surface import fabric, reflectance
 from s2ops.simulate.town import near_town
 
 WORLDS: Final = 64
@@ -82,7 +82,8 @@ def _scene(rng: np.random.Generator, size: int, res: int, cover: float, town: bo
     day = int(rng.integers(1, 366))
     sky = random_sky(rng, cover, sun(lat, day), bool(rng.random() < 0.35))
     land = ground(world, at)
-    image, mask = overcast(sky, reflectance(world, land, at, day), at)
+    image = reflectance(fabric(world, land, at), day)
+    mask, _ = overcast(sky, image, at)
     return _View(_sensed(rng, image), land, mask, sky, _beyond(rng, at))
 
 
@@ -101,7 +102,7 @@ def _beyond(rng: np.random.Generator, at: Points) -> Bool:
     """Pixels beyond the swath's edge, which one sample in seven has; its tilt is that of the orbit."""
     if rng.random() > 0.15:
         return np.zeros(at.shape, bool)
-    across, _ = at.turned(np.radians(12))
+    across, _ = at.turned(-np.radians(12))
     across = (across - across.mean()) / np.ptp(across)
     out: Bool = across * rng.choice((-1, 1)) > rng.uniform(-0.3, 0.45)
     return out
@@ -119,6 +120,7 @@ def overlay(image: Float32, res: int, seed: int) -> tuple[Float32, UInt8, float]
     y = rng.uniform(-1e6, 1e6) - np.arange(image.shape[1], dtype=np.float64)[:, None] * res
     at = Points(x, y, res)
     empty = (image <= 0).all(axis=0)
-    out, mask = overcast(sky, image.astype(np.float32, copy=True), at)
+    out = image.astype(np.float32, copy=True)
+    mask, _ = overcast(sky, out, at)
     out[:, empty], mask[empty] = 0, Mask.NODATA
     return out, mask, sky.haze

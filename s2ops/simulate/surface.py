@@ -1,5 +1,6 @@
 """What the cloud-free ground reflects on a given day: spectra of kinds, parcels, seasons and texture."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -31,24 +32,40 @@ def dryness(air: Climate, day: int) -> Float32:
     return out
 
 
-def reflectance(seed: int, land: Ground, at: Points, day: int) -> Float32:
-    """Surface reflectance (4, y, x) of red, green, blue and nir, float32, without atmosphere, gain or noise."""
+@dataclass(frozen=True)
+class Fabric:
+    """What of a window's reflectance is the same on all days, (y, x) float32."""
+
+    land: Ground
+    place: Float32
+    """Between the low (0) and the high (1) spectrum of the kind, before seasons."""
+    bright: Float32
+    """Factor of texture and relief."""
+
+
+def fabric(seed: int, land: Ground, at: Points) -> Fabric:
+    """Parcels, mottling, texture and relief of the ground."""
     kind = land.kind
-    dry = dryness(land.climate, day)
     place = LEVEL[kind] + PARCEL[kind] * (land.variety - np.float32(0.5))
-    place += SEASON[kind] * np.maximum(dry, _harvest(land, day))
     place += np.float32(0.06) * fbm(seed + 40, at, 700.0, 3)
-    np.clip(place, -0.1, 1.15, out=place)
     grain = fbm(seed + 41, at, 48.0, 3, gain=0.8)
-    if at.finest > 30:  # only the first octave is left, which would alias: a quarter of it stands for the mean
+    if at.finest > 30:  # only the first octave is left, which would alias: a part of it stands for the mean
         grain *= np.float32(0.25)
     slope = value_noise(seed + 42, at, 900.0) + value_noise(seed + 43, at, 330.0)
     bright = np.float32(1) + GRAIN[kind] * (grain + np.float32(0.6) * slope)
-    np.maximum(bright, np.float32(0.35), out=bright)
+    return Fabric(land, place, np.maximum(bright, np.float32(0.35), out=bright))
+
+
+def reflectance(ground: Fabric, day: int) -> Float32:
+    """Surface reflectance (4, y, x) of red, green, blue and nir, float32, without atmosphere, gain or noise."""
+    land = ground.land
+    kind = land.kind
+    place = ground.place + SEASON[kind] * np.maximum(dryness(land.climate, day), _harvest(land, day))
+    np.clip(place, -0.1, 1.15, out=place)
     out = np.empty((4, *kind.shape), np.float32)
     for band in range(4):
         low = LOW[band]
-        out[band] = (low[kind] + place * (HIGH[band] - low)[kind]) * bright
+        out[band] = (low[kind] + place * (HIGH[band] - low)[kind]) * ground.bright
     return np.maximum(out, np.float32(0.001), out=out)
 
 
