@@ -20,7 +20,7 @@ _VSI: Final = {"http": "vsicurl/http://", "https": "vsicurl/https://", "s3": "vs
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 
 DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG")
-"""For `rasterio.open(..., driver=list(DRIVERS))`: without it, what claims to be a band can be a VRT, whose text names any
+"""For `raster.open_foreign`: else what claims to be a band can be a VRT, whose text names any
 local file."""
 
 
@@ -46,7 +46,10 @@ class Origin:
         """The absolute form of an href that stands in the document `base`; a CatalogError says why it is refused."""
         if not isinstance(href, str) or not href or len(href) > 4096 or _UNSAFE.search(href):
             raise CatalogError(f"its href {str(href)[:80]!r} is no plain path or URL")
-        scheme = urlsplit(href).scheme.lower()
+        try:
+            scheme = urlsplit(href).scheme.lower()
+        except ValueError as error:
+            raise CatalogError(f"its href {href!r} is no URL: {error}") from error
         if scheme in REMOTE_SCHEMES:
             return _plain_url(href)
         if scheme or href.startswith(("//", "/vsi")):
@@ -57,7 +60,10 @@ class Origin:
 
     def _inside_folder(self, href: str, base: str) -> str:
         """Symbolic links and '..' are followed first: what counts is where the file really lies."""
-        path = (Path(base).parent / href).resolve()
+        try:
+            path = (Path(base).parent / href).resolve()
+        except (OSError, RuntimeError) as error:  # a name too long, or links in a circle
+            raise CatalogError(f"its href {href!r} leads nowhere: {error}") from error
         if not path.is_relative_to(self.root):
             raise CatalogError(f"its href {href!r} leaves the catalog's folder {self.root}")
         return str(path)
@@ -101,7 +107,7 @@ def gdal_path(href: str) -> str:
     return f"/{_VSI[scheme.lower()]}{rest}"
 
 
-def gdal_options() -> dict[str, str]:
+def gdal_options() -> dict[str, str | int]:
     """GDAL configuration for reading scenes, as `rasterio.Env(**gdal_options())`."""
     return {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # a COG has no sidecars: spare a listing per file
@@ -114,7 +120,7 @@ def gdal_options() -> dict[str, str]:
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",  # neighbouring blocks in one request
         "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # a COG's header in the first request
         "CPL_VSIL_CURL_CACHE_SIZE": "16777216",  # bytes of ranges kept
-        "GDAL_CACHEMAX": "128",  # MB of decoded blocks; the default takes 5 % of the machine
+        "GDAL_CACHEMAX": 128,  # MB of decoded blocks; the default takes 5 % of the machine; rasterio wants a number here
     }
 
 

@@ -98,9 +98,7 @@ class RunConfig(_Strict):
     max_cloud: Annotated[
         float, Field(ge=0, le=100, description="scenes above this cloud cover (percent, catalog's figure) are left")
     ] = 80.0
-    resolution: Annotated[
-        Literal[10, 20, 60, 120], Field(description="pixel size in metres; 10 in production")
-    ] = 10
+    resolution: Annotated[Literal[10, 20, 60, 120], Field(description="pixel size in metres; 10 in production")] = 10
     target_date: Annotated[
         date | None, Field(description="scenes near this day win; default: the end of the range")
     ] = None

@@ -1,7 +1,7 @@
 """The one curve between reflectance and 8-bit levels, the same for every tile, date and band.
 
-The paper (section 2.2 a) scales scenes from 16 to 8 bits so that texture survives in dark and bright areas. Here that is
-one logarithmic curve: level = 1 + 254 * log(1 + r / TOE) / log(1 + TOP / TOE) for reflectance r in 0..TOP. Steps are
+The paper (section 2.2 a) scales scenes from 16 to 8 bits so that texture survives in dark and bright areas. Here that
+is one logarithmic curve: level = 1 + 254 * log(1 + r / TOE) / log(1 + TOP / TOE) for reflectance r in 0..TOP. Steps are
 therefore nearly proportional to brightness: 17 levels per 0.01 reflectance near black, where water and shadow live, and
 still 0.9 at 0.8, where ESA's true-colour image (8-bit, linear to 0.36) is saturated. Being fixed and monotone it can be
 inverted by a table, and a gain in reflectance stays a gain everywhere.
@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from s2ops.codes import Float32, Float64, UInt8, UInt16
+from s2ops.masks import grow
 
 TOE: Final = 0.04
 """Reflectance at which the curve bends from linear to logarithmic."""
@@ -55,6 +56,25 @@ def to_levels(numbers: UInt16, offset: int = 0) -> UInt8:
     # mode="clip" skips the bounds check, twice as fast as the default; every uint16 is in range anyway
     out: UInt8 = np.take(level_table(offset), numbers, mode="clip")
     return out
+
+
+def clean_levels(numbers: UInt16, offset: int, edge_px: int) -> UInt8:
+    """Like `to_levels`, for all bands of a scene together: a pixel has data in all bands or in none.
+
+    The bands' detectors end some pixels apart, so the swath's edge is a coloured fringe: a pixel within `edge_px` of
+    no data that lacks a band is no data. Elsewhere a DN of 0 is a black pixel (offset-corrected products clip water at
+    0) and becomes level 1. A slab needs `edge_px` rows of halo.
+    """
+    levels = to_levels(numbers, offset)
+    zero = numbers == 0
+    lacking = zero.any(axis=0)
+    if not lacking.any():
+        return levels
+    empty = zero.all(axis=0)
+    fringe = lacking & grow(empty, edge_px)
+    np.maximum(levels, 1, out=levels, where=(lacking & ~fringe)[None])
+    levels[:, fringe] = 0
+    return levels
 
 
 def reflectance_table() -> Float32:

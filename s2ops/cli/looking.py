@@ -1,0 +1,75 @@
+"""Commands that look at a run: explain, verify, score."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from s2ops.errors import InputError
+
+RunUri = Annotated[str, typer.Argument(help="the run's `out`: a folder or URI")]
+
+
+def _explain(
+    out: RunUri,
+    tile: Annotated[str, typer.Argument(help="MGRS tile, such as 33TWL")],
+    picture: Annotated[Path | None, typer.Option(help="where to put the PNG; default: explain-TILE.png here")] = None,
+) -> None:
+    """Say why each scene of a tile was taken or left, and draw the previews with their masks."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from s2ops import explain  # noqa: PLC0415
+    from s2ops.raster import read_all  # noqa: PLC0415
+    from s2ops.records import SelectRecord  # noqa: PLC0415
+    from s2ops.store import Store  # noqa: PLC0415
+
+    store, key = Store(out), f"select/{tile}.json"
+    data = store.get(key)
+    if data is None:
+        raise InputError(f"{out} has no {key}: is {tile} a tile of that run, and has select run?")
+    record = SelectRecord.read(data, key)
+    Console().print(explain.table(record))
+    if record.candidates:
+        path = picture or Path(f"explain-{tile}.png")
+        previews = read_all(store.gdal(f"select/{tile}.previews.tif"))
+        explain.picture(record, previews.reshape(-1, 4, *previews.shape[1:])).save(path)
+        typer.echo(f"picture {path}")
+
+
+def _verify(
+    out: RunUri,
+    max_seam: Annotated[float, typer.Option(help="largest excess step allowed after blending")] = 1.25,
+) -> None:
+    """Read everything again and name what is wrong; exit 1 if anything is."""
+    from s2ops.store import Store  # noqa: PLC0415
+    from s2ops.verify import verify  # noqa: PLC0415
+
+    findings = verify(Store(out), max_seam=max_seam)
+    for finding in findings:
+        typer.echo(f"{finding.severity}: {finding.key}: {finding.message}")
+    errors = sum(finding.severity == "error" for finding in findings)
+    typer.echo(f"{errors} errors, {len(findings) - errors} warnings")
+    if errors:
+        raise typer.Exit(1)
+
+
+def _score(
+    out: Annotated[Path, typer.Argument(help="folder of the run")],
+    world: Annotated[Path, typer.Argument(help="folder of the simulated world, with truth/")],
+) -> None:
+    """Compare a run over a simulated world with its truth."""
+    from s2ops.simulate.score import lines, score_run  # noqa: PLC0415
+
+    scores = score_run(out, world)
+    for line in lines(scores):
+        typer.echo(line)
+    (out / "report").mkdir(exist_ok=True)
+    (out / "report" / "scores.json").write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("explain")(_explain)
+    app.command("verify")(_verify)
+    app.command("score")(_score)

@@ -1,0 +1,124 @@
+"""Rasters in: rows of a tile's grid from a scene's bands, and windows of our own files."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from s2ops.access import DRIVERS, gdal_options
+from s2ops.codes import UInt8, UInt16
+from s2ops.errors import CatalogUnreachable, RasterError
+from s2ops.store import gdal_endpoint
+
+SLAB = 512
+"""Rows a slab: one row of COG blocks, so no block is decoded twice."""
+
+
+@contextmanager
+def gdal_env() -> Iterator[None]:
+    """GDAL with our options: bounded caches, few drivers, no directory listings."""
+    with rasterio.Env(**gdal_options(), **gdal_endpoint()):
+        yield
+
+
+def open_foreign(path: str) -> DatasetReader:
+    """Open a file that is not ours with the few drivers we read: a VRT, say, could name any local file.
+
+    `rasterio.open` takes a single driver, the class behind it a list. Raises RasterioError.
+    """
+    return DatasetReader(path, driver=list(DRIVERS))
+
+
+def slabs(height: int, rows: int = SLAB) -> Iterator[slice]:
+    """The row slices that cover `height`, top to bottom."""
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+@dataclass(frozen=True, slots=True)
+class BandFile:
+    """One band of one scene, checked against the tile that it must cover."""
+
+    path: str
+    """GDAL path; signed where the provider needs it."""
+    label: str
+    """What errors call it, such as 'B04 of S2A_33TWL_20230815_0_L2A'."""
+
+    def check(self, src: DatasetReader, geobox: GeoBox) -> None:
+        """Raise RasterError unless `src` is 16-bit, in the tile's CRS, covers the tile and is fine enough."""
+        if src.dtypes[0] not in {"uint16", "int16"}:
+            raise RasterError(f"{self.label} holds {src.dtypes[0]}, not uint16: give digital numbers, not a rendering")
+        wanted = geobox.crs.epsg if geobox.crs else None
+        found = src.crs.to_epsg() if src.crs else None
+        if found != wanted:
+            raise RasterError(
+                f"{self.label} is in EPSG:{found}, its tile in EPSG:{wanted}: the item names another tile"
+            )
+        box = geobox.boundingbox
+        if max(abs(a - b) for a, b in zip(src.bounds, (box.left, box.bottom, box.right, box.top), strict=True)) > 1:
+            raise RasterError(f"{self.label} spans {tuple(src.bounds)}, its tile {tuple(box.bbox)}: not this tile")
+        if src.width < geobox.width:
+            have, want = (box.right - box.left) / src.width, abs(geobox.resolution.x)
+            raise RasterError(
+                f"{self.label} has {have:g} m pixels, coarser than resolution {want:g}: set it to {have:g}"
+            )
+
+    def read(self, geobox: GeoBox, rows: slice) -> UInt16:
+        """Rows of the tile's grid, (rows, x) digital numbers, 0 = no data; averaged where the file is finer."""
+        try:
+            with open_foreign(self.path) as src:
+                self.check(src, geobox)
+                scale = src.height / geobox.height
+                window = Window(0, rows.start * scale, src.width, (rows.stop - rows.start) * scale)
+                shape = (rows.stop - rows.start, geobox.width)
+                pixels = src.read(1, window=window, out_shape=shape, resampling=Resampling.average, masked=True)
+        except RasterioError as error:
+            if _passing(self.path, str(error)):
+                raise CatalogUnreachable(
+                    f"{self.label} cannot be read for now ({_first_line(error)}): run again"
+                ) from error
+            raise RasterError(
+                f"{self.label} cannot be read ({_first_line(error)}): broken, truncated or gone"
+            ) from error
+        out: UInt16 = np.maximum(pixels.filled(0), 0).astype(np.uint16)  # int16 files may hold negative no data
+        return out
+
+
+def read_window(path: str, rows: slice, cols: slice | None = None, bands: Sequence[int] | None = None) -> UInt8:
+    """(band, rows, columns) of one of our own COGs; all columns and bands unless said."""
+    with gdal_env(), rasterio.open(path) as src:
+        across = cols or slice(0, src.width)
+        window = Window(across.start, rows.start, across.stop - across.start, rows.stop - rows.start)
+        out: UInt8 = src.read(list(bands) if bands else None, window=window)
+    return out
+
+
+def read_all(path: str) -> UInt8:
+    """(band, y, x) of a whole small file."""
+    with gdal_env(), rasterio.open(path) as src:
+        out: UInt8 = src.read()
+    return out
+
+
+def read_decimated(path: str, shape: tuple[int, int], resampling: Resampling = Resampling.average) -> UInt8:
+    """(band, y, x) of one of our own COGs at another size, by its overviews."""
+    with gdal_env(), rasterio.open(path) as src:
+        out: UInt8 = src.read(out_shape=(src.count, *shape), resampling=resampling)
+    return out
+
+
+def _passing(path: str, message: str) -> bool:
+    """Whether a remote read failed for reasons that pass: no answer, a server error, too many requests."""
+    signs = ("CURL error", "timed out", "Could not resolve", "response code: 5", "response code: 429")
+    return path.startswith("/vsi") and any(sign in message for sign in signs)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,176 @@
+"""Acquire: the selected scenes at full resolution, as 8-bit levels with cloud and shadow masks (paper, section 2.2).
+
+While pixels remain that no scene has shown clear, the next best candidate comes in, until all is covered, no candidate
+is left, or the cap is reached: then the holes are stated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from s2ops import keys
+from s2ops.codes import Bool, Mask
+from s2ops.errors import InputError, RasterError
+from s2ops.grid import Tile
+from s2ops.job import Job, StepResult
+from s2ops.marker import Marker, fingerprint
+from s2ops.raster import read_window, slabs
+from s2ops.records import AcquiredScene, AcquireRecord, LeftOut, SceneRecord, SelectRecord, StopReason
+from s2ops.scene import Scene
+from s2ops.steps.base import TileStep
+from s2ops.steps.scene_files import make_scene
+from s2ops.steps.select import selected
+
+VERSION = 1
+
+MOSTLY_CLEAR = 0.5
+"""Part of the tile that a further date must show clear to be worth classifying."""
+
+
+def marker(job: Job, tile: Tile) -> Marker:
+    """Stands while the scene list, the resolution and the mask network are the same."""
+    facts = (selected(job, tile).fingerprint, job.res, job.config.max_scenes, _dates_wanted(job))
+    weights = job.model("scene-cloud").sha256
+    return Marker(keys.acquired(tile.name), fingerprint("acquire", VERSION, *facts, weights))
+
+
+def _dates_wanted(job: Job) -> int:
+    """How many dates landcover reads; 0 when it reads the mosaic, or is not wanted."""
+    options = job.config.landcover
+    return options.max_dates if options.enabled and options.source == "scenes" else 0
+
+
+@dataclass
+class _Gathered:
+    """What has been acquired so far."""
+
+    open: Bool
+    """(y, x): seen clear by none yet."""
+    mosaic: list[SceneRecord] = field(default_factory=list)
+    idle: list[SceneRecord] = field(default_factory=list)
+    """Acquired for a hole, but brought nothing to the mosaic."""
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def known(self) -> set[str]:
+        """Ids that need no further look."""
+        return {one.id for one in (*self.mosaic, *self.idle)} | {one.id for one in self.left_out}
+
+
+def run(job: Job, tile: Tile) -> StepResult:
+    """Write scenes/T/ID.tif, ID.mask.tif and ID.json of each scene, then scenes/T/acquired.json."""
+    mark, plan = marker(job, tile), selected(job, tile)
+    scenes = {scene.id: scene for scene in job.scenes(tile).scenes}
+    got = _Gathered(np.ones(job.geobox(tile).shape, np.bool_))
+    for scene_id in plan.selected:
+        _add(job, tile, scenes[scene_id], got)
+    stop: StopReason = "covered"
+    queue = iter(plan.spares)
+    while got.open.any():
+        spare = next(queue, None)
+        if spare is None:
+            stop = "no candidates left"
+            break
+        if len(got.mosaic) + len(got.idle) >= job.config.max_scenes:
+            stop = "scene cap"
+            break
+        _add(job, tile, scenes[spare], got, only_for_holes=True)
+    series = _series(job, tile, plan, scenes, got)
+    record = _record(job, tile, plan, got, series, stop, mark.fingerprint)
+    job.store.put(mark.key, record.write())
+    _forget_others(job, tile, record)
+    facts = {"scenes": len(record.scenes), "series": len(series), "holes": record.holes}
+    return StepResult("acquire", tile.name, "done" if record.scenes else "empty", facts)
+
+
+def _add(job: Job, tile: Tile, scene: Scene, got: _Gathered, *, only_for_holes: bool = False) -> None:
+    """Acquire one scene; a broken one is left out and recorded, it never ends the tile."""
+    try:
+        record = make_scene(job, tile, scene)
+    except RasterError as error:
+        got.left_out.append(LeftOut(id=scene.id, reason=str(error)))
+        return
+    before = np.count_nonzero(got.open)
+    for rows, clear in _clear_rows(job, tile, scene.id):
+        got.open[rows] &= ~clear
+    filled = np.count_nonzero(got.open) < before
+    (got.mosaic if filled or not only_for_holes else got.idle).append(record)
+
+
+def _clear_rows(job: Job, tile: Tile, scene_id: str) -> list[tuple[slice, Bool]]:
+    path = job.store.gdal(keys.mask(tile.name, scene_id))
+    return [(rows, read_window(path, rows)[0] == Mask.CLEAR) for rows in slabs(job.geobox(tile).height)]
+
+
+def _series(job: Job, tile: Tile, plan: SelectRecord, scenes: dict[str, Scene], got: _Gathered) -> list[SceneRecord]:
+    """Further dates for landcover, the clearest first: idle ones, then others that are mostly clear."""
+    wanted = _dates_wanted(job) - len(got.mosaic)
+    series = got.idle[: max(wanted, 0)]
+    known = got.known()
+    others = sorted(plan.candidates, key=lambda one: (-one.coverage, one.id))
+    clear = (one.id for one in others if one.coverage >= MOSTLY_CLEAR and one.id not in known)
+    for scene_id in islice(clear, max(wanted - len(series), 0)):
+        try:
+            series.append(make_scene(job, tile, scenes[scene_id]))
+        except RasterError as error:
+            got.left_out.append(LeftOut(id=scene_id, reason=str(error)))
+    return series
+
+
+def _record(
+    job: Job,
+    tile: Tile,
+    plan: SelectRecord,
+    got: _Gathered,
+    series: Sequence[SceneRecord],
+    stop: StopReason,
+    facts: str,
+) -> AcquireRecord:
+    """Everything in priority order: the list by cost (recent and haze-free first), then what filled its holes."""
+    listed = [one for one in got.mosaic if one.id in plan.selected]
+    listed.sort(key=lambda one: (plan.candidate(one.id).cost.total, one.id))
+    ordered = listed + [one for one in got.mosaic if one.id not in plan.selected]
+    still = np.ones(job.geobox(tile).shape, np.bool_)
+    placed = []
+    for one in ordered:
+        before = np.count_nonzero(still)
+        for rows, clear in _clear_rows(job, tile, one.id):
+            still[rows] &= ~clear
+        placed.append(_placed(plan, one, (before - np.count_nonzero(still)) / still.size))
+    return AcquireRecord(
+        tile=tile.name,
+        scenes=tuple(placed),
+        series=tuple(_placed(plan, one, 0.0) for one in series),
+        left_out=tuple(got.left_out),
+        holes=float(np.count_nonzero(still) / still.size),
+        stop=stop,
+        fingerprint=facts,
+    )
+
+
+def _placed(plan: SelectRecord, record: SceneRecord, added: float) -> AcquiredScene:
+    return AcquiredScene(**record.model_dump(), added=added, haze=plan.candidate(record.id).haze)
+
+
+def _forget_others(job: Job, tile: Tile, record: AcquireRecord) -> None:
+    """Remove files of scenes that an earlier run of other settings left here."""
+    ids = [one.id for one in (*record.scenes, *record.series)]
+    kept = {keys.acquired(tile.name)} | {
+        key(tile.name, scene_id) for scene_id in ids for key in (keys.image, keys.mask, keys.scene)
+    }
+    for key in job.store.keys(f"scenes/{tile.name}"):
+        if key not in kept:
+            job.store.delete(key)
+
+
+def acquired(job: Job, tile: Tile) -> AcquireRecord:
+    """The record that acquire wrote; InputError where it has not run."""
+    key = keys.acquired(tile.name)
+    data = job.store.get(key)
+    if data is None:
+        raise InputError(f"{job.config.out} has no {key}: run the step acquire for {tile.name} first")
+    return AcquireRecord.read(data, key)
+
+
+STEP = TileStep("acquire", marker, run)

@@ -1,0 +1,47 @@
+"""What a step is: a name, the marker that says it is done, and the function that does it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from s2ops.grid import Tile
+from s2ops.job import Job, StepResult
+from s2ops.marker import Marker
+
+
+def _always(_: Job) -> bool:
+    return True
+
+
+def _nothing(_: Job) -> None:
+    """Most stages have nothing to check once all tiles are through."""
+
+
+@dataclass(frozen=True)
+class TileStep:
+    """A step that runs once a tile."""
+
+    name: str
+    marker: Callable[[Job, Tile], Marker]
+    run: Callable[[Job, Tile], StepResult]
+    wanted: Callable[[Job], bool] = _always
+    check: Callable[[Job], None] = _nothing
+    """Runs after the last tile; raises when the stage as a whole makes no sense (no scene anywhere)."""
+
+    def done(self, job: Job, tile: Tile) -> bool:
+        """Whether the tile's marker stands."""
+        return self.marker(job, tile).stands_in(job.store)
+
+
+@dataclass(frozen=True)
+class WholeStep:
+    """A step that runs once a run."""
+
+    name: str
+    marker: Callable[[Job], Marker]
+    run: Callable[[Job], StepResult]
+    wanted: Callable[[Job], bool] = _always
+    check: Callable[[Job], None] = _nothing
+
+    def done(self, job: Job) -> bool:
+        """Whether the run's marker stands."""
+        return self.marker(job).stands_in(job.store)

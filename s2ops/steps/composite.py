@@ -1,0 +1,108 @@
+"""Composite: fuse the acquired scenes of a tile, recent first, patches cross-faded (paper, section 2.2)."""
+
+from itertools import combinations
+
+import numpy as np
+from rasterio.enums import Resampling
+
+from s2ops import keys, stac
+from s2ops.codes import BANDS, Mask, UInt8
+from s2ops.cog import CODES, IMAGERY
+from s2ops.composite import ClearScene, Fused, fuse
+from s2ops.distance import halo
+from s2ops.gains import Gains, Pair, gain_tables, pair_ratio, solve_gains
+from s2ops.grid import Tile
+from s2ops.job import Job, StepResult
+from s2ops.marker import Marker, fingerprint, to_json
+from s2ops.outputs import dates_of, imagery_tags, publisher
+from s2ops.raster import read_decimated, read_window, slabs
+from s2ops.records import AcquiredScene, AcquireRecord
+from s2ops.steps.acquire import acquired
+from s2ops.steps.base import TileStep
+
+VERSION = 1
+
+_MATCH_SIDE = 1098
+"""Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
+
+
+def marker(job: Job, tile: Tile) -> Marker:
+    """Stands while the acquired scenes and the options of the composite are the same."""
+    scenes = [(scene.id, scene.image_sha256, scene.mask_sha256) for scene in acquired(job, tile).scenes]
+    facts = fingerprint("composite", VERSION, job.config.composite, job.res, scenes)
+    return Marker(keys.item("composite", tile.name), facts)
+
+
+def run(job: Job, tile: Tile) -> StepResult:
+    """Write composite.tif and provenance.tif, then item.json."""
+    record, mark, geobox = acquired(job, tile), marker(job, tile), job.geobox(tile)
+    gains = _gains(job, tile, record) if job.config.composite.match else {}
+    holes = 0
+    with publisher(job.store, geobox) as made:
+        image = made.file("composite", BANDS, IMAGERY, imagery_tags())
+        provenance = made.file("provenance", ["scene"], CODES)
+        for rows in slabs(geobox.height):
+            fused = _fuse(job, tile, record.scenes, gains, rows)
+            image.write(fused.levels)
+            provenance.write(fused.source[None])
+            holes += fused.holes
+        assets = {
+            "composite": stac.imagery_asset(
+                "composite.tif", made.put(keys.data("composite", tile.name, "composite"), image)
+            ),
+            "provenance": stac.provenance_asset(
+                "provenance.tif",
+                made.put(keys.data("composite", tile.name, "provenance"), provenance),
+                [scene.id for scene in record.scenes],
+            ),
+        }
+    part = round(holes / (geobox.height * geobox.width), 6)
+    properties = {
+        "s2ops:fingerprint": mark.fingerprint,
+        "s2ops:scenes": [{"id": scene.id, "date": scene.date, "tile": tile.name} for scene in record.scenes],
+        "s2ops:gains": {scene: list(values) for scene, values in gains.items()},
+        "s2ops:holes": part,
+    }
+    dates = dates_of(record.scenes, job.config)
+    job.store.put(mark.key, to_json(stac.tile_item("composite", tile.name, geobox, dates, assets, properties)))
+    return StepResult(
+        "composite", tile.name, "done" if record.scenes else "empty", {"scenes": len(record.scenes), "holes": part}
+    )
+
+
+def _gains(job: Job, tile: Tile, record: AcquireRecord) -> dict[str, Gains]:
+    """Gain of each scene and band that makes common clear ground look the same; anchored by clear area."""
+    side = min(_MATCH_SIDE, *job.geobox(tile).shape)
+    images, clear = {}, {}
+    for scene in record.scenes:
+        images[scene.id] = read_decimated(job.store.gdal(keys.image(tile.name, scene.id)), (side, side))
+        mask = read_decimated(job.store.gdal(keys.mask(tile.name, scene.id)), (side, side), Resampling.nearest)
+        clear[scene.id] = mask[0] == Mask.CLEAR
+    pairs = []
+    for a, b in combinations(sorted(images), 2):
+        ratio = pair_ratio(images[a], images[b], clear[a] & clear[b])
+        if ratio is not None:
+            pairs.append(Pair(a, b, ratio))
+    return solve_gains({scene.id: scene.clear for scene in record.scenes}, pairs)
+
+
+def _fuse(job: Job, tile: Tile, scenes: tuple[AcquiredScene, ...], gains: dict[str, Gains], rows: slice) -> Fused:
+    """The rows of the composite; reads as many rows more as the cross-fade reaches."""
+    geobox = job.geobox(tile)
+    fade = job.config.composite.fade_m / job.res
+    top, end = max(rows.start - halo(fade), 0), min(rows.stop + halo(fade), geobox.height)
+    if not scenes:
+        shape = (rows.stop - rows.start, geobox.width)
+        return Fused(np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8))
+
+    def read(scene: AcquiredScene) -> ClearScene:
+        around = slice(top, end)
+        levels = read_window(job.store.gdal(keys.image(tile.name, scene.id)), around)
+        mask: UInt8 = read_window(job.store.gdal(keys.mask(tile.name, scene.id)), around)[0]
+        tables = gain_tables(gains[scene.id]) if scene.id in gains else None
+        return ClearScene(levels, mask == Mask.CLEAR, tables)
+
+    return fuse([read(scene) for scene in scenes], fade, slice(rows.start - top, rows.stop - top))
+
+
+STEP = TileStep("composite", marker, run)

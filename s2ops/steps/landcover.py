@@ -1,0 +1,164 @@
+"""Landcover: three networks on each clear date, fused over dates, combined to six classes (paper, section 2.4)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from s2ops import keys, stac
+from s2ops.codes import Float32, UInt8
+from s2ops.cog import CLASSES, PERCENT
+from s2ops.errors import InputError
+from s2ops.grid import Tile
+from s2ops.halo import FRAME, Placed, framed
+from s2ops.inference.windows import segment_slabs
+from s2ops.job import Job, StepResult
+from s2ops.landcover import Fusion, class_areas, date_weight, ramp_px
+from s2ops.marker import Marker, fingerprint, read_json, to_json
+from s2ops.outputs import dates_of, publisher
+from s2ops.raster import read_window
+from s2ops.records import AcquiredScene
+from s2ops.steps.acquire import acquired
+from s2ops.steps.base import TileStep
+
+VERSION = 1
+NETWORKS = ("water", "vegetation", "building")
+
+
+def marker(job: Job, tile: Tile) -> Marker:
+    """Stands while the classified images, what frames them, and the networks are the same."""
+    images = [(look.own, look.frame) for look in _looks(job, tile)]
+    weights = [job.model(name).sha256 for name in NETWORKS]
+    facts = fingerprint("landcover", VERSION, job.res, images, weights)
+    return Marker(keys.item("landcover", tile.name), facts)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One image to classify: its key, its mask's (None: valid wherever it shows something), and its neighbours'."""
+
+    name: str
+    own: tuple[str, str]
+    """Key and SHA-256."""
+    mask: str | None
+    frame: tuple[tuple[str, str, str], ...]
+    """(tile, key, SHA-256) of the neighbours' images of the same date."""
+
+
+def _looks(job: Job, tile: Tile) -> list[_Look]:
+    """The dates in their order; the mosaic last, when it is asked for or the dates leave holes."""
+    looks = (
+        [] if job.config.landcover.source == "mosaic" else [_scene_look(job, tile, one) for one in _dates(job, tile)]
+    )
+    if not looks or acquired(job, tile).holes > 0:
+        looks.append(_mosaic_look(job, tile))
+    return looks
+
+
+def _dates(job: Job, tile: Tile) -> tuple[AcquiredScene, ...]:
+    record = acquired(job, tile)
+    return record.scenes + record.series
+
+
+def _scene_look(job: Job, tile: Tile, scene: AcquiredScene) -> _Look:
+    frame = tuple(
+        (other.name, keys.image(other.name, one.id), one.image_sha256)
+        for other in job.neighbours(tile)
+        for one in _dates(job, other)
+        if one.date == scene.date and one.platform == scene.platform
+    )
+    own = (keys.image(tile.name, scene.id), scene.image_sha256)
+    return _Look(scene.id, own, keys.mask(tile.name, scene.id), frame)
+
+
+def _mosaic_look(job: Job, tile: Tile) -> _Look:
+    def named(one: Tile) -> tuple[str, str]:
+        item = read_json(job.store, keys.item("mosaic", one.name))
+        if item is None:
+            raise InputError(f"{job.config.out} has no mosaic of {one.name}: run the step blend for it first")
+        return keys.data("mosaic", one.name, "mosaic"), str(item["assets"]["mosaic"]["file:checksum"])
+
+    frame = tuple((other.name, *named(other)) for other in job.neighbours(tile))
+    return _Look("mosaic", named(tile), None, frame)
+
+
+def run(job: Job, tile: Tile) -> StepResult:
+    """Write landcover.tif and confidence.tif, then item.json."""
+    mark, geobox, looks = marker(job, tile), job.geobox(tile), _looks(job, tile)
+    counts: dict[str, float] = {}
+    with publisher(job.store, geobox) as made:
+        class_file = made.file("landcover", ["class"], CLASSES)
+        percent_file = made.file("confidence", ["confidence"], PERCENT)
+        for classes, confidence in _maps(job, tile, looks):
+            class_file.write(classes[None])
+            percent_file.write(confidence[None])
+            for name, area in class_areas(classes, job.res).items():
+                counts[name] = round(counts.get(name, 0.0) + area, 6)
+        assets = {
+            "landcover": stac.landcover_asset(
+                "landcover.tif", made.put(keys.data("landcover", tile.name, "landcover"), class_file)
+            ),
+            "confidence": stac.confidence_asset(
+                "confidence.tif", made.put(keys.data("landcover", tile.name, "confidence"), percent_file)
+            ),
+        }
+    properties = {
+        "s2ops:fingerprint": mark.fingerprint,
+        "s2ops:dates": [look.name for look in looks],
+        "s2ops:areas_km2": counts,
+        "s2ops:weights": {name: job.model(name).sha256 for name in NETWORKS},
+    }
+    dates = dates_of(_dates(job, tile), job.config)
+    job.store.put(mark.key, to_json(stac.tile_item("landcover", tile.name, geobox, dates, assets, properties)))
+    return StepResult("landcover", tile.name, "done" if any(counts.values()) else "empty", {"dates": len(looks)})
+
+
+def _maps(job: Job, tile: Tile, looks: Sequence[_Look]) -> Iterator[tuple[UInt8, UInt8]]:
+    """Classes and confidence of the tile, (rows, x) slabs from top to bottom."""
+    geobox = job.geobox(tile)
+    streams = [_stream(job, tile, look) for look in looks]
+    for slab in zip(*streams, strict=True):
+        fusion: Fusion | None = None
+        for look, (rows, probs) in zip(looks, slab, strict=True):
+            fusion = fusion or Fusion((rows.stop - rows.start, geobox.width))
+            weight = _weight(job, tile, look, rows)
+            if look.mask is None:
+                weight = np.where(fusion.weight > 0, np.float32(0), weight)  # the mosaic fills only what no date shows
+            water, vegetation, building = probs
+            fusion.feed(water, vegetation, building, weight)
+        if fusion is not None:
+            yield fusion.decide()
+
+
+def _stream(job: Job, tile: Tile, look: _Look) -> Iterator[tuple[slice, list[UInt8]]]:
+    """Rows of the tile and the three networks' probabilities there."""
+    height, width = job.geobox(tile).shape
+    tiles = {one.name: one for one in job.tiles}
+    others = [Placed(job.store.gdal(key), job.geobox(tiles[name])) for name, key, _ in look.frame]
+    read = framed(Placed(job.store.gdal(look.own[0]), job.geobox(tile)), others)
+    slabs = [segment_slabs(job.segmenter(name), read, height + 2 * FRAME, width + 2 * FRAME) for name in NETWORKS]
+    for parts in zip(*slabs, strict=True):
+        top, end, _ = parts[0]
+        rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
+        if rows.start < rows.stop:
+            inner = slice(rows.start + FRAME - top, rows.stop + FRAME - top)
+            yield rows, [probs[:, inner, FRAME:-FRAME] for _, _, probs in parts]
+
+
+def _weight(job: Job, tile: Tile, look: _Look, rows: slice) -> Float32:
+    """How much the look counts at each pixel of these rows."""
+    if look.mask is None:
+        shown: Float32 = (read_window(job.store.gdal(look.own[0]), rows, bands=[1])[0] != 0).astype(np.float32)
+        return shown
+    reach, height = ramp_px(job.res), job.geobox(tile).height
+    around = slice(max(rows.start - reach, 0), min(rows.stop + reach, height))
+    mask = read_window(job.store.gdal(look.mask), around)[0]
+    weight = date_weight(np.full_like(mask, 255), mask, job.res)
+    return weight[rows.start - around.start : rows.stop - around.start]
+
+
+def _wanted(job: Job) -> bool:
+    return job.config.landcover.enabled
+
+
+STEP = TileStep("landcover", marker, run, wanted=_wanted)
