@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +23,7 @@ from s2ops.verify_pixels import pixel_findings
 
 Json: TypeAlias = dict[str, Any]
 
-MAX_EXCESS: Final = 1.3
+MAX_SEAM: Final = 1.25
 """A step across a former edge above this multiple of the landscape's own steps can be seen."""
 
 _TILE, _SCENE = r"\d\d[A-Z]{3}", r"[\w.-]+"
@@ -39,24 +38,17 @@ _KNOWN: Final = re.compile(
 _UNFINISHED: Final = re.compile(r"#\d+$|\.(tmp|part|plain\.tif|aux\.xml)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What verify counts as wrong."""
+def verify(store: Store, max_seam: float = MAX_SEAM, pixels: bool = True) -> list[Finding]:
+    """All findings of a run, errors first, then by key; an empty list is a clean run. Memory: row slabs.
 
-    max_excess: float = MAX_EXCESS
-    """Largest excess step across a seam after blending."""
-    pixels: bool = True
-    """Read all pixels too; without, only files and records."""
-
-
-def verify(store: Store, options: Options | None = None) -> list[Finding]:
-    """All findings of a run, errors first, then by key; an empty list is a clean run. Memory: row slabs."""
-    chosen = options or Options()
+    `max_seam`: largest excess step across an edge after blending. `pixels`: read all pixels too; without, only files
+    and records are looked at.
+    """
     keys = store.keys()
     findings = [*_leftovers(store, keys), *_plan(store, keys), *_scenes(store, keys), *_catalog(store, keys)]
     for key in keys:
         if match := _ITEM.fullmatch(key):
-            findings += _item(store, key, match[1], chosen)
+            findings += _item(store, key, match[1], max_seam, pixels)
     return sorted(set(findings))
 
 
@@ -68,7 +60,7 @@ def digest(store: Store, key: str) -> str:
     return hashlib.sha256(store.get(key) or b"").hexdigest()
 
 
-def _item(store: Store, key: str, kind: str, options: Options) -> Iterator[Finding]:
+def _item(store: Store, key: str, kind: str, max_seam: float, pixels: bool) -> Iterator[Finding]:
     item = _json(store, key)
     if item is None:
         yield error(key, "is no JSON object; run again, and the step that writes it starts over")
@@ -81,8 +73,8 @@ def _item(store: Store, key: str, kind: str, options: Options) -> Iterator[Findi
         yield from found
     if kind == "mosaic":
         yield from _lineage(store, key, item)
-        yield from _seams(store, key, item, options.max_excess)
-    if intact and options.pixels:  # the pixels of a file that is missing or altered say nothing more
+        yield from _seams(store, key, item, max_seam)
+    if intact and pixels:  # the pixels of a file that is missing or altered say nothing more
         yield from pixel_findings(store, key, kind, item)
 
 
@@ -119,7 +111,7 @@ def _lineage(store: Store, key: str, item: Json) -> Iterator[Finding]:
             yield error(key, f"was blended from another {source}: fingerprint {stated[:12]}..., now {found[:12]}...")
 
 
-def _seams(store: Store, key: str, item: Json, max_excess: float) -> Iterator[Finding]:
+def _seams(store: Store, key: str, item: Json, max_seam: float) -> Iterator[Finding]:
     seams = {seam["neighbour"]: seam for seam in item["properties"].get("s2ops:seams", [])}
     tile = key.split("/")[1]
     for neighbour in (_json(store, "plan/plan.json") or {}).get("tiles", {}).get(tile, []):
@@ -129,11 +121,11 @@ def _seams(store: Store, key: str, item: Json, max_excess: float) -> Iterator[Fi
         before, after = seam.get("before"), seam.get("after")
         if before and not after:
             yield error(key, f"states the seam with {neighbour} before blending but not after")
-        elif after and after["excess"] > max_excess:
+        elif after and after["excess"] > max_seam:
             yield error(
                 key,
                 f"has a visible seam with {neighbour}: its step is {after['excess']:.2f} times that of the landscape, "
-                f"the limit is {max_excess:g}",
+                f"the limit is {max_seam:g}",
             )
 
 

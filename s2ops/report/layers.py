@@ -1,0 +1,229 @@
+"""The report's pictures: map layers with legends and figures, magnified seams, and preview strips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import rasterio
+import shapely
+from pyproj import Transformer
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+
+from s2ops import keys, pictures
+from s2ops.codes import CLASS_COLOURS, CLASS_NAMES, LandCover, UInt8
+from s2ops.explain import ordered, overlay
+from s2ops.grid import Tile, by_name
+from s2ops.raster import gdal_env
+from s2ops.report.gather import RunFacts, Seam, TileFacts
+from s2ops.report.maps import Canvas, meeting_place
+from s2ops.store import Store
+
+ZOOM_SIDE: Final = 380
+"""Pixels of a magnified seam, at the run's resolution."""
+
+THUMB: Final = 150
+"""Pixels of a preview in a strip."""
+
+STRIP: Final = 18
+"""Most previews a tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a legend, with its share where areas are meant."""
+
+    colour: str
+    label: str
+    km2: float | None = None
+    percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One picture of the map."""
+
+    id: str
+    label: str
+    uri: str
+    alt: str
+    note: str
+    legend: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A tile on the map: SVG points and where its name goes, in pixels."""
+
+    name: str
+    points: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Zoom:
+    """One edge before and after blending."""
+
+    seam: Seam
+    before: str
+    after: str
+    km: float
+
+
+def map_layers(store: Store, facts: RunFacts, canvas: Canvas) -> list[Layer]:
+    """Mosaic, composites, land cover, confidence and dates, as far as there are files of them."""
+    tiles = [one.tile for one in facts.tiles]
+    made = [_imagery(store, tiles, canvas, "mosaic"), _imagery(store, tiles, canvas, "composite")]
+    made += [_land_cover(store, tiles, canvas), _confidence(store, tiles, canvas), _dates(store, facts, canvas)]
+    return [layer for layer in made if layer is not None]
+
+
+def outlines(tiles: Sequence[Tile], canvas: Canvas) -> list[Outline]:
+    """The tiles' borders on the canvas."""
+    project = Transformer.from_crs(4326, str(canvas.geobox.crs), always_xy=True)
+    found = []
+    for tile in tiles:
+        for part in shapely.get_parts(tile.footprint):
+            x, y = project.transform(*shapely.get_coordinates(part).T)
+            columns, rows = ~canvas.geobox.transform @ (np.asarray(x), np.asarray(y))
+            points = " ".join(f"{c:.1f},{r:.1f}" for c, r in zip(columns, rows, strict=True))
+            found.append(Outline(tile.name, points, float(np.mean(columns[:-1])), float(np.mean(rows[:-1]))))
+    return found
+
+
+def zooms(store: Store, facts: RunFacts, res: int, most: int = 3) -> list[Zoom]:
+    """The edges with the largest step before blending, magnified; each pair of tiles once."""
+    found: list[Zoom] = []
+    seen: set[frozenset[str]] = set()
+    for seam in facts.seams:
+        pair = frozenset((seam.tile, seam.neighbour))
+        if len(found) == most or pair in seen:
+            continue
+        seen.add(pair)
+        above, below = by_name([seam.neighbour])[0], by_name([seam.tile])[0]
+        place = meeting_place(above, below)
+        if place is None or seam.before is None:
+            continue
+        canvas = Canvas.at(*place, res, ZOOM_SIDE)
+        before, after = (
+            _true_colour(canvas, store, [above, below], product, 90) for product in ("composite", "mosaic")
+        )
+        if before and after:
+            found.append(Zoom(seam, before, after, ZOOM_SIDE * res / 1000))
+    return found
+
+
+def preview_strip(store: Store, facts: TileFacts) -> list[tuple[str, str, str, str]]:
+    """(picture, date, decision, scene) of the candidates as they were looked at, cloud in red."""
+    if facts.select is None or not facts.select.candidates:
+        return []
+    try:
+        with gdal_env(), rasterio.open(store.gdal(keys.previews(facts.tile.name))) as src:
+            small = src.read(out_shape=(src.count, THUMB, THUMB), resampling=Resampling.nearest)
+    except RasterioError:
+        return []
+    if len(small) != 4 * len(facts.select.candidates):
+        return []
+    stack: UInt8 = small.reshape(-1, 4, THUMB, THUMB)
+    places = {one.id: number for number, one in enumerate(facts.select.candidates)}
+    strip: list[tuple[str, str, str, str]] = []
+    for one in ordered(facts.select)[:STRIP]:
+        data = pictures.encode(overlay(stack[places[one.id]]), "jpeg", 76)
+        strip.append((pictures.data_uri(data, "jpeg"), one.date, one.decision, one.id))
+    return strip
+
+
+def _files(tiles: Sequence[Tile], product: str, name: str) -> list[tuple[Tile, str]]:
+    return [(tile, keys.data(product, tile.name, name)) for tile in tiles]
+
+
+def _true_colour(canvas: Canvas, store: Store, tiles: Sequence[Tile], product: str, quality: int) -> str | None:
+    levels = canvas.paint(store, _files(tiles, product, product), (1, 2, 3))
+    if not levels.any():
+        return None
+    return pictures.data_uri(pictures.encode(pictures.true_colour(levels), "jpeg", quality), "jpeg")
+
+
+def _imagery(
+    store: Store, tiles: Sequence[Tile], canvas: Canvas, product: Literal["mosaic", "composite"]
+) -> Layer | None:
+    uri = _true_colour(canvas, store, tiles, product, 85)
+    if uri is None:
+        return None
+    if product == "mosaic":
+        note = "Red, green and blue after balancing and blending. Grey: no data."
+        return Layer("mosaic", "Mosaic", uri, "Cloud-free true-colour mosaic of the region", note)
+    note = "The tiles before balancing and blending, laid side by side: seams show here if there were any."
+    return Layer("before", "Before blending", uri, "The same region from unblended composites", note)
+
+
+def _land_cover(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | None:
+    codes = canvas.paint(store, _files(tiles, "landcover", "landcover"), (1,))[0]
+    counts = np.bincount(codes.ravel(), minlength=7)
+    total = int(counts[1:7].sum())
+    if not total:
+        return None
+    legend = tuple(
+        Entry(
+            pictures.hexa(CLASS_COLOURS[code]),
+            CLASS_NAMES[code],
+            float(counts[code]) * canvas.km2,
+            100 * float(counts[code]) / total,
+        )
+        for code in LandCover
+        if code is not LandCover.NODATA
+    )
+    uri = pictures.data_uri(pictures.encode(pictures.land_cover(codes), "png"), "png")
+    note = "Six classes. Areas are counted on this map, overlaps of tiles once."
+    return Layer("landcover", "Land cover", uri, "Land-cover map of the region in six classes", note, legend)
+
+
+def _confidence(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | None:
+    percent = canvas.paint(store, _files(tiles, "landcover", "confidence"), (1,), nodata=255)[0]
+    valid = percent[percent <= 100]
+    if not valid.size:
+        return None
+    legend = tuple(
+        Entry(
+            pictures.hexa(pictures.confidence_colour((low + min(high, 100)) / 2)),
+            f"{low} to {min(high, 100)} %",
+            float(((valid >= low) & (valid < high)).sum()) * canvas.km2,
+            100 * float(((valid >= low) & (valid < high)).mean()),
+        )
+        for low, high in ((90, 101), (75, 90), (60, 75), (40, 60), (0, 40))
+    )
+    uri = pictures.data_uri(pictures.encode(pictures.confidence(percent), "png"), "png")
+    note = f"Probability of the class shown; on average {valid.mean():.0f} %."
+    return Layer("confidence", "Confidence", uri, "Probability of the land-cover class", note, legend)
+
+
+def _dates(store: Store, facts: RunFacts, canvas: Canvas) -> Layer | None:
+    scenes = {one.tile.name: [str(scene["date"]) for scene in one.scenes] for one in facts.tiles}
+    colours = pictures.date_colours([day for days in scenes.values() for day in days])
+    numbers = {day: number for number, day in enumerate(colours, start=1)}
+    if not colours:
+        return None
+
+    def recode(tile: Tile, part: UInt8) -> UInt8:
+        table = np.zeros(256, np.uint8)
+        table[1 : len(scenes[tile.name]) + 1] = [numbers[day] for day in scenes[tile.name]]
+        out: UInt8 = table[part]
+        return out
+
+    tiles = [one.tile for one in facts.tiles]
+    source = canvas.paint(store, _files(tiles, "mosaic", "provenance"), (1,), recode=recode)[0]
+    counts = np.bincount(source.ravel(), minlength=len(numbers) + 1)
+    total = int(counts[1:].sum())
+    if not total:
+        return None
+    legend = tuple(
+        Entry(pictures.hexa(colours[day]), day, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
+        for day, n in reversed(numbers.items())
+        if counts[n]
+    )
+    rgba = pictures.by_number(source, list(colours.values()))
+    uri = pictures.data_uri(pictures.encode(rgba, "png"), "png")
+    note = "The day on which most of each pixel was acquired."
+    return Layer("dates", "Dates", uri, "Acquisition date of each pixel", note, legend)

@@ -1,0 +1,122 @@
+"""The report's numbers: headline figures, step costs, class areas and what a tile's section shows."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import Geod
+
+from s2ops.report.gather import RunFacts, Seam, TileFacts
+
+STEPS = ("plan", "select", "acquire", "composite", "balance", "blend", "landcover", "publish")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A headline number."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step took over all tiles."""
+
+    step: str
+    tiles: int
+    total_s: float
+    median_s: float
+    max_s: float
+    max_tile: str
+    peak_mib: float
+    empty: int
+    """Tiles that the step found empty."""
+
+
+def headline(facts: RunFacts) -> list[Figure]:
+    """The run in a row of numbers; those that cannot be told are left out."""
+    figures = [Figure(str(len(facts.tiles)), "tiles", f"{area_km2(facts.tiles):,.0f} km²")]
+    looked = sum(len(one.select.candidates) for one in facts.tiles if one.select)
+    used = sum(len(one.acquired.scenes) for one in facts.tiles if one.acquired)
+    if any(one.acquired for one in facts.tiles):
+        figures.append(Figure(str(used), "scenes in the mosaic", f"of {looked} looked at"))
+    holes = [float(one.mosaic["s2ops:holes"]) for one in facts.tiles if one.mosaic and "s2ops:holes" in one.mosaic]
+    if holes:
+        covered = 100 * (1 - float(np.mean(holes)))
+        worst = f"{sum(hole > 0 for hole in holes)} tiles with holes" if any(holes) else "no holes"
+        figures.append(Figure(f"{_floor(covered)} %", "covered", worst))
+    figures += _seam_figures(facts.seams)
+    if facts.usage:
+        figures.append(Figure(duration(sum(one.wall_s for one in facts.usage)), "of work", "all steps and tiles"))
+        peak = max(facts.usage, key=lambda one: one.peak_rss_mib)
+        figures.append(Figure(f"{peak.peak_rss_mib:,.0f} MiB", "peak memory", f"{peak.step} {peak.tile}"))
+    return figures
+
+
+def costs(facts: RunFacts) -> list[StepCost]:
+    """One row a step, in the chain's order."""
+    by_step = defaultdict(list)
+    for one in facts.usage:
+        by_step[one.step].append(one)
+    known = [step for step in STEPS if step in by_step] + sorted(set(by_step) - set(STEPS))
+    rows = []
+    for step in known:
+        used = by_step[step]
+        slowest = max(used, key=lambda one: (one.wall_s, one.tile))
+        rows.append(
+            StepCost(
+                step,
+                len(used),
+                sum(one.wall_s for one in used),
+                median(one.wall_s for one in used),
+                slowest.wall_s,
+                slowest.tile,
+                max(one.peak_rss_mib for one in used),
+                sum(one.status == "empty" for one in used),
+            )
+        )
+    return rows
+
+
+def area_km2(tiles: Sequence[TileFacts]) -> float:
+    """Area of the tiles together on the ellipsoid, overlaps once."""
+    union = shapely.union_all([one.tile.footprint for one in tiles])
+    return abs(Geod(ellps="WGS84").geometry_area_perimeter(union)[0]) / 1e6
+
+
+def score_rows(scores: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Nested scores as (name, value) rows; text and numbers alike."""
+    rows: list[tuple[str, str]] = []
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            rows += score_rows(value, (*path, str(name)))
+        elif not isinstance(value, list):
+            rows.append((" / ".join((*path, str(name))), f"{value:.4g}" if isinstance(value, float) else str(value)))
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """Such as '48 s', '3 min 20 s' or '5 h 12 min'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _seam_figures(seams: Sequence[Seam]) -> list[Figure]:
+    before = [float(seam.before["excess"]) for seam in seams if seam.before]
+    after = [float(seam.after["excess"]) for seam in seams if seam.after]
+    if not before or not after:
+        return []
+    return [Figure(f"{max(after):.2f}", "worst seam", f"was {max(before):.2f}; 1 is invisible")]
+
+
+def _floor(percent: float) -> str:
+    """Two decimals, never rounded up to 100."""
+    return f"{np.floor(percent * 100) / 100:.2f}".removesuffix(".00")
