@@ -74,10 +74,11 @@ class Rule:
     def penalty(self, pixels: int) -> float:
         """Price of the whole tile left uncovered, in scenes.
 
-        At 1 / min_gain a scene pays for itself exactly when it alone sees `cost * min_gain` of the tile.
-        The least gain that a preview can show is one pixel.
+        At 1 / min_gain a scene pays for itself exactly when it alone sees `cost * min_gain` of the tile. With
+        a min_gain of 0 a single pixel is worth the dearest scene.
         """
-        return 1.0 / max(self.options.min_gain, 1.0 / pixels)
+        dearest = 1 + self.options.recency + self.options.haze
+        return 1.0 / max(self.options.min_gain, 1.0 / (pixels * (dearest + 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +212,14 @@ def _verdicts(
     taken, spares = lists
     coverage = parts.weight @ parts.seen
     times = parts.seen[:, taken].sum(axis=1)
+    seen = np.ascontiguousarray(parts.seen.T)  # a scene's row is read at once
     verdicts = {}
     for s, look in enumerate(looks):
-        alone = times == (1 if s in taken else 0)
-        gain = float(parts.weight[alone & parts.seen[:, s]].sum())
+        gain = float(parts.weight[(times == (1 if s in taken else 0)) & seen[s]].sum())
         decision: Decision = "taken" if s in taken else "spare" if s in spares else "left"
         rank = (taken if s in taken else spares).index(s) + 1 if decision != "left" else None
         verdict = Verdict(decision, rank, costs[s], float(coverage[s]), gain, reason="")
-        better = [t for t in taken if t != s and not (parts.seen[:, s] & ~parts.seen[:, t]).any()]
+        better = [t for t in taken if not gain and not (seen[s] & ~seen[t]).any()]
         rival = f"{looks[better[0]].id} at a cost of {costs[better[0]].total:.2f}" if better else ""
         capped = len(taken) >= rule.max_scenes
         words = _taken(verdict) if decision == "taken" else _not_taken(look, verdict, rule, rival, capped)
@@ -235,7 +236,7 @@ def _taken(verdict: Verdict) -> str:
 
 def _not_taken(look: Look, verdict: Verdict, rule: Rule, rival: str, capped: bool) -> str:
     """One sentence with the numbers that decided; `rival` is a scene taken that sees all that this one sees."""
-    least, cost, gain = rule.options.min_gain, verdict.cost.total, percent(verdict.gain)
+    least, cost, gain = 1 / rule.penalty(look.clear.size), verdict.cost.total, percent(verdict.gain)
     if not verdict.coverage:
         return "all cloud" if look.valid.any() else "no pixel of the tile lies in its swath"
     if verdict.coverage < least:
