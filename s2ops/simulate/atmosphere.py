@@ -127,7 +127,7 @@ def _veil(sky: Sky, at: Points) -> Float32:
     streak = fbm(sky.seed + 2, Points(along / 5, across, at.finest), sky.sheet / 6, 6, gain=0.55)
     part = min(sky.cover * 0.8, 0.9)
     veil: Float32 = np.clip((streak + np.float32(ndtri(part))) / 2, 0, 1).astype(np.float32)
-    return np.float32(sky.cirrus) * veil
+    return np.float32(sky.cirrus) * veil ** np.float32(1.5)
 
 
 def sunward(sky: Sky, at: Points) -> Points:

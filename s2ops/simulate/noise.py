@@ -14,8 +14,8 @@ from s2ops.codes import Float32, Float64, Int64
 
 UInt32 = NDArray[np.uint32]
 
-NOISE_STD: Final = 0.4289
-"""Standard deviation of `value_noise`: sqrt(1/3) of its corners times the mean squared weights (26/35)."""
+NOISE_STD: Final = 0.5
+"""Standard deviation of `value_noise`, the same at every place."""
 
 LACUNARITY: Final = 2.17
 """Ratio of two octaves' cells; not 2, so that their lattices never line up."""
@@ -67,43 +67,51 @@ def unit(bits: UInt32, part: int = 0) -> Float32:
 
 
 def value_noise(seed: int, at: Points, cell: float) -> Float32:
-    """Smooth noise in -1..1 (std `NOISE_STD`) with random values on a lattice of `cell` metres."""
-    ix, fx = _split(at.x, cell, seed * 0.618034)
-    iy, fy = _split(at.y, cell, seed * 0.754877)
-    left, top = int(ix.min()), int(iy.min())
+    """Smooth noise of standard deviation `NOISE_STD`, from nearly normal values on a lattice of `cell` metres."""
+    ix, west, east = _split(at.x, cell, seed * 0.618034)
+    iy, south, north = _split(at.y, cell, seed * 0.754877)
+    left, bottom = int(ix.min()), int(iy.min())
     columns = np.arange(left, int(ix.max()) + 2, dtype=np.int64)[None, :]
-    rows = np.arange(top, int(iy.max()) + 2, dtype=np.int64)[:, None]
-    lattice = mix(seed, columns, rows).astype(np.float32) * np.float32(2.0**-31) - np.float32(1)
-    ix, iy = ix - left, iy - top
+    rows = np.arange(bottom, int(iy.max()) + 2, dtype=np.int64)[:, None]
+    bits = mix(seed, columns, rows)
+    # a sum of three is nearly normal: with uniform values a threshold near their limit cuts a dot from every cell
+    lattice = unit(bits, 0) + unit(bits, 1) + unit(bits, 2) - np.float32(1.5)
+    ix -= left
+    iy -= bottom
     if at.x.shape[0] == 1 and at.y.shape[1:] == (1,):
-        low, high = lattice[iy[:, 0]], lattice[iy[:, 0] + 1]
-        lines = low + fy * (high - low)
-        west, east = lines[:, ix[0]], lines[:, ix[0] + 1]
-        return west + fx * (east - west)
+        lines = south * lattice[iy[:, 0]] + north * lattice[iy[:, 0] + 1]
+        out: Float32 = west * lines[:, ix[0]] + east * lines[:, ix[0] + 1]
+        return out
     width = lattice.shape[1]
     flat, corner = lattice.ravel(), iy * width + ix
-    north = _lerp(flat, corner, fx)
-    south = _lerp(flat, corner + width, fx)
-    return north + fy * (south - north)
+    low: Float32 = west * flat.take(corner)
+    corner += 1
+    low += east * flat.take(corner)
+    corner += width
+    high = east * flat.take(corner)
+    corner -= 1
+    high += west * flat.take(corner)
+    low *= south
+    high *= north
+    low += high
+    return low
 
 
-def _split(values: Float64, cell: float, shift: float) -> tuple[Int64, Float32]:
-    """Lattice cell of each coordinate, and its smooth weight (3f^2 - 2f^3) towards the next cell."""
+def _split(values: Float64, cell: float, shift: float) -> tuple[Int64, Float32, Float32]:
+    """Lattice cell of each coordinate, and the weights of that lattice point and the next.
+
+    The weights are cosine and sine of a smooth step: their squares sum to 1, so that the variance is the same
+    everywhere (linear weights make noise strong on the lattice and weak between, which shows as rows of dots after a threshold).
+    """
     scaled = values * (1 / cell)
     scaled += shift
     whole = np.floor(scaled)
     part = np.subtract(scaled, whole, out=scaled).astype(np.float32)
-    weight = part * np.float32(-2)
-    weight += np.float32(3)
-    weight *= part
-    weight *= part
-    return whole.astype(np.int64), weight
-
-
-def _lerp(flat: Float32, at: Int64, weight: Float32) -> Float32:
-    west = flat.take(at)
-    out: Float32 = west + weight * (flat.take(at + 1) - west)
-    return out
+    angle = part * np.float32(-np.pi)
+    angle += np.float32(1.5 * np.pi)
+    angle *= part
+    angle *= part
+    return whole.astype(np.int64), np.cos(angle), np.sin(angle)
 
 
 def fbm(seed: int, at: Points, cell: float, octaves: int, *, gain: float = 0.5) -> Float32:

@@ -25,14 +25,15 @@ ORBITS: Final = (22, 79, 122)
 SWATH: Final = 290e3
 """Width of the satellite's view, world metres."""
 
-TRACK: Final = 360e3
-"""World metres between two passes of one orbit: any point is seen from at least two of the three."""
+TRACK: Final = 405e3
+"""World metres between two swaths of one orbit: the gap is wider than a tile, and any point is seen by at least two
+orbits."""
 
 TILT: Final = np.radians(12.0)
 """Of the swath's edges against north: Sentinel-2 comes down from the north-north-east."""
 
-SLAB_POINTS: Final = 600_000
-"""Samples rendered at a time: about 150 MiB of fields."""
+SLAB_POINTS: Final = 200_000
+"""Samples rendered at a time: fields fit the processor's cache."""
 
 
 @dataclass(frozen=True)
