@@ -47,6 +47,8 @@ class ClearScene(NamedTuple):
     """(y, x): seen free of cloud and shadow."""
     tables: Float32 | None = None
     """(4, 256) corrected level of each level (`gains.gain_tables`); None leaves the levels as they are."""
+    shift: Float32 | None = None
+    """(4, y, x) levels to add after that (`local.ShiftField`); None adds nothing."""
 
 
 def fade_ramp(clear: Bool, fade: float, wanted: Bool | None = None) -> Float32:
@@ -91,8 +93,8 @@ class FadedFirst:
         """Nothing is left to share: further scenes would change no pixel."""
         return not self.remaining.any()
 
-    def feed(self, levels: UInt8, ramp: Float32, tables: Float32 | None = None) -> None:
-        """Add the next scene: (4, y, x) levels, (y, x) `fade_ramp`, (4, 256) `gain_tables` or None for no change.
+    def feed(self, levels: UInt8, ramp: Float32, tables: Float32 | None = None, shift: Float32 | None = None) -> None:
+        """Add the next scene: (4, y, x) levels, (y, x) `fade_ramp`; `tables` and `shift` as in `ClearScene`.
 
         Raises RasterError for another shape, and for more than 255 scenes.
         """
@@ -114,6 +116,8 @@ class FadedFirst:
         part = np.divide(share, self.weight, out=np.zeros_like(share), where=share > 0)
         for band in range(len(BANDS)):
             value = corrected(levels[band], None if tables is None else tables[band])
+            if shift is not None:
+                value = np.clip(value + shift[band], 1, 255)
             self.mean[band] += (value - self.mean[band]) * part
 
     def result(self) -> Fused:
@@ -139,5 +143,10 @@ def fuse(scenes: Sequence[ClearScene], fade: float, rows: slice = slice(None)) -
         clear = scene.clear & (scene.levels != 0).all(axis=0)
         wanted = np.zeros(clear.shape, np.bool_)
         wanted[rows] = rule.wanted
-        rule.feed(scene.levels[:, rows], fade_ramp(clear, fade, wanted)[rows], scene.tables)
+        rule.feed(
+            scene.levels[:, rows],
+            fade_ramp(clear, fade, wanted)[rows],
+            scene.tables,
+            None if scene.shift is None else scene.shift[:, rows],
+        )
     return rule.result()

@@ -110,17 +110,24 @@ class NodeDistance:
 
         Positions in pixels from the raster's upper left corner: the centre of pixel 0 is at 0.5.
         """
-        upper, down = _lerp(rows / self.cell, self.nodes.shape[0])
-        left, right = _lerp(cols / self.cell, self.nodes.shape[1])
-        # plain products instead of a matrix product: a sum whose order BLAS picks would differ between slabs
-        one = np.float32(1)
-        lines = self.nodes[upper] * (one - down)[:, None] + self.nodes[upper + 1] * down[:, None]
-        lines *= np.float32(self.cell)
-        out: Float32 = lines[:, left] * (one - right) + lines[:, left + 1] * right
-        return out
+        return bilinear(self.nodes * np.float32(self.cell), rows / self.cell, cols / self.cell)
+
+
+def bilinear(nodes: Float32, rows: Float64, cols: Float64) -> Float32:
+    """(n, m) nodes at the crossings of `rows` (y,) and `cols` (x,), in nodes from the first: (y, x) float32.
+
+    Beyond the outermost nodes their value holds.
+    """
+    upper, down = _lerp(rows, nodes.shape[0])
+    left, right = _lerp(cols, nodes.shape[1])
+    one = np.float32(1)
+    # plain products instead of a matrix product: a sum whose order BLAS picks would differ between slabs
+    lines = nodes[upper] * (one - down)[:, None] + nodes[np.minimum(upper + 1, len(nodes) - 1)] * down[:, None]
+    out: Float32 = lines[:, left] * (one - right) + lines[:, np.minimum(left + 1, nodes.shape[1] - 1)] * right
+    return out
 
 
 def _lerp(position: Float64, nodes: int) -> tuple[Int64, Float32]:
     """The node before each position and the part of the way to the next one."""
-    before = np.clip(np.floor(position), 0, nodes - 2).astype(np.int64)
+    before = np.clip(np.floor(position), 0, max(nodes - 2, 0)).astype(np.int64)
     return before, np.clip(position - before, 0, 1).astype(np.float32)
