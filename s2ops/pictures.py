@@ -12,10 +12,13 @@ from PIL import Image
 from s2ops.codes import CLASS_COLOURS, Bool, LandCover, UInt8
 from s2ops.radiometry import reflectance_table
 
-WHITE: Final = 0.32
+DARK: Final = 0.007
+"""Reflectance shown black: what remains of the atmosphere over shaded woods would else veil the picture."""
+
+WHITE: Final = 0.287
 """Reflectance shown nearly white: bright soils and roofs keep their texture, clouds and snow do not matter here."""
 
-GAMMA: Final = 1.7
+GAMMA: Final = 1.6
 """Lifts woods and water, which have reflectances of 0.02 to 0.05, out of the dark."""
 
 _DATE_STOPS: Final = ((68, 57, 130), (49, 104, 142), (33, 145, 140), (94, 190, 98), (250, 200, 40))
@@ -31,7 +34,7 @@ Colour = tuple[int, int, int]
 def display_table() -> UInt8:
     """Shape (256,): the 8-bit sRGB value at which each level of the tone curve is shown; fixed for all pictures."""
     reflectance = np.nan_to_num(reflectance_table())
-    part = np.clip(reflectance / WHITE, 0, None) ** (1 / GAMMA)
+    part = np.clip((reflectance - DARK) / (WHITE - DARK), 0, None) ** (1 / GAMMA)
     # a soft shoulder instead of clipping: 1 becomes 0.9, far brighter things approach white
     soft = np.where(part < 0.8, part, 0.8 + 0.2 * (1 - np.exp(-(part - 0.8) / 0.2)))
     out: UInt8 = np.rint(255 * soft).astype(np.uint8)

@@ -11,6 +11,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from s2ops.errors import InputError
+from s2ops.explain import ordered
 from s2ops.report import layers, tables
 from s2ops.report.gather import RunFacts, gather
 from s2ops.report.maps import Canvas
@@ -41,7 +42,7 @@ def render(store: Store, facts: RunFacts) -> str:
     environment = Environment(
         loader=PackageLoader("s2ops", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["duration"] = tables.duration
+    environment.filters |= {"duration": tables.duration, "ordered": ordered}
     return environment.get_template("page.html.j2").render(
         facts=facts,
         layers=shown,
