@@ -120,7 +120,7 @@ def gdal_options() -> dict[str, str | int]:
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",  # neighbouring blocks in one request
         "GDAL_INGESTED_BYTES_AT_OPEN": "32768",  # a COG's header in the first request
         "CPL_VSIL_CURL_CACHE_SIZE": "16777216",  # bytes of ranges kept
-        "GDAL_CACHEMAX": 128,  # MB of decoded blocks; the default takes 5 % of the machine; rasterio wants a number here
+        "GDAL_CACHEMAX": 128,  # MB of decoded blocks, as rasterio wants it: a number; the default is 5 % of memory
     }
 
 
@@ -144,7 +144,7 @@ def read_json(io: StacApiIO, href: str) -> dict[str, Any]:
         raise reading_error(href, error) from error
     except OSError as error:
         raise CatalogError(f"cannot read {href}: {error.strerror}; give the path of a catalog.json") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CatalogError(f"{href} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise CatalogError(f"{href} holds no JSON object but {str(content)[:40]!r}")

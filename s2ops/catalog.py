@@ -1,7 +1,7 @@
 """The catalog of scenes: a STAC API or a static catalog, both asked the same question."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -10,12 +10,13 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import pystac_client
+from pystac.errors import STACError, STACTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from s2ops import catalog_items, grid
 from s2ops.access import Origin, is_remote, read_json, reading_error, stac_io
-from s2ops.catalog_items import Granule, Json
+from s2ops.catalog_items import MALFORMED, Granule
 from s2ops.errors import CatalogError, GridError
 from s2ops.scene import Scene
 
@@ -116,7 +117,8 @@ class ApiCatalog:
     """A STAC API, searched page by page."""
 
     provider: Provider
-    io: StacApiIO
+    io: StacApiIO = field(repr=False)
+    page: int = PAGE
 
     @property
     def identity(self) -> str:
@@ -132,12 +134,10 @@ class ApiCatalog:
 
     @cached_property
     def _client(self) -> pystac_client.Client:
+        root = read_json(self.io, self.provider.url)
         try:
-            root = read_json(self.io, self.provider.url)
             client = self.io.stac_object_from_dict(root, href=self.provider.url)
-        except CatalogError:
-            raise
-        except Exception as error:
+        except (STACError, STACTypeError, *MALFORMED) as error:
             raise CatalogError(f"{self.provider.url} is no STAC API: {error}; check the URL") from error
         if not isinstance(client, pystac_client.Client) or not client.conforms_to("ITEM_SEARCH"):
             raise CatalogError(f"{self.provider.url} is no STAC API with item search: give its root URL")
@@ -147,21 +147,27 @@ class ApiCatalog:
         """Items of the tile and dates; of neighbouring tiles too where the API has no property for the tile."""
         query: dict[str, Any] = {"eo:cloud_cover": {"lte": asked.max_cloud}}
         where: dict[str, Any] = {"intersects": grid.tile(asked.tile).footprint.__geo_interface__}
-        if self.provider.tile_property:
+        # Zones 1 to 9 are written with a leading zero by some and without by others: there the footprint has to do.
+        if self.provider.tile_property and not asked.tile.startswith("0"):
             query[self.provider.tile_property] = {"eq": self.provider.tile_prefix + asked.tile}
         if self._client.conforms_to("QUERY"):
             where["query"] = query
         elif self._client.conforms_to("FILTER"):
             where |= {"filter": _cql2(query), "filter_lang": "cql2-json"}
+        links = self._client.get_links("search")
+        posts = not links or any(link.extra_fields.get("method") == "POST" for link in links)
         try:
             yield from self._client.search(
+                method="POST" if posts else "GET",
                 collections=[self.provider.collection],
                 datetime=f"{asked.start.isoformat()}T00:00:00Z/{asked.end.isoformat()}T23:59:59.999999Z",
-                limit=PAGE,
+                limit=self.page,
                 **where,
             ).items_as_dicts()
         except APIError as error:
             raise reading_error(self.provider.url, error) from error
+        except MALFORMED as error:
+            raise CatalogError(f"{self.provider.url} answers a search with no list of items: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,7 @@ class StaticCatalog:
                     raise
                 broken.append((_last_part(location), str(error)))
                 continue
-            items += [(item, location) for item in inside if self.collection in {None, item.get("collection")}]
+            items += [(item, location) for item in inside if self.collection in (None, item.get("collection"))]
             for link in links:
                 try:
                     target = origin.resolve(link, location)
@@ -213,7 +219,7 @@ class StaticCatalog:
         return items, broken
 
 
-def _content_of(document: Json) -> tuple[list[dict[str, Any]], list[object]]:
+def _content_of(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[object]]:
     """The items that a document holds, and the hrefs of its children and items."""
     kind = document.get("type")
     if kind == "Feature":
@@ -235,22 +241,21 @@ def _found(items: Iterable[tuple[dict[str, Any], str]], origin: Origin, asked: _
         try:
             if catalog_items.tile_of(item) != asked.tile:
                 continue
-        except (CatalogError, GridError, AttributeError, KeyError, TypeError, ValueError) as error:
-            left_out.append((_item_id(item), f"no tile can be told: {error}"))
+        except (CatalogError, GridError, *MALFORMED) as error:
+            left_out.append((_item_id(item), f"no tile can be told: {error}"[:500]))
             continue
         try:
             granule = catalog_items.granule_of(item, base, origin)
         except CatalogError as error:
-            left_out.append((_item_id(item), str(error)))
+            left_out.append((_item_id(item), str(error)[:500]))
             continue
         if asked.fits(granule.scene):
             granules.append(granule)
     scenes: dict[str, Scene] = {}
     for scene in catalog_items.newest_processings(granules):
-        if scenes.setdefault(scene.id, scene) is not scene:
-            left_out.append(
-                (scene.id, f"a second acquisition, of {scene.datetime:%Y-%m-%dT%H:%M:%SZ}, has the same id")
-            )
+        if scenes.setdefault(scene.id, scene) is not scene:  # files are named by id
+            reason = f"another acquisition has the same id; this one is of {scene.datetime:%Y-%m-%dT%H:%M:%SZ}"
+            left_out += [(scene.id, reason)]
     for name, reason in left_out:
         _log.warning("item left out", extra={"item": name, "reason": reason})
     return Found(tuple(scenes.values()), tuple(sorted(set(left_out))))
@@ -267,17 +272,18 @@ def _cql2(query: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
 
 
-def _self_link(item: Json) -> str | None:
-    links = item.get("links")
+def _self_link(item: object) -> str | None:
+    links = item.get("links") if isinstance(item, Mapping) else None
     for link in links if isinstance(links, list) else []:
         if isinstance(link, dict) and link.get("rel") == "self" and is_remote(str(link.get("href"))):
             return str(link["href"])
     return None
 
 
-def _item_id(item: Json) -> str:
+def _item_id(item: object) -> str:
     """The id as it can be shown: unsafe characters replaced, at most 200."""
-    return "".join(c if c.isalnum() or c in "._-" else "?" for c in str(item.get("id")))[:200]
+    name = item.get("id") if isinstance(item, Mapping) else None
+    return "".join(c if c.isalnum() or c in "._-" else "?" for c in str(name)[:200])
 
 
 def _last_part(location: str) -> str:

@@ -19,6 +19,9 @@ from s2ops.scene import Scene
 
 Json = Mapping[str, Any]
 
+MALFORMED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What JSON of an unexpected shape raises where it is read as if it had the right one."""
+
 _ASSETS: Final = {  # Earth Search, Planetary Computer, CDSE
     "red": ("red", "B04", "B04_10m"),
     "green": ("green", "B03", "B03_10m"),
@@ -30,10 +33,10 @@ _PREVIEWS: Final = ("preview", "thumbnail", "visual", "TCI_10m")
 _PREVIEW_TYPES: Final = ("image/jpeg", "image/jpg", "image/png", "image/tiff", "image/jp2")
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
-_TILE_IN_ID: Final = re.compile(r"(?:^|[_-])T?(\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?=[_-]|$)")
+_TILE_IN_ID: Final = re.compile(r"(?:^|[_-])T?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?=[_-]|$)")
 _STRIP: Final = re.compile(r"_S(\d{8}T\d{6})")
 _ORBIT: Final = re.compile(r"_R(\d{3})_")
-_BASELINE: Final = re.compile(r"(?:_N|_N0?|^)(\d{2})\.?(\d{2})(?=_|$)")
+_BASELINE: Final = re.compile(r"(?:_N|^)(\d{2})\.?(\d{2})(?=_|$)")
 
 _FIRST_WITH_OFFSET: Final = "04.00"
 _EARTH_SEARCH_CORRECTS_SINCE: Final = datetime(2022, 2, 27, tzinfo=UTC)
@@ -61,7 +64,7 @@ def granule_of(item: Json, base: str, origin: Origin) -> Granule:
         return Granule(_scene(name, item, base, origin), _strip(item))
     except (CatalogError, GridError) as error:
         raise CatalogError(f"item {name}: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # JSON of the wrong shape
+    except MALFORMED as error:
         raise CatalogError(f"item {name} is malformed: {type(error).__name__} {error}") from error
 
 
@@ -96,7 +99,7 @@ def tile_of(item: Json) -> str:
     match = _TILE_IN_ID.search(str(item.get("id")))
     if match is None:
         raise CatalogError("no tile: it has none of grid:code, s2:mgrs_tile, mgrs:utm_zone, and its id names none")
-    return grid.tile(match[1]).name
+    return grid.tile(match[1].zfill(5)).name
 
 
 def acquired(item: Json) -> datetime:

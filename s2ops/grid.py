@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import shapely
@@ -78,13 +78,13 @@ def tile(name: str) -> Tile:
     if square is None:
         near = suggestions(plain)
         remedy = f"did you mean {', '.join(near)}?" if near else "names look like 33TWL"
-        raise GridError(f"there is no Sentinel-2 tile {name!r}; {remedy}")
+        raise GridError(f"there is no Sentinel-2 tile {name[:40]!r}; {remedy}")
     return _tile_of(*square)
 
 
 def suggestions(name: str) -> list[str]:
     """Up to three tile names that resemble a wrong one."""
-    padded = name.zfill(5)
+    padded = name[:8].zfill(5)
     near = [other for other in grid_names.all_names() if other[:2] == padded[:2]]
     return difflib.get_close_matches(padded, near, 3, 0.6)
 
@@ -150,7 +150,7 @@ def footprint_of(zone: int, east: int, top: int) -> Polygon | MultiPolygon:
     world = shapely.box(-180, -90, 180, 90)
     ring[:, 0] += shift
     moved = Polygon(ring)
-    return MultiPolygon([outline & world, moved & world])
+    return MultiPolygon([cast(Polygon, part.intersection(world)) for part in (outline, moved)])  # both are convex
 
 
 @lru_cache(maxsize=4096)
