@@ -8,12 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 
-from s2ops.codes import Mask, UInt8
+from s2ops.codes import Float32, Mask, UInt8
 from s2ops.errors import InputError
 from s2ops.records import Candidate, Decision, SelectRecord
 
 CLOUD_TINT: Final = (226, 60, 48)
 CLOUD_OPACITY: Final = 0.45
+DISPLAY_GAMMA: Final = 0.7
+"""Previews carry ESA's true-colour levels, in which forest is nearly black on a screen."""
 COLOURS: Final[dict[Decision, str]] = {"taken": "#1a7f37", "spare": "#9a6700", "left": "#57606a"}
 STYLES: Final[dict[Decision, str]] = {"taken": "green", "spare": "yellow", "left": "dim"}
 INK, FAINT, PAPER, NO_DATA = "#1f2328", "#57606a", "#ffffff", (225, 228, 232)
@@ -95,7 +97,8 @@ def picture(record: SelectRecord, previews: UInt8) -> Image.Image:
 
 def overlay(preview: UInt8) -> UInt8:
     """RGB (y, x, 3) of one preview (red, green, blue, mask; y, x): cloud in translucent red, no data grey."""
-    mask, image = preview[3], np.moveaxis(preview[:3], 0, -1).astype(np.float32)
+    mask, levels = preview[3], np.moveaxis(preview[:3], 0, -1).astype(np.float32)
+    image: Float32 = np.power(levels / 255, DISPLAY_GAMMA, dtype=np.float32) * np.float32(255)
     cloud = mask == Mask.CLOUD
     image[cloud] += (np.array(CLOUD_TINT, np.float32) - image[cloud]) * np.float32(CLOUD_OPACITY)
     image[mask == Mask.NODATA] = NO_DATA
@@ -124,7 +127,8 @@ def _caption(draw: ImageDraw.ImageDraw, one: Candidate, corner: tuple[int, int],
     draw.text((left + 8, top + 3), text, PAPER, _font(16))
     below = top + height + 5
     draw.text((left, below), one.date, INK, _font(17))
-    figures = f"cloud {100 * one.cloud:.1f} %   haze {100 * one.haze:.0f} %   gain {100 * one.gain:.2f} %"
+    gain = "only here" if one.decision == "taken" else "would add"
+    figures = f"cloud {100 * one.cloud:.1f} %   haze {100 * one.haze:.0f} %   {gain} {100 * one.gain:.2f} %"
     _fit(draw, (left, below + 22), figures, colour=INK, size=13, width=width)
     _fit(draw, (left, below + 41), one.id, colour=FAINT, size=12, width=width)
 
