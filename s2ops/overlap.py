@@ -34,7 +34,8 @@ def shift(src: GeoBox, dst: GeoBox) -> tuple[int, int] | None:
     """Row and column of `src` at which `dst` begins, where their pixels coincide; None where they do not."""
     if src.crs != dst.crs or abs(src.resolution.x - dst.resolution.x) > _ALIGNED:
         return None
-    left, top = ~src.transform * (dst.transform.c, dst.transform.f)
+    left = (dst.transform.c - src.transform.c) / src.transform.a
+    top = (dst.transform.f - src.transform.f) / src.transform.e
     if abs(left - round(left)) > _ALIGNED or abs(top - round(top)) > _ALIGNED:
         return None
     return round(top), round(left)

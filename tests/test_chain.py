@@ -1,0 +1,121 @@
+"""The whole chain on a small simulated region: done once, resumable, the same bytes whatever disturbs it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import rasterio
+from chain_tools import TILES, bytes_of, command, make_world, s2ops, write_config
+
+from s2ops import config, engine
+from s2ops.grid import tile
+from s2ops.job import StepResult
+
+
+class Silent:
+    """Progress that nobody watches, but that counts."""
+
+    def __init__(self) -> None:
+        self.pending: dict[str, int] = {}
+
+    def stage(self, step: str, total: int, pending: int) -> None:
+        self.pending[step] = pending
+
+    def tile(self, result: StepResult) -> None:
+        pass
+
+    def failed(self, step: str, tile: str, error: Exception) -> None:
+        raise AssertionError(f"{step} {tile}: {error}")
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "out"
+    done = s2ops("run", write_config(out.parent / "run.yaml", catalog, out), "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_run_covers_both_tiles_and_verifies(undisturbed: Path) -> None:
+    done = s2ops("verify", undisturbed)
+    assert done.returncode == 0, done.stdout
+    for name in TILES:
+        item = json.loads((undisturbed / f"mosaic/{name}/item.json").read_text())
+        assert item["properties"]["s2ops:holes"] < 0.01
+        with rasterio.open(undisturbed / f"landcover/{name}/landcover.tif") as src:
+            assert len(set(src.read(1).ravel()) - {0}) >= 4
+
+
+def test_a_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
+    settings = config.load(write_config(tmp_path / "run.yaml", catalog, undisturbed))
+    progress = Silent()
+    assert engine.run(settings, [tile(name) for name in TILES], 1, 1, progress) == []
+    assert set(progress.pending.values()) == {0}
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
+def test_two_workers_and_another_order_of_tiles_give_the_same_bytes(
+    catalog: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    path = write_config(tmp_path / "run.yaml", catalog, out, tiles=TILES[::-1])
+    done = s2ops("run", path, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert bytes_of(out) == bytes_of(undisturbed)
+
+
+def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = write_config(tmp_path / "run.yaml", catalog, out)
+    dice = random.Random(20231)
+    for _ in range(10):
+        process = subprocess.Popen(
+            command("run", path, "--workers", 1),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            process.wait(timeout=dice.uniform(1.5, 6.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    done = s2ops("run", path, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert bytes_of(out) == bytes_of(undisturbed)
+    assert s2ops("verify", out).returncode == 0
+
+
+def test_another_fade_runs_only_what_depends_on_it(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    extra = "composite: {fade_m: 600}\n"
+    settings = config.load(write_config(tmp_path / "run.yaml", catalog, undisturbed, extra=extra))
+    progress = Silent()
+    engine.run(settings, [tile(name) for name in TILES], 1, 1, progress)
+    assert progress.pending["select"] == progress.pending["acquire"] == 0
+    assert progress.pending["composite"] == progress.pending["blend"] == 2
+
+
+def test_one_step_of_one_tile_runs_alone(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "run.yaml", catalog, undisturbed)
+    done = s2ops("step", "composite", path, "--tile", TILES[0], "--log-format", "json")
+    assert done.returncode == 0, done.stderr
+    event = json.loads(done.stderr.splitlines()[-1])
+    assert (event["step"], event["tile"]) == ("composite", TILES[0])
+
+
+def test_explain_says_why_and_draws(undisturbed: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "why.png"
+    done = s2ops("explain", undisturbed, TILES[0], "--picture", picture)
+    assert done.returncode == 0, done.stderr
+    assert "taken" in done.stdout
+    assert picture.stat().st_size > 10_000
