@@ -5,7 +5,8 @@
 Zagreb: every two of five dates, clear in both by SCL. Boadella: consecutive clear dates. The figure is the mean
 absolute difference, in levels, of 9 x 9 means over common clear pixels, averaged over the four bands: what is left to
 be seen as a patch when texture is averaged out. Second table: 25 round holes are cut out of the best scene of a
-Zagreb tile, filled from the others, and compared with what was cut out. Prints Markdown; --write puts it below the marker line.
+Zagreb tile, filled from the others, and compared with what was cut out. Prints Markdown; --write puts it below the
+marker line.
 """
 
 import argparse

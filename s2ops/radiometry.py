@@ -4,7 +4,7 @@ The paper (section 2.2 a) scales scenes from 16 to 8 bits so that texture surviv
 is one logarithmic curve: level = 1 + 254 * log(1 + r / TOE) / log(1 + TOP / TOE) for reflectance r in 0..TOP. Steps are
 therefore nearly proportional to brightness: 17 levels per 0.01 reflectance near black, where water and shadow live, and
 still 0.9 at 0.8, where ESA's true-colour image (8-bit, linear to 0.36) is saturated. Being fixed and monotone it can be
-inverted by a table, and a gain in reflectance stays a gain everywhere.
+inverted by a table, and a factor on reflectance + TOE is the same shift of levels everywhere (`gains.py`).
 """
 
 from typing import Final
