@@ -95,47 +95,59 @@ def all_tiles() -> tuple[Tile, ...]:
     return tuple(sorted(_tile_of(*square) for square in grid_names.squares()))
 
 
-def neighbours(of: Tile, among: Iterable[Tile] | None = None) -> tuple[Tile, ...]:
-    """The tiles (of `among`, or of the whole grid) that share area with a tile, sorted by name, without itself.
+class TileIndex:
+    """Tiles in a search tree on the sphere, so also across UTM zones, the equator and the antimeridian."""
 
-    Found on the sphere, so also across UTM zones, the equator and the antimeridian; a common edge or a sliver below one
-    pixel is no overlap. The relation is symmetric.
+    def __init__(self, tiles: Iterable[Tile]) -> None:
+        self._tiles = tuple(sorted(set(tiles)))
+        footprints = np.array([each.footprint for each in self._tiles], dtype=object)
+        self._parts, self._owners = shapely.get_parts(footprints, return_index=True)
+        self._tree = shapely.STRtree(self._parts)
+
+    def overlapping(self, area: BaseGeometry) -> tuple[Tile, ...]:
+        """The tiles that share area with a WGS 84 geometry, sorted by name; longitudes lie within -180 and 180.
+
+        A common edge or a sliver below one pixel is no overlap. A point or line has no area: what it touches counts.
+        """
+        hits = self._tree.query(area, predicate="intersects")
+        if area.area > 0:
+            shared = shapely.area(shapely.intersection(self._parts[hits], area))
+            hits = hits[shared > min(_LEAST_OVERLAP, area.area / 2)]
+        return tuple(self._tiles[owner] for owner in sorted(set(self._owners[hits].tolist())))
+
+    def neighbours(self, of: Tile) -> tuple[Tile, ...]:
+        """The tiles that overlap a tile, sorted by name, without itself; `a` is one of `b`'s if `b` is one of `a`'s."""
+        return tuple(other for other in self.overlapping(of.footprint) if other != of)
+
+
+def neighbours(of: Tile, among: tuple[Tile, ...] | None = None) -> tuple[Tile, ...]:
+    """The tiles of `among`, or of the whole grid, that overlap a tile: see TileIndex.neighbours.
+
+    The index of the latest `among` is kept, so asking for all tiles of one tuple in turn builds it once.
     """
-    found = overlapping(of.footprint)
-    if among is not None:
-        wanted = among if isinstance(among, set | frozenset) else set(among)
-        found = tuple(other for other in found if other in wanted)
-    return tuple(other for other in found if other != of)
-
-
-def overlapping(area: BaseGeometry) -> tuple[Tile, ...]:
-    """All tiles of the grid that share area with a WGS 84 geometry, sorted by name.
-
-    A point or line has no area: tiles that it touches count. Longitudes must lie within -180 and 180.
-    """
-    index = _index()
-    hits = index.tree.query(area, predicate="intersects")
-    if area.area > 0:
-        shared = shapely.area(shapely.intersection(index.parts[hits], area))
-        hits = hits[shared > min(_LEAST_OVERLAP, area.area / 2)]
-    tiles = all_tiles()
-    return tuple(tiles[owner] for owner in sorted(set(index.owners[hits].tolist())))
-
-
-@dataclass(frozen=True, eq=False)
-class _Index:
-    """Footprints of all tiles, cut at the antimeridian, in a search tree; `owners` numbers each part's tile."""
-
-    parts: np.ndarray[tuple[int], np.dtype[np.object_]]
-    owners: np.ndarray[tuple[int], np.dtype[np.intp]]
-    tree: shapely.STRtree
+    return whole_grid().neighbours(of) if among is None else _LATEST.of(among).neighbours(of)
 
 
 @lru_cache(maxsize=1)
-def _index() -> _Index:
-    whole = np.array([each.footprint for each in all_tiles()], dtype=object)
-    parts, owners = shapely.get_parts(whole, return_index=True)
-    return _Index(parts, owners, shapely.STRtree(parts))
+def whole_grid() -> TileIndex:
+    """All 56,686 tiles; a second or two when first asked for."""
+    return TileIndex(all_tiles())
+
+
+class _LatestIndex:
+    """One index, kept with the very tuple it was made of: comparing or hashing 20,000 tiles each time costs more."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[Tile, ...], TileIndex] | None = None
+
+    def of(self, tiles: tuple[Tile, ...]) -> TileIndex:
+        kept = self._kept  # one read: another thread may replace it
+        if kept is None or kept[0] is not tiles:
+            kept = self._kept = (tiles, TileIndex(tiles))
+        return kept[1]
+
+
+_LATEST: Final = _LatestIndex()
 
 
 def footprint_of(zone: int, east: int, top: int) -> Polygon | MultiPolygon:

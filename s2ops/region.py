@@ -32,7 +32,7 @@ def tiles_of(region: Region) -> tuple[Tile, ...]:
         area, source = area_of_box(*region.bbox), f"region.bbox {list(region.bbox)}"
     else:
         area, source = area_of_geojson(Path(region.geojson or "")), f"region.geojson {region.geojson}"
-    tiles = grid.overlapping(area)
+    tiles = grid.whole_grid().overlapping(area)
     if not tiles:
         raise ConfigError(f"{source} touches no Sentinel-2 tile: the grid reaches from 84 degrees south to 84 north")
     return tiles

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -174,8 +175,22 @@ def test_neighbours_across_zones_overlap_in_metres_too() -> None:
 
 
 def test_among_keeps_only_the_tiles_asked_for() -> None:
-    among = [grid.tile(name) for name in ("33TWM", "33TWL", "33TXL", "20HMD")]
+    among = tuple(grid.tile(name) for name in ("33TWM", "33TWL", "33TXL", "20HMD"))
     assert [tile.name for tile in grid.neighbours(grid.tile("33TWL"), among)] == ["33TWM", "33TXL"]
+
+
+def test_another_set_of_tiles_gets_another_answer() -> None:
+    tile, south, north = (grid.tile(name) for name in ("33TWL", "33TWK", "33TWM"))
+    for among in ((tile, south), (tile, north), (tile, south), ()):
+        assert grid.neighbours(tile, among) == among[1:]
+
+
+def test_the_neighbours_of_2000_tiles_are_found_in_seconds() -> None:
+    tiles = TILES[30_000:32_000]
+    begun = time.perf_counter()
+    found = [grid.neighbours(tile, tiles) for tile in tiles]
+    assert time.perf_counter() - begun < 10
+    assert sum(map(len, found)) > 10_000
 
 
 def test_a_footprint_at_the_antimeridian_keeps_its_area_and_stays_within_180_degrees() -> None:
@@ -194,6 +209,6 @@ def test_the_footprint_begins_at_the_lower_left_utm_corner() -> None:
 
 
 def test_importing_the_grid_builds_no_list_of_tiles() -> None:
-    code = "import s2ops.grid as g; print(g.all_tiles.cache_info().currsize, g._index.cache_info().currsize)"
+    code = "import s2ops.grid as g; print(g.all_tiles.cache_info().currsize, g.whole_grid.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "0"]
