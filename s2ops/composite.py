@@ -9,7 +9,7 @@ Levels are mixed, not reflectances: the tone curve is nearly logarithmic, so equ
 bright remnant of cloud pulls less on a dark pixel, and no pixel needs a logarithm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -127,26 +127,26 @@ class FadedFirst:
         return Fused(levels, self.source.copy())
 
 
-def fuse(scenes: Sequence[ClearScene], fade: float, rows: slice = slice(None)) -> Fused:
+def fuse(scenes: Iterable[ClearScene], fade: float, rows: slice = slice(None)) -> Fused:
     """Fuse scenes, best first, with cross-fades of `fade` pixels.
 
     Give `distance.halo(fade)` rows more than wanted where the tile goes on, and in `rows` those to keep: the slabs
-    of a tile are then exactly the rows of the whole. Raises RasterError where there is no scene.
+    of a tile are then exactly the rows of the whole. From a generator only one scene is held at a time, and none is
+    asked for once nothing is left to share. Raises RasterError where there is no scene.
     """
-    if not scenes:
-        raise RasterError("there is no scene to fuse; write an empty tile instead")
-    shape = scenes[0].clear[rows].shape
-    rule = FadedFirst((shape[0], shape[1]))
+    rule: FadedFirst | None = None
     for scene in scenes:
-        if rule.is_done:
-            break
         clear = scene.clear & (scene.levels != 0).all(axis=0)
+        if rule is None:
+            height, width = clear[rows].shape
+            rule = FadedFirst((height, width))
         wanted = np.zeros(clear.shape, np.bool_)
         wanted[rows] = rule.wanted
-        rule.feed(
-            scene.levels[:, rows],
-            fade_ramp(clear, fade, wanted)[rows],
-            scene.tables,
-            None if scene.shift is None else scene.shift[:, rows],
-        )
+        ramp = fade_ramp(clear, fade, wanted)[rows]
+        shift = None if scene.shift is None else scene.shift[:, rows]
+        rule.feed(scene.levels[:, rows], ramp, scene.tables, shift)
+        if rule.is_done:
+            break
+    if rule is None:
+        raise RasterError("there is no scene to fuse; write an empty tile instead")
     return rule.result()

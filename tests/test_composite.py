@@ -1,5 +1,7 @@
 """Facts about the fusion of a tile's scenes, and about bounded distances."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -160,6 +162,19 @@ def test_fading_ramps_skipped_where_nothing_is_open_change_no_pixel(clear: Bool,
     lazy = fuse(scenes, fade)
     np.testing.assert_array_equal(rule.result().levels, lazy.levels)
     np.testing.assert_array_equal(rule.result().source, lazy.source)
+
+
+def test_scenes_that_can_change_nothing_are_not_even_asked_for() -> None:
+    asked = []
+
+    def scenes() -> Iterator[ClearScene]:
+        for number, columns in enumerate((5, 9, 9)):
+            asked.append(number)
+            yield ClearScene(picture(number), np.arange(SHAPE[1]) < np.full((SHAPE[0], 1), columns))
+
+    fused = fuse(scenes(), 3)
+    assert asked == [0, 1]
+    assert fused.holes == 0
 
 
 def test_no_scene_at_all_is_said_so() -> None:
