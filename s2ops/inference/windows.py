@@ -73,19 +73,23 @@ def segment_slabs(segmenter: Segmenter, read: ReadRows, height: int, width: int)
     tall, wide = window_size(height, segmenter.window), window_size(width, segmenter.window)
     rows, columns = window_starts(height, tall), window_starts(width, wide)
     row_total, column_total = _total_weights(rows, tall, height), _total_weights(columns, wide, width)
-    sums = np.zeros((len(segmenter.classes), tall, max(width, wide)), np.int32)
+    carry = np.zeros((len(segmenter.classes), 0, max(width, wide)), np.int32)
     image = read(0, min(tall, height))
     for y0, y1 in slab_bounds(height, tall):
+        sums = np.zeros((carry.shape[0], tall, carry.shape[2]), np.int32)
+        sums[:, : carry.shape[1]] = carry
         _add_row(segmenter, _padded(image[bands], tall, wide), columns, sums)
         done = y1 - y0
         total = row_total[y0:y1, None] * column_total
         probs = ((sums[:, :done, :width] + total // 2) // total).astype(np.uint8)
         probs[:, (image[bands, :done] == 0).all(axis=0)] = 0
+        # while the caller works, only the rows that the next windows share are held: many streams may wait at once
+        carry, image = sums[:, done:].copy(), image[:, done:].copy()
+        del sums, total
         yield y0, y1, probs
+        del probs
         if y1 < height:
-            image = np.concatenate([image[:, done:], read(y0 + tall, y1 + tall)], axis=1)
-            sums[:, :-done] = sums[:, done:].copy()
-            sums[:, -done:] = 0
+            image = np.concatenate([image, read(y0 + tall, y1 + tall)], axis=1)
 
 
 def _padded(image: UInt8, tall: int, wide: int) -> UInt8:
