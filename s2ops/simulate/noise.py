@@ -101,7 +101,7 @@ def _split(values: Float64, cell: float, shift: float) -> tuple[Int64, Float32, 
     """Lattice cell of each coordinate, and the weights of that lattice point and the next.
 
     The weights are cosine and sine of a smooth step: their squares sum to 1, so that the variance is the same
-    everywhere (linear weights make noise strong on the lattice and weak between, which shows as rows of dots after a threshold).
+    everywhere (linear weights make noise strong on the lattice, weak between: rows of dots after a threshold).
     """
     scaled = values * (1 / cell)
     scaled += shift

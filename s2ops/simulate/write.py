@@ -48,8 +48,8 @@ def simulate(
 ) -> Path:
     """Write the world under `out` and give the path of its catalog.json; the same arguments give the same bytes.
 
-    `res` is in metres, 10, 20, 60 or 120; `progress` is called with the name of each finished tile. A tile and date that
-    the swath misses altogether has no item. `out` may hold an earlier world, which is replaced.
+    `res` is in metres, 10, 20, 60 or 120; `progress` is called with the name of each finished tile. A tile and date
+    that the swath misses altogether has no item. `out` may hold an earlier world, which is replaced.
     """
     if not tiles or not dates:
         raise ConfigError(f"a world needs tiles and dates, given are {len(tiles)} and {len(dates)}: name some")
@@ -149,9 +149,10 @@ class _Raster:
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._plain, self._codes = path, path.with_suffix(".plain.tif"), dtype == "uint8"
+        options = grid.profile() | ({"photometric": "MINISBLACK"} if bands > 1 else {})
         self._dst: DatasetWriter = rasterio.open(
-            self._plain, "w", driver="GTiff", dtype=dtype, count=bands, nodata=nodata, tiled=True, blockxsize=512,
-            blockysize=512, BIGTIFF="IF_SAFER", **({"photometric": "MINISBLACK"} if bands > 1 else {}), **grid.profile(),
+            self._plain, "w", driver="GTiff", dtype=dtype, count=bands, nodata=nodata, tiled=True,
+            blockxsize=512, blockysize=512, BIGTIFF="IF_SAFER", **options,
         )  # fmt: skip
         if colours:
             self._dst.write_colormap(1, {int(code): (*rgb, 255) for code, rgb in CLASS_COLOURS.items()})
