@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from time import process_time
 
 import numpy as np
 import pytest
@@ -249,16 +250,16 @@ def test_the_time_limit_leaves_a_list_with_its_gap_and_the_same_one_every_time()
     np.testing.assert_array_equal(minimum(clear, cost, 2000.0, 12, 1e-6).taken, hurried.taken)
 
 
-def test_150_candidates_of_a_cloudy_year_are_solved_in_two_seconds() -> None:
+def test_150_candidates_of_a_cloudy_year_are_solved_in_seconds() -> None:
     rng = np.random.default_rng(3)
     looks = []
     for i in range(150):
         field = sum(ndimage.gaussian_filter(rng.normal(size=(343, 343)), s) * s for s in (3, 12, 30))
         clear = field > np.quantile(field, rng.choice([0.05, 0.1, 0.2, 0.4, 0.6, 0.8]))
         looks.append(look(f"S{i:03}", clear, days_old=i % 90, haze=float(rng.random() > 0.8)))
-    began = datetime.now(UTC)
+    began = process_time()  # not the clock: other tests may run beside this one
     choice = choose(looks, replace(RULE, options=Selection(), max_scenes=12))
-    took = (datetime.now(UTC) - began).total_seconds()
+    took = process_time() - began
     assert choice.status == "optimal"
     assert choice.covered > 0.99
     assert took < 6, f"{took:.1f} s (1.3 s on an idle core)"
