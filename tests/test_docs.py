@@ -15,7 +15,7 @@ REAL = os.environ.get("S2OPS_REAL_DATA")
 
 def blocks(kind: str) -> list[str]:
     """The commands of all fenced blocks of a kind, in order."""
-    return [line for text in re.findall(rf"```{kind}\n(.*?)```", PAGE, re.S) for line in text.splitlines()]
+    return [line for text in re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL) for line in text.splitlines()]
 
 
 def shell(line: str, folder: Path) -> None:
@@ -28,7 +28,7 @@ def shell(line: str, folder: Path) -> None:
 
 
 def test_the_simulated_region_runs_as_the_page_says(tmp_path: Path) -> None:
-    config = re.search(r"```yaml\n# region.yaml\n(.*?)```", PAGE, re.S)
+    config = re.search(r"```yaml\n# region.yaml\n(.*?)```", PAGE, re.DOTALL)
     assert config is not None
     (tmp_path / "region.yaml").write_text(config.group(1))
     lines = blocks("sh")

@@ -102,7 +102,7 @@ def _fuse(job: Job, tile: Tile, scenes: tuple[AcquiredScene, ...], gains: dict[s
         tables = gain_tables(gains[scene.id]) if scene.id in gains else None
         return ClearScene(levels, mask == Mask.CLEAR, tables)
 
-    return fuse([read(scene) for scene in scenes], fade, slice(rows.start - top, rows.stop - top))
+    return fuse((read(scene) for scene in scenes), fade, slice(rows.start - top, rows.stop - top))
 
 
 STEP = TileStep("composite", marker, run)
