@@ -1,0 +1,170 @@
+"""Make the pools: simulated samples, simulated skies over real ground, and labelled real scenes."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from s2ops.codes import LandCover, UInt8
+from s2ops.models.datasets.pack import Packed
+from s2ops.models.datasets.pools import Pool, Sample
+from s2ops.radiometry import levels_of, reflectance_table
+from s2ops.simulate.patches import overlay, patch, preview
+
+SIZE: Final = 256
+"""Side of the samples, pixels."""
+
+RESOLUTIONS: Final = (10, 10, 10, 20, 20, 60, 60, 120, 120)
+"""Of the samples in turn: detail matters at 10 m, and there the world differs most."""
+
+HELD_OUT: Final = 50_000_000
+"""Seeds from here on are for validation."""
+
+CLOUD_VALIDATION: Final = ("zurich",)
+COVER_VALIDATION: Final = ("boadella",)
+"""Places that training never sees, for clouds and for land cover."""
+
+CHIP: Final = 64
+CHIP_RIM: Final = 6
+"""Pixels at a chip's edge that do not count: what lies beyond is another place."""
+
+
+def simulated(seed: int) -> Sample:
+    """One sample of the simulated world."""
+    made = patch(seed, SIZE, RESOLUTIONS[seed % len(RESOLUTIONS)])
+    return made.image, made.classes, made.mask
+
+
+def simulated_preview(seed: int) -> Sample:
+    """One preview of a simulated tile, 352 pixels; cover 1 where it is hazy."""
+    image, mask, haze = preview(seed, 352)
+    return image, np.full(mask.shape, round(haze), np.uint8), mask
+
+
+@dataclass(frozen=True)
+class Overlaid:
+    """Simulated skies over real clear scenes: cut, shrunk, turned at random."""
+
+    scenes: tuple[UInt8, ...]
+
+    def __call__(self, seed: int) -> Sample:
+        """One sample; cover is unknown."""
+        rng = np.random.default_rng([seed, 7])
+        areas = np.sqrt([float(scene[0].size) for scene in self.scenes])
+        levels = self.scenes[rng.choice(len(areas), p=areas / areas.sum())]
+        levels = shrunk(levels, int(rng.choice((1, 1, 2, 4))), rng)
+        levels = turned(cut(levels, rng), int(rng.integers(8)))
+        ground = np.nan_to_num(reflectance_table())[levels] * rng.normal(1, 0.08)
+        # the ground's own resolution is left behind: heaps and streaks of every size over every texture
+        res = int(rng.choice((10, 20, 60, 120)))
+        image, mask, _ = overlay(ground.astype(np.float32), res, seed)
+        out = np.rint(levels_of(image)).astype(np.uint8)
+        out[:, mask == 255] = 0
+        return out, np.zeros(mask.shape, np.uint8), mask
+
+
+def shrunk(levels: UInt8, factor: int, rng: np.random.Generator) -> UInt8:
+    """Coarser by an integer factor: block means or, now and then, every n-th pixel; labels always the latter."""
+    if factor == 1 or min(levels.shape[-2:]) < 64 * factor:
+        return levels
+    height, width = (side // factor * factor for side in levels.shape[-2:])
+    trimmed = levels[..., :height, :width]
+    if levels.ndim == 2 or rng.random() < 0.3:
+        return trimmed[..., ::factor, ::factor]
+    blocks = trimmed.reshape(len(levels), height // factor, factor, width // factor, factor)
+    mean = np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
+    mean[:, (blocks == 0).any(axis=(0, 2, 4))] = 0
+    return mean
+
+
+def cut(stack: UInt8, rng: np.random.Generator) -> UInt8:
+    """A random SIZE x SIZE window of (layer, y, x); a smaller image is continued by reflection."""
+    short = [max(SIZE - side, 0) for side in stack.shape[1:]]
+    if any(short):
+        stack = np.pad(stack, ((0, 0), (0, short[0]), (0, short[1])), mode="reflect")
+    y, x = (int(rng.integers(side - SIZE + 1)) for side in stack.shape[1:])
+    return stack[:, y : y + SIZE, x : x + SIZE]
+
+
+def turned(stack: UInt8, way: int) -> UInt8:
+    """One of the eight symmetries of the square."""
+    quarter = np.rot90(stack, way % 4, axes=(-2, -1))
+    out: UInt8 = np.ascontiguousarray(quarter[..., ::-1] if way >= 4 else quarter)
+    return out
+
+
+def labelled(packed: Packed, wanted: Callable[[str], bool], repeat: int) -> Iterator[Sample]:
+    """Windows of the labelled real scenes whose place is wanted, at one, two and four times their pixel size."""
+    rng = np.random.default_rng(11)
+    for scene in packed.scenes:
+        if not wanted(scene.place):
+            continue
+        for factor in (1, 2, 4):
+            layers = [shrunk(layer, factor, rng) for layer in (scene.levels, scene.cover, scene.mask)]
+            small = np.concatenate([layers[0], layers[1][None], layers[2][None]])
+            for _ in range(repeat * max(1, round(small[0].size / SIZE**2))):
+                window = cut(small, rng)
+                yield window[:4], window[4], window[5]
+
+
+def chip_mosaics(levels: UInt8, cover: UInt8, count: int, seed: int) -> Iterator[Sample]:
+    """Samples of 4 x 4 EuroSAT chips, (n, band, 64, 64) with cover (n, 64, 64); a missing nir stays 0."""
+    rng = np.random.default_rng([seed, 13])
+    side = SIZE // CHIP
+    inner = np.zeros((CHIP, CHIP), np.uint8)
+    inner[CHIP_RIM:-CHIP_RIM, CHIP_RIM:-CHIP_RIM] = 1
+    for _ in range(count):
+        image, land = np.zeros((4, SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+        for cell, chip in enumerate(rng.choice(len(levels), side * side)):
+            at = (
+                slice(cell // side * CHIP, (cell // side + 1) * CHIP),
+                slice(cell % side * CHIP, (cell % side + 1) * CHIP),
+            )
+            image[: levels.shape[1], *at] = levels[chip]
+            land[at] = cover[chip] * inner
+        yield image, land, np.zeros(land.shape, np.uint8)
+
+
+def in_parallel(job: Callable[[int], Sample], seeds: range, processes: int) -> Pool:
+    """Run `job` for each seed in processes of their own; the order is that of the seeds."""
+    if processes == 1:
+        return Pool.of(map(job, seeds))
+    with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as executor:
+        return Pool.of(executor.map(job, seeds, chunksize=8))
+
+
+def make_pools(out: Path, packed: Packed, patches: int, processes: int) -> None:
+    """Write all pools below `out`; `patches` simulated ones, the others in proportion."""
+    ground = Overlaid(tuple(scene.levels for scene in packed.scenes if scene.clear))
+    held = range(HELD_OUT, HELD_OUT + max(patches // 20, 8))
+    in_parallel(simulated, range(patches), processes).save(out / "simulated")
+    in_parallel(simulated, held, processes).save(out / "simulated-val")
+    in_parallel(simulated_preview, range(patches // 3), processes).save(out / "preview")
+    in_parallel(simulated_preview, held, processes).save(out / "preview-val")
+    in_parallel(ground, range(patches // 2), processes).save(out / "overlaid")
+    in_parallel(ground, held, processes).save(out / "overlaid-val")
+    Pool.of(_cloud_only(labelled(packed, lambda place: place not in CLOUD_VALIDATION, 4))).save(out / "clouds")
+    Pool.of(_cloud_only(labelled(packed, lambda place: place in CLOUD_VALIDATION, 1))).save(out / "clouds-val")
+    Pool.of(_with_cover(labelled(packed, lambda place: place not in COVER_VALIDATION, 4))).save(out / "cover")
+    Pool.of(_with_cover(labelled(packed, lambda place: place in COVER_VALIDATION, 1))).save(out / "cover-val")
+    for name, chips in packed.chips.items():
+        held_chips = np.arange(len(chips.levels)) % 5 == 0  # labels lie in runs, so every class is held out
+        for part, chosen in (("", ~held_chips), ("-val", held_chips)):
+            count = max(patches // (10 if part == "" else 60), 4)
+            Pool.of(chip_mosaics(chips.levels[chosen], chips.cover[chosen], count, len(part))).save(
+                out / f"{name}{part}"
+            )
+
+
+def _cloud_only(samples: Iterator[Sample]) -> Iterator[Sample]:
+    """Those with at least 2 % of known mask."""
+    return (sample for sample in samples if (sample[2] != 255).mean() > 0.02)
+
+
+def _with_cover(samples: Iterator[Sample]) -> Iterator[Sample]:
+    """Those with at least 5 % of known land cover."""
+    return (sample for sample in samples if (sample[1] != LandCover.NODATA).mean() > 0.05)

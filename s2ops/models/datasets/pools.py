@@ -1,0 +1,99 @@
+"""Pools: many square samples of one kind, as three arrays in a folder, from which training draws its batches."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+
+from s2ops.codes import BANDS, UInt8
+from s2ops.errors import ConfigError
+from s2ops.models.datasets.teachers import BUILT
+from s2ops.models.registry import NETWORKS
+from s2ops.radiometry import reflectance_table, tci_levels
+
+IGNORE: Final = 255
+"""Label of pixels that do not count."""
+
+Sample = tuple[UInt8, UInt8, UInt8]
+"""(4, y, x) levels, (y, x) cover, (y, x) mask; a preview has 3 bands of TCI levels."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples of one kind; arrays may be memory maps."""
+
+    image: UInt8
+    """(n, band, y, x) levels."""
+    cover: UInt8
+    """(n, y, x) `LandCover` codes, `BUILT`, 0 unknown; previews: 1 in every pixel of a hazy one."""
+    mask: UInt8
+    """(n, y, x) 0 clear, 1 cloud, 2 shadow, 255 unknown or no data."""
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> Self:
+        """Stack samples of one size."""
+        parts = list(zip(*samples, strict=True))
+        return cls(*(np.stack(part) for part in parts))
+
+    def save(self, folder: Path) -> None:
+        """Write three .npy files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("image", "cover", "mask"):
+            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Map the three files. Raises ConfigError where they are missing."""
+        try:
+            return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "cover", "mask")))
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"no pool of samples at {folder}: make it with `python -m s2ops.models.datasets` (docs/train.md)"
+            ) from error
+
+
+def _table(codes: dict[int, int]) -> UInt8:
+    table = np.full(256, IGNORE, np.uint8)
+    for code, label in codes.items():
+        table[code] = label
+    return table
+
+
+_COVER_LABELS: Final[dict[str, UInt8]] = {
+    "water": _table({1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, BUILT: 0}),
+    "vegetation": _table({1: 0, 2: 1, 3: 2, 4: 0, 5: 0, 6: 0, BUILT: 0}),
+    "building": _table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0}),
+}
+_MASK_LABELS: Final[dict[str, UInt8]] = {
+    "scene-cloud": _table({0: 0, 1: 1, 2: 2}),
+    "preview-cloud": _table({0: 0, 1: 1, 2: 0}),
+}
+
+
+def labels(network: str, pool: Pool) -> UInt8:
+    """What `network` should answer: (n, y, x) class indices with 255 to ignore; for haze (n,) 0 or 1."""
+    if network == "preview-haze":
+        return np.array(pool.cover[:, 0, 0])
+    if network in _MASK_LABELS:
+        return _MASK_LABELS[network][np.asarray(pool.mask)]
+    # ground below clouds and in their shadow is not asked for: it is filled from other dates
+    out = _COVER_LABELS[network][np.asarray(pool.cover)]
+    out[np.asarray(pool.mask) != 0] = IGNORE
+    return out
+
+
+def _tci_of_level() -> UInt8:
+    table = tci_levels(np.nan_to_num(reflectance_table()))
+    table[0] = 0
+    return table
+
+
+def images(network: str, pool: Pool) -> UInt8:
+    """(n, band, y, x): the network's bands; scenes become true-colour levels for the preview networks."""
+    bands = [BANDS.index(band) for band in NETWORKS[network].bands]
+    picked = np.ascontiguousarray(pool.image[:, bands])
+    if network.startswith("preview") and pool.image.shape[1] == len(BANDS):
+        return _tci_of_level()[picked]
+    return picked

@@ -1,0 +1,122 @@
+"""Published models that label real scenes for ours; each runs once, when the training data is packed.
+
+ukis-csmask 1.0.0 (Apache-2.0): clouds and shadows from four bands. Dynamic World (Apache-2.0; Brown et al. 2022): land
+cover from nine bands.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from onnxruntime import InferenceSession
+from scipy import ndimage
+
+from s2ops.codes import Float32, LandCover, UInt8
+from s2ops.models.datasets.real import RealScene
+
+CLOUD_MEAN: Final = np.array([0.26681778, 0.27799085, 0.28811994, 0.36494744], np.float32)
+CLOUD_STD: Final = np.array([0.33637598, 0.3125456, 0.31114848, 0.27260706], np.float32)
+"""Blue, green, red, nir; from model_4b_l2a.json of ukis-csmask."""
+
+TILE: Final = 256
+TEACHER_RES: Final = 30
+"""Metres; ukis-csmask was trained on pixels of this size."""
+
+GROWN: Final = 2
+"""Pixels that the teacher's clouds are grown by: it leaves their thin rims out."""
+
+DYNAMIC_WORLD_BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
+
+LOG_RANGE: Final = np.array(
+    [
+        [1.7417268, 2.0232987],
+        [1.7261205, 2.0389052],
+        [1.6798346, 2.1795928],
+        [1.7734969, 2.2890068],
+        [2.2891541, 2.6171675],
+        [2.3829397, 2.7734186],
+        [2.3828940, 2.7578333],
+        [2.1952484, 2.7890925],
+        [1.5548129, 2.4140535],
+    ],
+    np.float32,
+)
+"""Percentiles by which Dynamic World scales the logarithm of its bands (its published example)."""
+
+BUILT: Final = 7
+"""Cover code beside `LandCover`: residential or industrial, the teacher cannot say which."""
+
+_LAND: Final = (
+    LandCover.WATER,
+    LandCover.TREE,
+    LandCover.GRASS,
+    LandCover.NODATA,  # flooded vegetation: neither
+    LandCover.GRASS,  # crops; bare ones are told by their NDVI
+    LandCover.NODATA,  # shrub: tree or dry grass, it cannot say
+    BUILT,
+    LandCover.BARREN,
+    LandCover.NODATA,  # snow
+)
+"""What Dynamic World's nine classes are here."""
+
+
+def cloud_mask(session: InferenceSession, scene: RealScene) -> UInt8:
+    """(y, x) mask by ukis-csmask: 0 clear, 1 cloud, 2 shadow, 255 no data."""
+    image = np.stack([scene.bands[band] for band in ("B02", "B03", "B04", "B08")])
+    factor = scene.res / TEACHER_RES
+    coarse = ndimage.zoom(image, (1, factor, factor), order=1)
+    probs = _by_tiles(session, (coarse - CLOUD_MEAN[:, None, None]) / CLOUD_STD[:, None, None])
+    coarse_mask = probs.argmax(axis=0)
+    cloud = ndimage.binary_dilation(coarse_mask == 1, iterations=1)
+    shape = image.shape[1:]
+    fine = _enlarged(np.where(cloud, 1, coarse_mask).astype(np.uint8), shape)
+    cloud = ndimage.binary_dilation(fine == 1, iterations=GROWN)
+    mask: UInt8 = np.where(cloud, 1, fine).astype(np.uint8)
+    mask[scene.levels[0] == 0] = 255
+    return mask
+
+
+def _by_tiles(session: InferenceSession, image: Float32) -> Float32:
+    """Class scores (3, y, x) from overlapping tiles, averaged."""
+    _, height, width = image.shape
+    below, right = max(TILE - height, 0), max(TILE - width, 0)
+    padded = np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect").astype(np.float32)
+    total = np.zeros((3, *padded.shape[1:]), np.float32)
+    for y in sorted({*range(0, padded.shape[1] - TILE, TILE // 2), padded.shape[1] - TILE}):
+        for x in sorted({*range(0, padded.shape[2] - TILE, TILE // 2), padded.shape[2] - TILE}):
+            tile = padded[None, :, y : y + TILE, x : x + TILE]
+            logits = session.run(None, {session.get_inputs()[0].name: tile})[0][0]
+            odds = np.exp(logits - logits.max(axis=0))
+            total[:, y : y + TILE, x : x + TILE] += odds / odds.sum(axis=0)
+    return total[:, :height, :width]
+
+
+def _enlarged(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
+    """Nearest-neighbour enlargement to `shape`."""
+    rows = np.arange(shape[0]) * labels.shape[0] // shape[0]
+    columns = np.arange(shape[1]) * labels.shape[1] // shape[1]
+    return labels[rows[:, None], columns]
+
+
+def land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
+    """(y, x) cover codes by Dynamic World (needs tensorflow): `LandCover`, `BUILT`, 0 where it is not sure."""
+    tensorflow = import_module("tensorflow")  # not a dependency: only whoever packs training data needs it
+    numbers = np.stack([bands[band] for band in DYNAMIC_WORLD_BANDS], axis=-1) * np.float32(10_000)
+    scaled = (np.log(numbers * np.float32(0.005) + 1) - LOG_RANGE[:, 0]) / LOG_RANGE[:, 1]
+    odds = np.exp(scaled * 5 - 1)
+    image = (odds / (odds + 1)).astype(np.float32)
+    height, width = image.shape[:2]
+    below, right = -height % 32, -width % 32
+    image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
+    logits = tensorflow.saved_model.load(str(model))(tensorflow.constant(image[None])).numpy()[0, :height, :width]
+    probs = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs /= probs.sum(axis=-1, keepdims=True)
+    best = probs.argmax(axis=-1)
+    cover = np.array(_LAND, np.uint8)[best]
+    red, nir = bands["B04"], bands["B08"]
+    ndvi = (nir - red) / np.maximum(nir + red, 0.01)
+    cover[(best == 4) & (ndvi < 0.3)] = LandCover.BARREN  # a ploughed field is bare soil in our classes
+    cover[(best == 4) & (ndvi >= 0.3) & (ndvi < 0.4)] = LandCover.NODATA
+    cover[probs.max(axis=-1) < 0.45] = LandCover.NODATA
+    return cover

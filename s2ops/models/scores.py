@@ -1,0 +1,66 @@
+"""What training minimises, and what a network is judged by."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORE: Final = 255
+"""Label of pixels that do not count."""
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor, dice: float) -> Tensor:
+    """Cross entropy with class weights, plus `dice` times one minus the mean Dice coefficient of the classes.
+
+    Cross entropy gives probabilities that mean something; Dice keeps rare classes (shadow, industry) alive.
+    """
+    known = labels != IGNORE
+    entropy = functional.cross_entropy(logits.float(), labels.long(), weights, ignore_index=IGNORE, reduction="sum")
+    target = torch.where(known, labels, 0).long()
+    entropy = entropy / torch.clamp((weights[target] * known).sum(), min=1.0)
+    if dice == 0:
+        return entropy
+    probs = torch.softmax(logits.float(), dim=1) * known[:, None]
+    truth = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
+    both, each = (probs * truth).sum(dim=(0, 2, 3)), (probs + truth).sum(dim=(0, 2, 3))
+    return entropy + dice * (1 - ((2 * both + 1) / (each + 1)).mean())
+
+
+def haze_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross entropy of (n,) logits against 0 or 1."""
+    return functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(classes, classes) pixel counts, rows are the truth; ignored pixels do not count."""
+    known = labels != IGNORE
+    index = labels[known].long() * classes + predicted[known].long()
+    return torch.bincount(index, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_scores(counts: Tensor, classes: Sequence[str]) -> dict[str, float]:
+    """IoU and F1 of each class that occurs in the truth, and the part of pixels that are right."""
+    hit = counts.diag().double()
+    true, found = counts.sum(dim=1).double(), counts.sum(dim=0).double()
+    out = {"accuracy": float(hit.sum() / counts.sum().clamp(min=1))}
+    for index, name in enumerate(classes):
+        if true[index] > 0:
+            out[f"iou {name}"] = float(hit[index] / (true[index] + found[index] - hit[index]))
+            out[f"f1 {name}"] = float(2 * hit[index] / (true[index] + found[index]))
+    return out
+
+
+def auc(scores: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative; ties count half."""
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    above = (positive[:, None] > negative).double().mean() + 0.5 * (positive[:, None] == negative).double().mean()
+    return float(above)
+
+
+def best_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The divisor of the logits (n, class) that makes the labels (n,) likeliest: probabilities become honest."""
+    candidates = torch.exp(torch.linspace(-0.7, 1.4, 43)).tolist()
+    losses = [float(functional.cross_entropy(logits / value, labels.long())) for value in candidates]
+    return round(float(candidates[losses.index(min(losses))]), 3)

@@ -1,0 +1,267 @@
+"""Train one network: `train(network, config, pools, out)`. The same configuration, pools and machine give the same run.
+
+Samples lie in memory (on the GPU where there is one). Every draw depends on the seed and the step alone, so that a run
+that was killed and continued is the run that was not. Checkpoints are safetensors beside a small JSON; no pickles.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from s2ops.config import describe
+from s2ops.errors import ConfigError, ModelError
+from s2ops.models import evaluate
+from s2ops.models.datasets.pools import Pool, images, labels
+from s2ops.models.export import export
+from s2ops.models.haze import HazeNet
+from s2ops.models.registry import NETWORKS, ModelMeta
+from s2ops.models.scores import haze_loss, segmentation_loss
+from s2ops.models.unet import UNet, folded
+
+JITTER: Final = (5.0, 2.0, 1.2)
+"""Standard deviations, in levels, of the random shift of a sample, of each of its bands, and of each pixel."""
+
+
+class TrainConfig(BaseModel):
+    """How a network is trained (docs/train.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: Annotated[dict[str, float], Field(min_length=1, description="pool of samples -> its share of each batch")]
+    validation: Annotated[tuple[str, ...], Field(min_length=1, description="pools that training never sees")]
+    trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets with licences, for the metadata")]
+    version: str = "1"
+    licence: str = "Apache-2.0"
+    width: Annotated[int, Field(ge=4, le=64, description="channels of the first block; VGG16 has 64")] = 16
+    steps: Annotated[int, Field(ge=1)] = 4000
+    batch: Annotated[int, Field(ge=1)] = 32
+    crop: Annotated[int, Field(ge=32, multiple_of=32, description="side of the training windows, pixels")] = 256
+    learning_rate: Annotated[float, Field(gt=0, description="at its peak, after a tenth of the steps")] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    class_weights: Annotated[tuple[float, ...], Field(description="one a class; empty: all 1")] = ()
+    dice: Annotated[float, Field(ge=0, description="weight of the Dice loss beside cross entropy")] = 0.5
+    seed: int = 0
+    checkpoint_every: Annotated[int, Field(ge=1, description="steps")] = 500
+
+
+class Samples:
+    """The pools of one network on the training device, with their shares."""
+
+    def __init__(self, network: str, shares: dict[str, float], pools: Path, device: torch.device) -> None:
+        self.parts: list[tuple[Tensor, Tensor]] = []
+        for name in shares:
+            pool = Pool.load(pools / name)
+            image, label = images(network, pool), labels(network, pool)
+            self.parts.append((torch.from_numpy(image).to(device), torch.from_numpy(label).to(device)))
+        total = sum(shares.values())
+        self.shares = [share / total for share in shares.values()]
+
+    def draw(self, batch: int, crop: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch of windows: (n, band, y, x) levels and their labels, both uint8, jittered and turned."""
+        image, label = [], []
+        for (source, truth), count in zip(self.parts, self._counts(batch), strict=True):
+            index = torch.randint(len(source), (count,), generator=random, device=random.device)
+            room = source.shape[-1] - crop
+            y, x = (int(v) for v in torch.randint(room + 1, (2,), generator=random, device=random.device))
+            image.append(source[index][:, :, y : y + crop, x : x + crop])
+            label.append(truth[index] if truth.ndim == 1 else truth[index][:, y : y + crop, x : x + crop])
+        return _turned(_jittered(torch.cat(image), random), torch.cat(label), random)
+
+    def _counts(self, batch: int) -> list[int]:
+        """Whole numbers of samples, in proportion to the shares, that sum to the batch."""
+        ends = [round(batch * sum(self.shares[: index + 1])) for index in range(len(self.shares))]
+        return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _jittered(levels: Tensor, random: torch.Generator) -> Tensor:
+    """Other gains and a little noise; on the logarithmic tone curve a gain is a shift. No data stays 0."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random, device=random.device)
+
+    count, bands, height, width = levels.shape
+    scene, band, pixel = JITTER
+    noise = (
+        scene * normal(count, 1, 1, 1) + band * normal(count, bands, 1, 1) + pixel * normal(count, bands, height, width)
+    )
+    return torch.where(levels == 0, 0, torch.clamp(torch.round(levels + noise), 1, 255)).to(torch.uint8)
+
+
+def _turned(image: Tensor, label: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One of the eight symmetries of the square for the whole batch."""
+    way = int(torch.randint(8, (1,), generator=random, device=random.device))
+    turned = [torch.rot90(part, way % 4, (-2, -1)) if part.ndim > 2 else part for part in (image, label)]
+    if way >= 4:
+        turned = [part.flip(-1) if part.ndim > 2 else part for part in turned]
+    return turned[0], turned[1]
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """One cycle: up over the first tenth of the steps, down to zero along a cosine."""
+    rise = max(config.steps // 10, 1)
+    if step < rise:
+        return config.learning_rate * (step + 1) / rise
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(config.steps - rise, 1)))
+
+
+def make_network(network: str, width: int) -> UNet | HazeNet:
+    """The untrained network, with batch normalisation where it is a U-net."""
+    spec = NETWORKS[network]
+    if len(spec.classes) == 1:
+        return HazeNet(len(spec.bands), width)
+    model = UNet(len(spec.bands), len(spec.classes), width, norm=True)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return model
+
+
+class Run:
+    """The state of a training run: network, optimiser, step; can be written and taken up again."""
+
+    def __init__(self, network: str, config: TrainConfig, out: Path, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.network, self.config, self.out, self.device = network, config, out, device
+        self.model = make_network(network, config.width).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=config.weight_decay)
+        classes = len(NETWORKS[network].classes)
+        self.weights = torch.tensor(config.class_weights or (1.0,) * classes, device=device)
+        self.step = 0
+        self.history: list[tuple[int, float]] = []
+
+    def advance(self, samples: Samples) -> float:
+        """One step; gives the loss. Raises ModelError where it is no number, before anything is changed by it."""
+        random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
+        image, label = samples.draw(self.config.batch, self.config.crop, random)
+        self.model.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.model(image)
+        if label.ndim == 1:
+            loss = haze_loss(logits, label)
+        else:
+            loss = segmentation_loss(logits, label, self.weights, self.config.dice)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(
+                f"training of {self.network} diverged at step {self.step} (loss {value}): lower learning_rate "
+                f"({self.config.learning_rate}); the last good checkpoint stays in {self.out}"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return value
+
+    def save(self) -> None:
+        """Write the checkpoint; the JSON that names the step comes last, so a kill leaves the older one whole."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        self.out.mkdir(parents=True, exist_ok=True)
+        name = f"checkpoint-{self.step}.safetensors"
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, self.out / name)
+        state = {
+            "step": self.step,
+            "file": name,
+            "config": self.config.model_dump(mode="json"),
+            "history": self.history,
+        }
+        part = self.out / "state.json.part"
+        part.write_text(json.dumps(state))
+        part.replace(self.out / "state.json")
+        for old in self.out.glob("checkpoint-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def resume(self) -> None:
+        """Take up the checkpoint in `out`, if there is one of the same configuration."""
+        try:
+            state = json.loads((self.out / "state.json").read_text())
+        except FileNotFoundError:
+            return
+        if state["config"] != self.config.model_dump(mode="json"):
+            raise ConfigError(f"{self.out} holds a run of another configuration: give an empty folder")
+        tensors = load_file(self.out / state["file"], device=str(self.device))
+        self.model.load_state_dict(
+            {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        )
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                moments.setdefault(int(index), {})[name] = value
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
+        self.step, self.history = state["step"], [(step, loss) for step, loss in state["history"]]
+
+
+def train(
+    network: str, config: TrainConfig, pools: Path, out: Path, *, device: str | None = None, until: int | None = None
+) -> ModelMeta:
+    """Train `network` on `pools`, continuing what `out` holds; writes `out`/NETWORK.onnx, curve.png and checkpoints.
+
+    `until` stops at that step and leaves the rest to the next call. Raises ConfigError and ModelError.
+    """
+    if network not in NETWORKS:
+        raise ConfigError(f"there is no network named {network!r}; the networks are {', '.join(NETWORKS)}")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    run = Run(network, config, out, place)
+    run.resume()
+    samples = Samples(network, config.sources, pools, place)
+    while run.step < min(config.steps, until or config.steps):
+        loss = run.advance(samples)
+        if run.step % 50 == 0 or run.step == config.steps:
+            run.history.append((run.step, loss))
+            print(f"{network} step {run.step}/{config.steps} loss {loss:.4f}", flush=True)
+        if run.step % config.checkpoint_every == 0 or run.step == config.steps:
+            run.save()
+    model = folded(run.model) if isinstance(run.model, UNet) else run.model.cpu().eval()
+    temperature, scores = evaluate.judge(network, model.to(place), config.validation, pools, place)
+    spec = NETWORKS[network]
+    meta = ModelMeta(
+        name=network,
+        version=config.version,
+        bands=spec.bands,
+        classes=spec.classes,
+        window=spec.window,
+        width=config.width,
+        levels="tci" if network.startswith("preview") else "tone-curve",
+        temperature=temperature,
+        trained_on=config.trained_on,
+        scores=scores,
+        licence=config.licence,
+    )
+    export(model.cpu(), meta, out / f"{network}.onnx")
+    evaluate.draw_curve(run.history, network, out / "curve.png")
+    return meta
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a training configuration. Raises ConfigError."""
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"cannot read the training configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from error
+
+
+def train_command(network: str, config_path: Path, out: Path) -> None:
+    """`s2ops train NETWORK --config F --out OUT`: pools are looked for in OUT/pools or `S2OPS_POOLS`."""
+    pools = Path(os.environ.get("S2OPS_POOLS", out / "pools"))
+    meta = train(network, load_config(config_path), pools, out / network)
+    for name, value in meta.scores.items():
+        print(f"{network} {name}: {value}")
