@@ -140,7 +140,7 @@ def test_an_empty_tile_is_said_to_be_empty(tmp_path: Path) -> None:
     store = small_run(tmp_path, TWO, scenes={"33TWL": synthetic("33TWL"), "33TWM": []})
     text = text_of(build(store, TWO))
     assert "No scene of this tile could be looked at; the tile is empty." in text
-    assert "covered 50 % 1 tiles with holes" in text
+    assert "covered 50 % 1 tile with holes" in text
     assert "100.00 % holes" in text
 
 
@@ -190,6 +190,18 @@ def test_markup_in_a_record_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     page = build(store, ("33TWL",))
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize(
+    ("days", "length"),
+    [
+        ([f"2023-08-{day:02d}" for day in range(1, 25)], 10),
+        ([f"2023-{month:02d}-{day:02d}" for month in range(1, 13) for day in (1, 11, 21)], 7),
+        ([f"{year}-{month:02d}-01" for year in (2021, 2022, 2023) for month in range(1, 13)], 4),
+    ],
+)
+def test_many_dates_become_months_or_years(days: list[str], length: int) -> None:
+    assert layers._label_length(days) == length
 
 
 @pytest.mark.parametrize(

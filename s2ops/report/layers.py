@@ -29,6 +29,11 @@ THUMB: Final = 150
 STRIP: Final = 18
 """Most previews a tile."""
 
+LEGEND: Final = 24
+"""Most dates in a legend; more become months, then years."""
+
+_PERIODS: Final = {10: "day", 7: "month", 4: "year"}
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -200,15 +205,16 @@ def _confidence(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | 
 
 
 def _dates(store: Store, facts: RunFacts, canvas: Canvas) -> Layer | None:
-    scenes = {one.tile.name: [str(scene["date"]) for scene in one.scenes] for one in facts.tiles}
-    colours = pictures.date_colours([day for days in scenes.values() for day in days])
-    numbers = {day: number for number, day in enumerate(colours, start=1)}
-    if not colours:
-        return None
+    days = {one.tile.name: [str(scene["date"]) for scene in one.scenes] for one in facts.tiles}
+    length = _label_length([day for some in days.values() for day in some])
+    periods = {name: [day[:length] for day in some] for name, some in days.items()}
+    colours = pictures.date_colours([period for some in periods.values() for period in some])
+    numbers = {period: number for number, period in enumerate(colours, start=1)}
 
     def recode(tile: Tile, part: UInt8) -> UInt8:
         table = np.zeros(256, np.uint8)
-        table[1 : len(scenes[tile.name]) + 1] = [numbers[day] for day in scenes[tile.name]]
+        own = periods[tile.name]
+        table[1 : len(own) + 1] = [numbers[period] for period in own]
         out: UInt8 = table[part]
         return out
 
@@ -219,11 +225,16 @@ def _dates(store: Store, facts: RunFacts, canvas: Canvas) -> Layer | None:
     if not total:
         return None
     legend = tuple(
-        Entry(pictures.hexa(colours[day]), day, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
-        for day, n in reversed(numbers.items())
+        Entry(pictures.hexa(colours[label]), label, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
+        for label, n in reversed(numbers.items())
         if counts[n]
     )
     rgba = pictures.by_number(source, list(colours.values()))
     uri = pictures.data_uri(pictures.encode(rgba, "png"), "png")
-    note = "The day on which most of each pixel was acquired."
+    note = f"The {_PERIODS[length]} in which most of each pixel was acquired."
     return Layer("dates", "Dates", uri, "Acquisition date of each pixel", note, legend)
+
+
+def _label_length(days: Sequence[str]) -> int:
+    """Characters of an ISO date that leave a legend short enough to read: day, month or year."""
+    return next((length for length in (10, 7) if len({day[:length] for day in days}) <= LEGEND), 4)

@@ -41,7 +41,9 @@ class StepCost:
 
 def headline(facts: RunFacts) -> list[Figure]:
     """The run in a row of numbers; those that cannot be told are left out."""
-    figures = [Figure(str(len(facts.tiles)), "tiles", f"{area_km2(facts.tiles):,.0f} km²")]
+    figures = [
+        Figure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{area_km2(facts.tiles):,.0f} km²")
+    ]
     looked = sum(len(one.select.candidates) for one in facts.tiles if one.select)
     used = sum(len(one.acquired.scenes) for one in facts.tiles if one.acquired)
     if any(one.acquired for one in facts.tiles):
@@ -49,7 +51,8 @@ def headline(facts: RunFacts) -> list[Figure]:
     holes = [float(one.mosaic["s2ops:holes"]) for one in facts.tiles if one.mosaic and "s2ops:holes" in one.mosaic]
     if holes:
         covered = 100 * (1 - float(np.mean(holes)))
-        worst = f"{sum(hole > 0 for hole in holes)} tiles with holes" if any(holes) else "no holes"
+        holed = sum(hole > 0 for hole in holes)
+        worst = f"{holed} {'tile' if holed == 1 else 'tiles'} with holes" if holed else "no holes"
         figures.append(Figure(f"{_floor(covered)} %", "covered", worst))
     figures += _seam_figures(facts.seams)
     if facts.usage:
