@@ -131,17 +131,17 @@ def ramp_px(res: float) -> int:
     return max(1, round(RAMP_M / res))
 
 
-def date_weight(clear: UInt8, mask: UInt8, res: float) -> Float32:
-    """Weight (y, x) of one date, 0 to 1: 0 under cloud, shadow and no data, low near them and where in doubt.
+def date_weight(mask: UInt8, res: float) -> Float32:
+    """Weight (y, x) of one date, 0 to 1: 0 under cloud, shadow and no data, and low near cloud and shadow.
 
-    `clear` (y, x) is scene-cloud's probability of clear (255 is certainty), `mask` the codes of `Mask`.
+    `mask` (y, x) holds the codes of `Mask`.
     """
     masked = (mask == Mask.CLOUD) | (mask == Mask.SHADOW)
-    weight: Float32 = np.multiply(clear, np.float32(1 / 255), dtype=np.float32)
+    weight = np.ones(mask.shape, np.float32)
     if masked.any():
         ramp = ramp_px(res)
         distance = np.minimum(ndimage.distance_transform_cdt(~masked, "chessboard"), ramp)
-        weight *= np.float32(LEAST_WEIGHT) + distance.astype(np.float32) * np.float32((1 - LEAST_WEIGHT) / ramp)
+        weight = np.float32(LEAST_WEIGHT) + distance.astype(np.float32) * np.float32((1 - LEAST_WEIGHT) / ramp)
     weight[mask != Mask.CLEAR] = 0
     return weight
 

@@ -99,7 +99,7 @@ class Choice:
     """The scene list of a tile and how good it is."""
 
     selected: tuple[str, ...]
-    """Priority order: `coverage / cost`, the best first."""
+    """Priority order: the cheapest (recent, free of haze) first, of equal ones the one that covers more."""
     spares: tuple[str, ...]
     verdicts: Mapping[str, Verdict]
     coverable: float
@@ -131,7 +131,7 @@ def choose(looks: Sequence[Look], rule: Rule) -> Choice:
     parts, penalty = elements(clear), rule.penalty(clear[0].size)
     found = minimum(clear, total, penalty, rule.max_scenes, rule.options.time_limit_s)
     coverage = parts.weight @ parts.seen
-    taken = sorted(np.flatnonzero(found.taken).tolist(), key=lambda s: (-coverage[s] / total[s], s))
+    taken = sorted(np.flatnonzero(found.taken).tolist(), key=lambda s: (total[s], -coverage[s], s))
     spares = _spares(parts, total, found.taken, rule)
     verdicts = _verdicts(looks, costs, parts, (taken, spares), rule)
     status: SolverStatus = "optimal" if found.proven else "time limit"

@@ -127,13 +127,10 @@ def _record(
     stop: StopReason,
     facts: str,
 ) -> AcquireRecord:
-    """Everything in priority order: the list by cost (recent and haze-free first), then what filled its holes."""
-    listed = [one for one in got.mosaic if one.id in plan.selected]
-    listed.sort(key=lambda one: (plan.candidate(one.id).cost.total, one.id))
-    ordered = listed + [one for one in got.mosaic if one.id not in plan.selected]
+    """Everything in priority order, which is the order it was acquired in: the list, then what filled its holes."""
     still = np.ones(job.geobox(tile).shape, np.bool_)
     placed = []
-    for one in ordered:
+    for one in got.mosaic:
         before = np.count_nonzero(still)
         for rows, clear in _clear_rows(job, tile, one.id):
             still[rows] &= ~clear

@@ -153,7 +153,7 @@ def _weight(job: Job, tile: Tile, look: _Look, rows: slice) -> Float32:
     reach, height = ramp_px(job.res), job.geobox(tile).height
     around = slice(max(rows.start - reach, 0), min(rows.stop + reach, height))
     mask = read_window(job.store.gdal(look.mask), around)[0]
-    weight = date_weight(np.full_like(mask, 255), mask, job.res)
+    weight = date_weight(mask, job.res)
     return weight[rows.start - around.start : rows.stop - around.start]
 
 
