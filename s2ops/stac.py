@@ -35,13 +35,14 @@ EXTENSIONS: Final = tuple(
     for name in (
         "projection/v2.0.0",
         "raster/v2.0.0",
-        "eo/v2.0.0",
         "classification/v2.0.0",
         "file/v2.1.0",
         "processing/v1.2.0",
         "grid/v1.1.0",
     )
 )
+ELECTRO_OPTICAL: Final = f"{_SCHEMAS}/eo/v2.0.0/schema.json"
+"""Imagery only: its schema refuses items without any eo: field."""
 SCIENTIFIC: Final = f"{_SCHEMAS}/scientific/v1.0.0/schema.json"
 
 PAPER: Final = (
@@ -147,7 +148,7 @@ def item_id(kind: Kind, tile_name: str) -> str:
     return f"s2ops-{kind}-{tile_name}"
 
 
-def tile_item(  # noqa: PLR0917 - an item is made of this much; the order is that of its reading
+def tile_item(
     kind: Kind,
     tile_name: str,
     geobox: GeoBox,
@@ -166,7 +167,7 @@ def tile_item(  # noqa: PLR0917 - an item is made of this much; the order is tha
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": [*EXTENSIONS, *(() if kind == "landcover" else (ELECTRO_OPTICAL,))],
         "id": item_id(kind, tile.name),
         **({} if kind == "composite" else {"collection": f"s2ops-{kind}"}),
         "geometry": geojson(tile.footprint),

@@ -76,6 +76,15 @@ def test_pystac_reads_back_grid_checksum_and_dates() -> None:
     assert item.bbox == pytest.approx([14.9997, 45.0579, 16.4189, 46.0536], abs=0.01)
 
 
+def test_an_item_names_the_extensions_whose_fields_it_uses_and_no_other() -> None:
+    for item in (mosaic_item(), landcover_item()):
+        names = {uri.split("/")[3] for uri in item["stac_extensions"]}
+        text = json.dumps(item)
+        prefixes = {"projection": "proj:", "processing": "processing:", "scientific": "sci:"}
+        every = names | {"eo", "scientific"}
+        assert names == {name for name in every if f'"{prefixes.get(name, name + ":")}' in text}
+
+
 def test_the_checksum_gives_the_digest_back_and_only_for_sha256() -> None:
     assert stac.sha256_of(mosaic_item()["assets"]["mosaic"]) == SHA
     assert stac.sha256_of({"file:checksum": "1114" + "00" * 20}) is None
