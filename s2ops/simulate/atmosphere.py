@@ -97,7 +97,7 @@ def random_sky(rng: np.random.Generator, cover: float, sun_at: tuple[float, floa
         height=float(np.exp(rng.uniform(np.log(600), np.log(4500 if kind else 2500)))),
         sun_azimuth=sun_at[0],
         sun_elevation=sun_at[1],
-        depth=float(rng.uniform(0.6, 0.92)),
+        depth=float(rng.uniform(0.7, 0.98)),
         white=float(rng.uniform(0.6, 1.1)),
         haze=float(haze),
         patchy=float(rng.uniform(0, 1)),

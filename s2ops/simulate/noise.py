@@ -5,7 +5,7 @@ Coordinates are world metres, float64, broadcastable to (y, x). A window whose `
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from s2ops.codes import Float32, Float64, Int64
 
 UInt32 = NDArray[np.uint32]
+Value = TypeVar("Value", np.float32, np.uint32)
 
 NOISE_STD: Final = 0.5
 """Standard deviation of `value_noise`, the same at every place."""
@@ -178,10 +179,23 @@ def sites(seed: int, at: Points, cell: float) -> Sites:
 def distances(found: Sites, at: Points, cell: tuple[Int64, Int64]) -> Float32:
     """Metres from each pixel to the point of one of its cells, (y, x) float32."""
     ox, oy = at.x.flat[0], at.y.flat[0]  # float32 needs a near origin
-    far: Float32 = ((at.x - ox).astype(np.float32) - (found.px - ox).astype(np.float32)[cell]) ** 2
-    far += ((at.y - oy).astype(np.float32) - (found.py - oy).astype(np.float32)[cell]) ** 2
+    far = (at.x - ox).astype(np.float32) - gather((found.px - ox).astype(np.float32), cell)
+    far *= far
+    down = (at.y - oy).astype(np.float32) - gather((found.py - oy).astype(np.float32), cell)
+    down *= down
+    far += down
     np.sqrt(far, out=far)
     return far
+
+
+def gather(table: NDArray[Value], cell: tuple[Int64, Int64]) -> NDArray[Value]:
+    """Look up (row, column) cells in a table, (y, x); rows then columns where the window is axis-aligned."""
+    rows, columns = cell
+    if rows.shape[1:] == (1,) and columns.shape[0] == 1:
+        found: NDArray[Value] = table.take(rows[:, 0], axis=0).take(columns[0], axis=1)
+    else:
+        found = table.ravel().take(rows * table.shape[1] + columns)
+    return found
 
 
 def voronoi(seed: int, at: Points, cell: float) -> UInt32:
@@ -193,5 +207,5 @@ def voronoi(seed: int, at: Points, cell: float) -> UInt32:
         far = distances(found, at, corner)
         closer = far < best
         np.copyto(best, far, where=closer)
-        np.copyto(bits, found.bits[corner], where=closer)
+        np.copyto(bits, gather(found.bits, corner), where=closer)
     return bits

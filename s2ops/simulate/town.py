@@ -11,7 +11,7 @@ import numpy as np
 
 from s2ops.codes import Bool, Float32, Float64, UInt8
 from s2ops.simulate.kinds import Kind
-from s2ops.simulate.noise import Points, UInt32, distances, intervals, mix, sites, unit, value_noise
+from s2ops.simulate.noise import Points, UInt32, distances, gather, intervals, mix, sites, unit, value_noise
 
 ESTATE: Final = 0.22
 """Share of the towns that are industrial estates and nothing else."""
@@ -55,13 +55,13 @@ def towns(seed: int, at: Points, people: Float32) -> Towns:
         found = sites(seed + layer.salt, at, layer.cell)
         sizes = layer.smallest + (layer.largest - layer.smallest) * unit(found.bits, 1) ** 4
         # an absent town is so small that no pixel is inside
-        sizes = np.where(unit(found.bits) < layer.chance, sizes, np.float32(1.0))
+        sizes = np.where(unit(found.bits) < layer.chance, sizes, np.float32(1.0)).astype(np.float32)
         for cell in found.cells:
             far = distances(found, at, cell)
-            far /= sizes[cell] * people
+            far /= gather(sizes, cell) * people
             closer = far < edge
             np.copyto(edge, far, where=closer)
-            np.copyto(bits, found.bits[cell], where=closer)
+            np.copyto(bits, gather(found.bits, cell), where=closer)
     return Towns(edge, bits)
 
 
