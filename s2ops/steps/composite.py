@@ -9,10 +9,11 @@ from s2ops import keys, stac
 from s2ops.codes import BANDS, Mask, UInt8
 from s2ops.cog import CODES, IMAGERY
 from s2ops.composite import ClearScene, Fused, fuse
-from s2ops.distance import halo
+from s2ops.distance import CELL_M, halo
 from s2ops.gains import Gains, Pair, gain_tables, pair_ratio, solve_gains
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
+from s2ops.local import ShiftField, local_shifts
 from s2ops.marker import Marker, fingerprint, to_json
 from s2ops.outputs import dates_of, imagery_tags, publisher
 from s2ops.raster import read_decimated, read_window, slabs
@@ -20,7 +21,7 @@ from s2ops.records import AcquiredScene, AcquireRecord
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep
 
-VERSION = 1
+VERSION = 2
 
 _MATCH_SIDE = 1098
 """Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
@@ -36,13 +37,13 @@ def marker(job: Job, tile: Tile) -> Marker:
 def run(job: Job, tile: Tile) -> StepResult:
     """Write composite.tif and provenance.tif, then item.json."""
     record, mark, geobox = acquired(job, tile), marker(job, tile), job.geobox(tile)
-    gains = _gains(job, tile, record) if job.config.composite.match else {}
+    gains, shifts = _matched(job, tile, record) if job.config.composite.match else ({}, {})
     holes = 0
     with publisher(job.store, geobox) as made:
         image = made.file("composite", BANDS, IMAGERY, imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
         for rows in slabs(geobox.height):
-            fused = _fuse(job, tile, record.scenes, gains, rows)
+            fused = _fuse(job, tile, record.scenes, gains, shifts, rows)
             image.write(fused.levels)
             provenance.write(fused.source[None])
             holes += fused.holes
@@ -70,8 +71,8 @@ def run(job: Job, tile: Tile) -> StepResult:
     )
 
 
-def _gains(job: Job, tile: Tile, record: AcquireRecord) -> dict[str, Gains]:
-    """Gain of each scene and band that makes common clear ground look the same; anchored by clear area."""
+def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, ShiftField]]:
+    """What makes common clear ground look the same in all scenes: gains, anchored by clear area, and local shifts."""
     side = min(_MATCH_SIDE, *job.geobox(tile).shape)
     images, clear = {}, {}
     for scene in record.scenes:
@@ -83,10 +84,21 @@ def _gains(job: Job, tile: Tile, record: AcquireRecord) -> dict[str, Gains]:
         ratio = pair_ratio(images[a], images[b], clear[a] & clear[b])
         if ratio is not None:
             pairs.append(Pair(a, b, ratio))
-    return solve_gains({scene.id: scene.clear for scene in record.scenes}, pairs)
+    gains = solve_gains({scene.id: scene.clear for scene in record.scenes}, pairs)
+    names = [scene.id for scene in record.scenes]
+    coarse = [ClearScene(images[name], clear[name], gain_tables(gains[name])) for name in names]
+    cell = round(CELL_M / (job.res * job.geobox(tile).width / side))  # 6 pixels; 5 at 120 m
+    return gains, dict(zip(names, local_shifts(coarse, cell), strict=True))
 
 
-def _fuse(job: Job, tile: Tile, scenes: tuple[AcquiredScene, ...], gains: dict[str, Gains], rows: slice) -> Fused:
+def _fuse(
+    job: Job,
+    tile: Tile,
+    scenes: tuple[AcquiredScene, ...],
+    gains: dict[str, Gains],
+    shifts: dict[str, ShiftField],
+    rows: slice,
+) -> Fused:
     """The rows of the composite; reads as many rows more as the cross-fade reaches."""
     geobox = job.geobox(tile)
     fade = job.config.composite.fade_m / job.res
@@ -100,7 +112,9 @@ def _fuse(job: Job, tile: Tile, scenes: tuple[AcquiredScene, ...], gains: dict[s
         levels = read_window(job.store.gdal(keys.image(tile.name, scene.id)), around)
         mask: UInt8 = read_window(job.store.gdal(keys.mask(tile.name, scene.id)), around)[0]
         tables = gain_tables(gains[scene.id]) if scene.id in gains else None
-        return ClearScene(levels, mask == Mask.CLEAR, tables)
+        field = shifts.get(scene.id)
+        shift = None if field is None else field.rows(top, end, geobox.width, CELL_M / job.res)
+        return ClearScene(levels, mask == Mask.CLEAR, tables, shift)
 
     return fuse((read(scene) for scene in scenes), fade, slice(rows.start - top, rows.stop - top))
 
