@@ -138,7 +138,7 @@ def _open_land(parcel: UInt32, air: Climate) -> UInt8:
 def _plant(land: _Land) -> None:
     """Forests with ragged and straight edges, hedges, scrub in dry land; quarries at the edge of woods."""
     seed, at, air = land.seed, land.at, land.air
-    density = fbm(seed + 6, at, 5200.0, 8, gain=0.55) - air.woods
+    density = fbm(seed + 6, at, 5200.0, 8, gain=0.6) - air.woods
     density += np.float32(0.5) * (unit(land.parcel, 1) - np.float32(0.5))
     stand = value_noise(seed + 7, at, 3100.0) + np.float32(0.012) * (np.abs(air.latitude) - np.float32(44))
     trees = np.where(stand > np.float32(0.12), np.uint8(Kind.CONIFER), np.uint8(Kind.BROADLEAF))

@@ -52,7 +52,7 @@ def fabric(seed: int, land: Ground, at: Points) -> Fabric:
     if at.finest > 30:  # only the first octave is left, which would alias: a part of it stands for the mean
         grain *= np.float32(0.25)
     slope = value_noise(seed + 42, at, 900.0) + value_noise(seed + 43, at, 330.0)
-    bright = np.float32(1) + GRAIN[kind] * (grain + np.float32(0.6) * slope)
+    bright = np.float32(1) + GRAIN[kind] * (grain + slope)
     return Fabric(land, place, np.maximum(bright, np.float32(0.35), out=bright))
 
 
