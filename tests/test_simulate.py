@@ -22,7 +22,7 @@ from s2ops.simulate.atmosphere import CLEAN, HAZY, Sky, overcast, random_sky, su
 from s2ops.simulate.layout import ground, world_xy
 from s2ops.simulate.noise import NOISE_STD, Points, fbm, value_noise
 from s2ops.simulate.patches import overlay, patch, preview
-from s2ops.simulate.score import CompositeSums, auc, confusion, landcover_score, mask_score, score_run
+from s2ops.simulate.score import CompositeSums, auc, confusion, landcover_score, lines, mask_score, score_run
 from s2ops.simulate.world import Lens, passes
 from s2ops.simulate.write import simulate
 
@@ -244,7 +244,9 @@ def test_both_conventions_of_numbers_decode_to_the_ground(world: Path) -> None:
         offset = 0 if item["properties"]["earthsearch:boa_offset_applied"] else -1000
         nir, mask, surface = read(world, name, facts)
         clear = mask == Mask.CLEAR
-        assert abs(float(np.median(nir[clear] + offset - surface[3][clear].astype(float)))) < 500  # gain, haze and noise; half an offset
+        assert (
+            abs(float(np.median(nir[clear] + offset - surface[3][clear].astype(float)))) < 500
+        )  # gain, haze and noise; half an offset
         applied.add(offset)
     assert applied == {0, -1000}
 
@@ -327,3 +329,5 @@ def test_a_run_that_found_the_truth_scores_full_marks(world: Path, tmp_path: Pat
     groups = score_run(tmp_path, world)
     assert sorted(groups) == ["landcover", "mask"]
     assert groups["landcover"]["accuracy"] == groups["mask"]["accuracy"] == 1.0
+    assert lines(groups)[0] == "mask"
+    assert "  accuracy               1" in lines(groups)

@@ -131,6 +131,15 @@ def score_run(out: Path, world: Path) -> dict[str, Score]:
     return groups | ({"haze": haze} if haze else {})
 
 
+def lines(groups: dict[str, Score]) -> list[str]:
+    """The figures as text, one line each, groups indented; a dash where truth and run have nothing to compare."""
+    text = []
+    for group, score in groups.items():
+        text.append(group)
+        text += [f"  {name:<22} {'-' if value is None else format(value, '.4g')}" for name, value in score.items()]
+    return text
+
+
 def _haze(out: Path, truth: dict[str, dict[str, dict[str, bool]]]) -> Score:
     """AUC and accuracy at 0.5 of the haze probability of every candidate."""
     labels, scores = [], []
