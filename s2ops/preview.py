@@ -1,11 +1,12 @@
 """The preview of a scene: its thumbnail where that is cheap, else a decimated read of its bands."""
 
+import warnings
 from typing import Literal
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from scipy import ndimage
 
 from s2ops.access import gdal_path, sign
@@ -50,7 +51,12 @@ def _remote(href: str) -> bool:
 
 def _thumbnail(href: str) -> UInt8:
     try:
-        with gdal_env(), open_foreign(gdal_path(sign(href))) as src:
+        with warnings.catch_warnings(), gdal_env():
+            warnings.simplefilter(
+                "ignore", NotGeoreferencedWarning
+            )  # a JPEG has no place; the tile's outline is its own
+            src = open_foreign(gdal_path(sign(href)))
+        with gdal_env(), src:
             if src.count < 3:
                 raise RasterError(f"the thumbnail {href} has {src.count} bands, not 3")
             rgb: UInt8 = src.read([1, 2, 3], out_shape=(3, SIZE, SIZE), resampling=Resampling.average)

@@ -1,6 +1,5 @@
 """Commands that look at a run: explain, verify, score."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -55,17 +54,25 @@ def _verify(
 
 
 def _score(
-    out: Annotated[Path, typer.Argument(help="folder of the run")],
+    out: Annotated[str, typer.Argument(help="folder of the run")],
     world: Annotated[Path, typer.Argument(help="folder of the simulated world, with truth/")],
 ) -> None:
-    """Compare a run over a simulated world with its truth."""
+    """Compare a run over a simulated world with its truth, and show the figures in the run's report too."""
+    from s2ops import keys  # noqa: PLC0415
+    from s2ops.marker import read_json, to_json  # noqa: PLC0415
+    from s2ops.report import build  # noqa: PLC0415
     from s2ops.simulate.score import lines, score_run  # noqa: PLC0415
+    from s2ops.store import Store  # noqa: PLC0415
 
-    scores = score_run(out, world)
+    store = Store(out)
+    plan = read_json(store, keys.PLAN)
+    if store.folder is None or plan is None:
+        raise InputError(f"{out} is no local folder of a run: give the folder that s2ops run wrote")
+    scores = score_run(store.folder, world)
     for line in lines(scores):
         typer.echo(line)
-    (out / "report").mkdir(exist_ok=True)
-    (out / "report" / "scores.json").write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
+    store.put("report/scores.json", to_json(scores))
+    store.put(keys.REPORT, build(store, sorted(plan["tiles"])).encode())
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import torch
 from torch import Tensor
 
-from s2ops.models.datasets.pools import IGNORE, Pool, images, labels
+from s2ops.models.datasets.pools import EITHER, Pool, images, labels
 from s2ops.models.haze import HazeNet
 from s2ops.models.registry import NETWORKS
 from s2ops.models.scores import auc, best_temperature, class_scores, confusion
@@ -41,9 +41,13 @@ def judge(
     return temperature, {key: round(value, 4) for key, value in scores.items()}
 
 
+def _batches(samples: Tensor) -> list[Tensor]:
+    return [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+
+
 @torch.no_grad()
 def _logits(model: UNet | HazeNet, image: Tensor, device: torch.device) -> Tensor:
-    return torch.cat([model(part.to(device)).float().cpu() for part in image.split(BATCH)])
+    return torch.cat([model(part.to(device)).float().cpu() for part in _batches(image)])
 
 
 def _count(
@@ -52,10 +56,10 @@ def _count(
     """Confusion counts over all samples, and some pixels' logits (n, class) with their labels."""
     counts = torch.zeros(classes, classes, dtype=torch.int64)
     kept = []
-    for part, truth in zip(image.split(BATCH), label.split(BATCH), strict=True):
+    for part, truth in zip(_batches(image), _batches(label), strict=True):
         logits = _logits(model, part, device)
         counts += confusion(logits.argmax(dim=1), truth, classes)
-        known = truth != IGNORE
+        known = truth < EITHER
         kept.append((logits.movedim(1, -1)[known][::KEPT], truth[known][::KEPT]))
     logits_kept, truth_kept = (torch.cat(side) for side in zip(*kept, strict=True))
     return counts, (logits_kept, truth_kept)

@@ -1,14 +1,12 @@
 """What training minimises, and what a network is judged by."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORE: Final = 255
-"""Label of pixels that do not count."""
+from s2ops.models.datasets.pools import EITHER
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor, dice: float) -> Tensor:
@@ -16,13 +14,18 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor, dice: flo
 
     Cross entropy gives probabilities that mean something; Dice keeps rare classes (shadow, industry) alive.
     """
-    known = labels != IGNORE
-    entropy = functional.cross_entropy(logits.float(), labels.long(), weights, ignore_index=IGNORE, reduction="sum")
+    known = labels < EITHER
     target = torch.where(known, labels, 0).long()
-    entropy = entropy / torch.clamp((weights[target] * known).sum(), min=1.0)
+    log_probs = torch.log_softmax(logits.float(), dim=1)
+    each_loss = -log_probs.gather(1, target[:, None])[:, 0]
+    either = labels == EITHER
+    # where nobody knows which, the classes may share the probability as they like
+    each_loss = torch.where(either, -torch.logsumexp(log_probs[:, 1:], dim=1), each_loss)
+    weight = weights[torch.where(either, 1, target)] * (known | either)
+    entropy = (each_loss * weight).sum() / torch.clamp(weight.sum(), min=1.0)
     if dice == 0:
         return entropy
-    probs = torch.softmax(logits.float(), dim=1) * known[:, None]
+    probs = torch.exp(log_probs) * known[:, None]
     truth = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
     both, each = (probs * truth).sum(dim=(0, 2, 3)), (probs + truth).sum(dim=(0, 2, 3))
     return entropy + dice * (1 - ((2 * both + 1) / (each + 1)).mean())
@@ -34,8 +37,8 @@ def haze_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(classes, classes) pixel counts, rows are the truth; ignored pixels do not count."""
-    known = labels != IGNORE
+    """(classes, classes) pixel counts, rows are the truth; pixels of no certain class do not count."""
+    known = labels < EITHER
     index = labels[known].long() * classes + predicted[known].long()
     return torch.bincount(index, minlength=classes * classes).reshape(classes, classes)
 

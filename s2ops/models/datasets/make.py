@@ -67,9 +67,12 @@ class Overlaid:
         return out, np.zeros(mask.shape, np.uint8), mask
 
 
-def shrunk(levels: UInt8, factor: int, rng: np.random.Generator) -> UInt8:
-    """Coarser by an integer factor: block means or, now and then, every n-th pixel; labels always the latter."""
-    if factor == 1 or min(levels.shape[-2:]) < 64 * factor:
+def shrunk(levels: UInt8, factor: int, rng: np.random.Generator, least: int = 64) -> UInt8:
+    """Coarser by an integer factor: block means or, now and then, every n-th pixel; labels always the latter.
+
+    An image that would be smaller than `least` pixels stays as it is.
+    """
+    if factor == 1 or min(levels.shape[-2:]) < least * factor:
         return levels
     height, width = (side // factor * factor for side in levels.shape[-2:])
     trimmed = levels[..., :height, :width]
@@ -87,7 +90,8 @@ def cut(stack: UInt8, rng: np.random.Generator) -> UInt8:
     if any(short):
         stack = np.pad(stack, ((0, 0), (0, short[0]), (0, short[1])), mode="reflect")
     y, x = (int(rng.integers(side - SIZE + 1)) for side in stack.shape[1:])
-    return stack[:, y : y + SIZE, x : x + SIZE]
+    out: UInt8 = stack[:, y : y + SIZE, x : x + SIZE]
+    return out
 
 
 def turned(stack: UInt8, way: int) -> UInt8:
@@ -112,20 +116,22 @@ def labelled(packed: Packed, wanted: Callable[[str], bool], repeat: int) -> Iter
 
 
 def chip_mosaics(levels: UInt8, cover: UInt8, count: int, seed: int) -> Iterator[Sample]:
-    """Samples of 4 x 4 EuroSAT chips, (n, band, 64, 64) with cover (n, 64, 64); a missing nir stays 0."""
+    """Samples of EuroSAT chips side by side, (n, band, 64, 64) with cover (n, 64, 64); a missing nir stays 0.
+
+    Every other sample has the chips at half size, as 20 m pixels show them.
+    """
     rng = np.random.default_rng([seed, 13])
-    side = SIZE // CHIP
-    inner = np.zeros((CHIP, CHIP), np.uint8)
-    inner[CHIP_RIM:-CHIP_RIM, CHIP_RIM:-CHIP_RIM] = 1
-    for _ in range(count):
+    for index in range(count):
+        factor = 1 + index % 2
+        chip, rim = CHIP // factor, CHIP_RIM // factor
+        inner = np.zeros((chip, chip), np.uint8)
+        inner[rim:-rim, rim:-rim] = 1
         image, land = np.zeros((4, SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
-        for cell, chip in enumerate(rng.choice(len(levels), side * side)):
-            at = (
-                slice(cell // side * CHIP, (cell // side + 1) * CHIP),
-                slice(cell % side * CHIP, (cell % side + 1) * CHIP),
-            )
-            image[: levels.shape[1], *at] = levels[chip]
-            land[at] = cover[chip] * inner
+        for y in range(0, SIZE, chip):
+            for x in range(0, SIZE, chip):
+                pick = int(rng.integers(len(levels)))
+                image[: levels.shape[1], y : y + chip, x : x + chip] = shrunk(levels[pick], factor, rng, least=0)
+                land[y : y + chip, x : x + chip] = cover[pick, ::factor, ::factor] * inner
         yield image, land, np.zeros(land.shape, np.uint8)
 
 

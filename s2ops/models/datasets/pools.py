@@ -9,12 +9,17 @@ import numpy as np
 
 from s2ops.codes import BANDS, UInt8
 from s2ops.errors import ConfigError
-from s2ops.models.datasets.teachers import BUILT
 from s2ops.models.registry import NETWORKS
 from s2ops.radiometry import reflectance_table, tci_levels
 
 IGNORE: Final = 255
 """Label of pixels that do not count."""
+
+EITHER: Final = 254
+"""Label of pixels that belong to one of the classes from 1 on, nobody knows to which."""
+
+BUILT: Final = 7
+"""Cover code beside `LandCover`: residential or industrial, the teacher cannot say which."""
 
 Sample = tuple[UInt8, UInt8, UInt8]
 """(4, y, x) levels, (y, x) cover, (y, x) mask; a preview has 3 bands of TCI levels."""
@@ -64,7 +69,7 @@ def _table(codes: dict[int, int]) -> UInt8:
 _COVER_LABELS: Final[dict[str, UInt8]] = {
     "water": _table({1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, BUILT: 0}),
     "vegetation": _table({1: 0, 2: 1, 3: 2, 4: 0, 5: 0, 6: 0, BUILT: 0}),
-    "building": _table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0}),
+    "building": _table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0, BUILT: EITHER}),
 }
 _MASK_LABELS: Final[dict[str, UInt8]] = {
     "scene-cloud": _table({0: 0, 1: 1, 2: 2}),

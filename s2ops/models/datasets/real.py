@@ -15,10 +15,8 @@ import rasterio
 from rasterio.io import MemoryFile
 
 from s2ops.codes import Float32, UInt8
+from s2ops.models.datasets.pack import RAYLEIGH
 from s2ops.radiometry import SCALE, levels_of
-
-RAYLEIGH: Final = (0.022, 0.042, 0.075, 0.008)
-"""Typical reflectance that the clear air adds to L1C in red, green, blue, nir; taken off, since s2ops works on L2A."""
 
 FIRST_BANDS: Final = ("B04", "B03", "B02", "B08")
 """The four bands in the order of `BANDS`."""

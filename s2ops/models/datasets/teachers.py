@@ -13,6 +13,7 @@ from onnxruntime import InferenceSession
 from scipy import ndimage
 
 from s2ops.codes import Float32, LandCover, UInt8
+from s2ops.models.datasets.pools import BUILT
 from s2ops.models.datasets.real import RealScene
 
 CLOUD_MEAN: Final = np.array([0.26681778, 0.27799085, 0.28811994, 0.36494744], np.float32)
@@ -43,9 +44,6 @@ LOG_RANGE: Final = np.array(
     np.float32,
 )
 """Percentiles by which Dynamic World scales the logarithm of its bands (its published example)."""
-
-BUILT: Final = 7
-"""Cover code beside `LandCover`: residential or industrial, the teacher cannot say which."""
 
 _LAND: Final = (
     LandCover.WATER,
@@ -89,14 +87,16 @@ def _by_tiles(session: InferenceSession, image: Float32) -> Float32:
             logits = session.run(None, {session.get_inputs()[0].name: tile})[0][0]
             odds = np.exp(logits - logits.max(axis=0))
             total[:, y : y + TILE, x : x + TILE] += odds / odds.sum(axis=0)
-    return total[:, :height, :width]
+    out: Float32 = total[:, :height, :width]
+    return out
 
 
 def _enlarged(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
     """Nearest-neighbour enlargement to `shape`."""
     rows = np.arange(shape[0]) * labels.shape[0] // shape[0]
     columns = np.arange(shape[1]) * labels.shape[1] // shape[1]
-    return labels[rows[:, None], columns]
+    out: UInt8 = labels[rows[:, None], columns]
+    return out
 
 
 def land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
@@ -119,4 +119,5 @@ def land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
     cover[(best == 4) & (ndvi < 0.3)] = LandCover.BARREN  # a ploughed field is bare soil in our classes
     cover[(best == 4) & (ndvi >= 0.3) & (ndvi < 0.4)] = LandCover.NODATA
     cover[probs.max(axis=-1) < 0.45] = LandCover.NODATA
-    return cover
+    out: UInt8 = cover
+    return out
