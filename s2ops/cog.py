@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError  # what a failed write raises is not always a RasterioError
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
@@ -103,7 +104,7 @@ class _Explained:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, RasterioError | OSError):
+        if isinstance(error, RasterioError | CPLE_BaseError | OSError):
             raise OutputError(
                 f"cannot write {self._path} ({error}): free space, or set TMPDIR to a folder with room"
             ) from error

@@ -15,12 +15,12 @@ from s2ops.simulate.write import simulate
 TILES = ("32TQS", "33TUM")
 """Neighbours in two UTM zones."""
 
-DATES = [date(2023, 6, 2) + timedelta(days=10 * number) for number in range(4)]
+DATES = [date(2023, 6, 2) + timedelta(days=10 * number) for number in range(3)]
 
 
 def make_world(folder: Path, tiles: Sequence[str] = TILES, dates: Sequence[date] = DATES) -> Path:
     """A world at 120 m; gives the path of its catalog."""
-    return simulate(folder, [tile(name) for name in tiles], dates, 120, seed=5, workers=1)
+    return simulate(folder, [tile(name) for name in tiles], dates, 120, seed=5, cloudiness=0.2)
 
 
 def write_config(path: Path, catalog: Path | str, out: Path, tiles: Sequence[str] = TILES, extra: str = "") -> Path:

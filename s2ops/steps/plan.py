@@ -11,7 +11,7 @@ GROUP = 10
 
 def _facts(job: Job) -> dict[str, object]:
     return {
-        "config": job.config.model_dump(mode="json", exclude={"out"}),
+        "config": job.config.model_dump(mode="json", exclude={"out", "region"}),
         "tiles": {tile.name: [other.name for other in job.neighbours(tile)] for tile in job.tiles},
     }
 
