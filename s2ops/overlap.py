@@ -12,7 +12,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from scipy.ndimage import map_coordinates
-from shapely import LineString, box
+from shapely import LineString, box, get_parts
 from shapely.ops import linemerge
 
 from s2ops.codes import Float32, Float64
@@ -74,7 +74,8 @@ def onto(
         top, left = window[0].start - at[0], window[1].start - at[1]
         out[:, top : top + part.shape[1], left : left + part.shape[2]] = part
         return out
-    y, x = _pixels(src, dst, np.arange(dst.height) + 0.5, np.arange(dst.width) + 0.5)
+    centres = (np.arange(size, dtype=np.float64) + 0.5 for size in dst.shape)
+    y, x = _pixels(src, dst, *centres)
     # map_coordinates counts from the centre of the first pixel of the part
     places = np.stack([y - (window[0].start + 0.5), x - (window[1].start + 0.5)])
     if method == "nearest":
@@ -124,11 +125,9 @@ def border_inside(grid: GeoBox, other: GeoBox) -> Float64 | None:
         y, x = _pixels(grid, other, np.array([row * other.height]), np.array([col * other.width]))
         points.append((float(x[0, 0]), float(y[0, 0])))
     inside = LineString(points).intersection(box(1, 1, grid.width - 1, grid.height - 1))
-    if inside.geom_type in {"MultiLineString", "GeometryCollection"}:
-        lines = [part for part in inside.geoms if part.geom_type == "LineString"]
-        inside = linemerge(lines) if lines else LineString()
-    pieces = list(inside.geoms) if inside.geom_type == "MultiLineString" else [inside]
-    longest = max(pieces, key=lambda line: line.length, default=None)
+    lines = [part for part in get_parts(inside) if isinstance(part, LineString)]
+    merged = linemerge(lines) if lines else LineString()
+    longest = max(get_parts(merged), key=lambda line: line.length, default=None)
     if longest is None or longest.length < 2:
         return None
     return np.array([(y, x) for x, y in longest.coords], np.float64)

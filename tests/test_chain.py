@@ -129,3 +129,19 @@ def test_explain_says_why_and_draws(undisturbed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "taken" in done.stdout
     assert picture.stat().st_size > 10_000
+
+
+def test_a_region_across_the_antimeridian_is_one_mosaic(tmp_path: Path) -> None:
+    tiles = ("01KAB", "60KYG")
+    catalog = make_world(tmp_path / "world", tiles)
+    out = tmp_path / "out"
+    extra = "landcover: {enabled: false}\n"
+    done = s2ops("run", write_config(tmp_path / "run.yaml", catalog, out, tiles, extra), "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    done = s2ops("verify", out)
+    assert done.returncode == 0, done.stdout
+    for name, other in (tiles, tiles[::-1]):
+        properties = json.loads((out / f"mosaic/{name}/item.json").read_text())["properties"]
+        assert set(properties["s2ops:composites"]) == set(tiles)
+        assert {scene["tile"] for scene in properties["s2ops:scenes"]} == set(tiles)
+        assert [seam["neighbour"] for seam in properties["s2ops:seams"]] == [other]
