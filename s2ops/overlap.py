@@ -125,9 +125,9 @@ def border_inside(grid: GeoBox, other: GeoBox) -> Float64 | None:
         y, x = _pixels(grid, other, np.array([row * other.height]), np.array([col * other.width]))
         points.append((float(x[0, 0]), float(y[0, 0])))
     inside = LineString(points).intersection(box(1, 1, grid.width - 1, grid.height - 1))
-    lines = [part for part in get_parts(inside) if isinstance(part, LineString)]
-    merged = linemerge(lines) if lines else LineString()
-    longest = max(get_parts(merged), key=lambda line: line.length, default=None)
+    lines = [part for part in get_parts(inside) if isinstance(part, LineString) and not part.is_empty]
+    merged = get_parts(linemerge(lines)) if lines else ()
+    longest = max(merged, key=lambda line: line.length, default=None)
     if longest is None or longest.length < 2:
         return None
     return np.array([(y, x) for x, y in longest.coords], np.float64)

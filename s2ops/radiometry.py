@@ -28,7 +28,7 @@ FULL: Final = 254.0 / np.log1p(TOP / TOE)
 
 def levels_of(reflectance: Float32 | Float64) -> Float32:
     """Reflectance, any shape -> unrounded levels 1..255. Reflectance below 0 is level 1."""
-    clipped: Float32 | Float64 = np.clip(reflectance, 0.0, TOP)
+    clipped = np.minimum(np.maximum(reflectance, 0.0), TOP)
     out: Float32 = (1.0 + FULL * np.log1p(clipped / TOE)).astype(np.float32)
     return out
 

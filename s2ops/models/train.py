@@ -8,7 +8,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import torch
 import yaml
@@ -25,9 +25,6 @@ from s2ops.models.haze import HazeNet
 from s2ops.models.registry import NETWORKS, ModelMeta
 from s2ops.models.scores import haze_loss, segmentation_loss
 from s2ops.models.unet import UNet, folded
-
-JITTER: Final = (5.0, 2.0, 1.2)
-"""Standard deviations, in levels, of the random shift of a sample, of each of its bands, and of each pixel."""
 
 
 class TrainConfig(BaseModel):
@@ -48,6 +45,10 @@ class TrainConfig(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     class_weights: Annotated[tuple[float, ...], Field(description="one a class; empty: all 1")] = ()
     dice: Annotated[float, Field(ge=0, description="weight of the Dice loss beside cross entropy")] = 0.5
+    jitter: Annotated[
+        tuple[float, float, float],
+        Field(description="standard deviations, in levels, of the random shift of a sample, a band and a pixel"),
+    ] = (5.0, 2.0, 1.2)
     seed: int = 0
     checkpoint_every: Annotated[int, Field(ge=1, description="steps")] = 500
 
@@ -64,16 +65,17 @@ class Samples:
         total = sum(shares.values())
         self.shares = [share / total for share in shares.values()]
 
-    def draw(self, batch: int, crop: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """A batch of windows: (n, band, y, x) levels and their labels, both uint8, jittered and turned."""
         image, label = [], []
-        for (source, truth), count in zip(self.parts, self._counts(batch), strict=True):
+        crop = config.crop
+        for (source, truth), count in zip(self.parts, self._counts(config.batch), strict=True):
             index = torch.randint(len(source), (count,), generator=random, device=random.device)
             room = source.shape[-1] - crop
             y, x = (int(v) for v in torch.randint(room + 1, (2,), generator=random, device=random.device))
             image.append(source[index][:, :, y : y + crop, x : x + crop])
             label.append(truth[index] if truth.ndim == 1 else truth[index][:, y : y + crop, x : x + crop])
-        return _turned(_jittered(torch.cat(image), random), torch.cat(label), random)
+        return _turned(_jittered(torch.cat(image), config.jitter, random), torch.cat(label), random)
 
     def _counts(self, batch: int) -> list[int]:
         """Whole numbers of samples, in proportion to the shares, that sum to the batch."""
@@ -81,14 +83,14 @@ class Samples:
         return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _jittered(levels: Tensor, random: torch.Generator) -> Tensor:
+def _jittered(levels: Tensor, jitter: tuple[float, float, float], random: torch.Generator) -> Tensor:
     """Other gains and a little noise; on the logarithmic tone curve a gain is a shift. No data stays 0."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=random, device=random.device)
 
     count, bands, height, width = levels.shape
-    scene, band, pixel = JITTER
+    scene, band, pixel = jitter
     noise = (
         scene * normal(count, 1, 1, 1) + band * normal(count, bands, 1, 1) + pixel * normal(count, bands, height, width)
     )
@@ -140,7 +142,7 @@ class Run:
     def advance(self, samples: Samples) -> float:
         """One step; gives the loss. Raises ModelError where it is no number, before anything is changed by it."""
         random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
-        image, label = samples.draw(self.config.batch, self.config.crop, random)
+        image, label = samples.draw(self.config, random)
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.model(image)

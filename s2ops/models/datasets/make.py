@@ -79,7 +79,7 @@ def shrunk(levels: UInt8, factor: int, rng: np.random.Generator, least: int = 64
     if levels.ndim == 2 or rng.random() < 0.3:
         return trimmed[..., ::factor, ::factor]
     blocks = trimmed.reshape(len(levels), height // factor, factor, width // factor, factor)
-    mean = np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
+    mean: UInt8 = np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
     mean[:, (blocks == 0).any(axis=(0, 2, 4))] = 0
     return mean
 
