@@ -1,0 +1,199 @@
+"""Training on the CPU with a tiny network: it learns, it can be taken up again, it stops when it diverges."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra 'torch'")
+
+from s2ops.codes import UInt8  # noqa: E402
+from s2ops.errors import ConfigError, ModelError  # noqa: E402
+from s2ops.models import train as training  # noqa: E402
+from s2ops.models.datasets.make import in_parallel, shrunk, simulated, turned  # noqa: E402
+from s2ops.models.datasets.pools import BUILT, EITHER, IGNORE, Pool, images, labels  # noqa: E402
+from s2ops.models.registry import NETWORKS, find  # noqa: E402
+from s2ops.models.scores import auc, best_temperature, class_scores, confusion, segmentation_loss  # noqa: E402
+from s2ops.models.train import TrainConfig, learning_rate, load_config, train  # noqa: E402
+from s2ops.radiometry import TOP  # noqa: E402
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "train"
+
+
+def samples(count: int, seed: int) -> Iterator[tuple[UInt8, UInt8, UInt8]]:
+    """Dark ground with one bright square a sample: cloud, and industry below it."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        image = rng.integers(40, 80, (4, 64, 64), dtype=np.uint8)
+        mask, cover = np.zeros((64, 64), np.uint8), np.full((64, 64), 3, np.uint8)
+        y, x = rng.integers(4, 30, 2)
+        image[:, y : y + 30, x : x + 30] += 120
+        mask[y : y + 30, x : x + 30] = 1
+        yield image, cover, mask
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def pools(tmp_path: Path) -> Path:
+    Pool.of(samples(12, 1)).save(tmp_path / "pools" / "squares")
+    Pool.of(samples(4, 2)).save(tmp_path / "pools" / "squares-val")
+    return tmp_path / "pools"
+
+
+def config(**changes: object) -> TrainConfig:
+    base: dict[str, object] = {
+        "sources": {"squares": 1.0},
+        "validation": ("squares-val",),
+        "trained_on": ("squares",),
+        "width": 4,
+        "steps": 16,
+        "batch": 4,
+        "crop": 64,
+        "checkpoint_every": 8,
+    }
+    return TrainConfig.model_validate(base | changes)
+
+
+def test_a_tiny_run_learns_and_writes_a_model_that_the_engine_opens(pools: Path, tmp_path: Path) -> None:
+    run = training.Run("scene-cloud", config(steps=30), tmp_path / "run", torch.device("cpu"))
+    drawn = training.Samples("scene-cloud", {"squares": 1.0}, pools, torch.device("cpu"))
+    losses = [run.advance(drawn) for _ in range(30)]
+    assert np.mean(losses[-3:]) < 0.75 * losses[0]
+    meta = train("scene-cloud", config(), pools, tmp_path / "out", device="cpu")
+    assert find("scene-cloud", str(tmp_path / "out")).meta == meta
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
+
+
+def test_a_run_that_was_stopped_and_continued_is_the_run_that_was_not(pools: Path, tmp_path: Path) -> None:
+    train("water", config(), pools, tmp_path / "whole", device="cpu")
+    train("water", config(), pools, tmp_path / "parts", device="cpu", until=8)
+    train("water", config(), pools, tmp_path / "parts", device="cpu")
+    whole, parts = ((tmp_path / name / "water.onnx").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
+    pools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    train("scene-cloud", config(), pools, out, device="cpu", until=8)
+    before = {path.name: path.read_bytes() for path in out.glob("checkpoint*")}
+    monkeypatch.setattr(training, "segmentation_loss", lambda logits, *_: logits.sum() * float("nan"))
+    with pytest.raises(ModelError, match=r"scene-cloud diverged at step 8 \(loss nan\): lower learning_rate"):
+        train("scene-cloud", config(), pools, out, device="cpu")
+    assert {path.name: path.read_bytes() for path in out.glob("checkpoint*")} == before
+    assert list(before) == ["checkpoint-8.safetensors"]
+
+
+def test_a_run_of_another_configuration_is_not_continued(pools: Path, tmp_path: Path) -> None:
+    train("water", config(), pools, tmp_path / "out", device="cpu", until=8)
+    with pytest.raises(ConfigError, match="holds a run of another configuration: give an empty folder"):
+        train("water", config(seed=1), pools, tmp_path / "out", device="cpu")
+
+
+def test_haze_learns_from_one_label_an_image(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("previews", "previews-val"):
+        parts = []
+        for index in range(12):
+            hazy = index % 2
+            image = rng.integers(20, 60, (3, 64, 64), dtype=np.uint8) + np.uint8(80 * hazy)
+            parts.append((image, np.full((64, 64), hazy, np.uint8), np.zeros((64, 64), np.uint8)))
+        Pool.of(parts).save(tmp_path / "pools" / name)
+    changes = {"sources": {"previews": 1.0}, "validation": ("previews-val",), "learning_rate": 0.01, "steps": 60}
+    meta = train("preview-haze", config(**changes), tmp_path / "pools", tmp_path / "out", device="cpu")
+    assert meta.scores["previews-val: auc"] == 1.0
+
+
+def test_missing_pools_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no pool of samples at .*squares: make it with"):
+        train("water", config(), tmp_path, tmp_path / "out", device="cpu")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_example_configurations_are_valid(network: str) -> None:
+    assert load_config(EXAMPLES / f"{network}.yaml").width == 16
+
+
+def test_a_wrong_configuration_names_its_fields(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("sources: {a: 1}\nvalidation: [b]\ntrained_on: [c]\nwidht: 3\nsteps: 0\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: .*steps: .*widht: "):
+        load_config(path)
+
+
+def test_the_learning_rate_rises_and_falls_to_zero() -> None:
+    rates = [learning_rate(config(steps=100, learning_rate=0.01), step) for step in range(100)]
+    assert max(rates) == pytest.approx(0.01)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[-1] < 1e-5
+
+
+def test_labels_leave_out_what_lies_below_clouds() -> None:
+    cover = np.array([[[1, 2, 3], [4, 5, 6], [BUILT, 0, 1]]], np.uint8)
+    mask = np.zeros_like(cover)
+    mask[0, 2, 2] = 1
+    pool = Pool(np.ones((1, 4, 3, 3), np.uint8), cover, mask)
+    assert labels("water", pool)[0].tolist() == [[1, 0, 0], [0, 0, 0], [0, IGNORE, IGNORE]]
+    assert labels("vegetation", pool)[0].tolist() == [[0, 1, 2], [0, 0, 0], [0, IGNORE, IGNORE]]
+    assert labels("building", pool)[0].tolist() == [[0, 0, 0], [1, 2, 0], [EITHER, IGNORE, IGNORE]]
+    assert labels("scene-cloud", pool)[0].tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_previews_are_true_colour_levels() -> None:
+    image = np.array([0, 1, 255], np.uint8)[None, None, None] * np.ones((1, 4, 1, 1), np.uint8)
+    pool = Pool(image, image[:, 0], image[:, 0])
+    assert images("preview-cloud", pool)[0, 0, 0].tolist() == [0, 1, 255]
+    assert images("water", pool).shape == (1, 3, 1, 3)
+    assert TOP > 0.3558
+
+
+def test_a_pixel_of_either_class_asks_only_for_their_sum() -> None:
+    label = torch.full((1, 1, 1), EITHER, dtype=torch.uint8)
+    weights = torch.ones(3)
+    sure = [
+        segmentation_loss(torch.log(torch.tensor(p)).reshape(1, 3, 1, 1), label, weights, 0.0)
+        for p in ([0.1, 0.9, 1e-9], [0.1, 0.45, 0.45], [0.8, 0.1, 0.1])
+    ]
+    assert float(sure[0]) == pytest.approx(-np.log(0.9), abs=1e-4)
+    assert float(sure[1]) == pytest.approx(float(sure[0]), abs=1e-4)
+    assert float(sure[2]) > float(sure[0])
+
+
+def test_scores_by_hand() -> None:
+    truth, found = torch.tensor([0, 0, 1, 1, 255]), torch.tensor([0, 1, 1, 1, 0])
+    scores = class_scores(confusion(found, truth, 2), ("a", "b"))
+    assert scores == pytest.approx({"accuracy": 0.75, "iou a": 0.5, "f1 a": 2 / 3, "iou b": 2 / 3, "f1 b": 0.8})
+    assert auc(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([0, 0, 1, 1])) == 0.875
+
+
+def test_overconfident_logits_get_a_temperature_above_one() -> None:
+    torch.manual_seed(0)
+    label = torch.randint(2, (2000,))
+    right = torch.rand(2000) < 0.8
+    side = torch.where(right, label, 1 - label)
+    logits = torch.nn.functional.one_hot(side, 2).float() * 5
+    assert best_temperature(logits, label) == pytest.approx(5 / np.log(4), rel=0.1)
+
+
+def test_simulated_samples_come_in_the_order_of_their_seeds() -> None:
+    pool = in_parallel(simulated, range(2), 1)
+    np.testing.assert_array_equal(pool.image[1], simulated(1)[0])
+    assert pool.image.shape == (2, 4, 256, 256)
+    assert set(np.unique(pool.mask)) <= {0, 1, 2, 255}
+
+
+def test_turns_and_shrinking_keep_labels_on_their_pixels() -> None:
+    stack = np.arange(2 * 128 * 128, dtype=np.uint32).astype(np.uint8).reshape(2, 128, 128)
+    assert len({turned(stack, way).tobytes() for way in range(8)}) == 8
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(shrunk(stack[0], 2, rng), stack[0, ::2, ::2])
+    assert shrunk(stack, 4, rng).shape == (2, 128, 128)
