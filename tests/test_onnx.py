@@ -8,16 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from obstore.store import LocalStore
 
-from s2ops.codes import UInt8
+from s2ops.codes import UInt8, UInt16
 from s2ops.errors import ModelError
 from s2ops.inference.onnx import open_scorer, open_segmenter
 from s2ops.inference.windows import segment, segment_slabs
+from s2ops.masks import scene_mask
+from s2ops.models import registry
 from s2ops.models.registry import NETWORKS, WEIGHTS, find
 from s2ops.radiometry import to_levels
 from s2ops.simulate.patches import patch
 
 REAL = os.environ.get("S2OPS_REAL_DATA")
+
+
+def read_band(path: Path) -> UInt16:
+    with rasterio.open(path) as raster:
+        band: UInt16 = raster.read(1)
+    return band
 
 
 def scene(bands: int, height: int, width: int) -> UInt8:
@@ -99,15 +108,25 @@ def test_clouds_of_a_simulated_scene_are_found(res: int) -> None:
 
 
 @pytest.mark.skipif(REAL is None, reason="S2OPS_REAL_DATA is not set")
-def test_a_clear_real_scene_is_clear_and_a_cloudy_one_is_not() -> None:
-    share = {}
-    for name in ("S2A_33TWL_20230815_0_L2A", "S2B_33TWL_20230810_0_L2A"):
-        folder = Path(str(REAL)) / "zagreb-two-tiles" / "sentinel-2-l2a" / name
-        numbers = np.stack([rasterio.open(folder / f"{band}.tif").read(1) for band in ("B04", "B03", "B02", "B08")])
-        probs = segment(open_segmenter("scene-cloud", threads=2), to_levels(numbers))
-        share[name[10:18]] = float((probs.argmax(axis=0) == 1).mean())
-    assert share["20230815"] < 0.01
-    assert share["20230810"] > 0.5
+@pytest.mark.parametrize(
+    "scene_id", ["S2A_33TWL_20230815_0_L2A", "S2B_33TWL_20230820_0_L2A", "S2B_33TWM_20230820_0_L2A"]
+)
+def test_real_scenes_that_training_never_saw_agree_with_esas_classification(scene_id: str) -> None:
+    folder = Path(str(REAL)) / "zagreb-two-tiles" / "sentinel-2-l2a" / scene_id
+    numbers = np.stack([read_band(folder / f"{band}.tif") for band in ("B04", "B03", "B02", "B08")])
+    esa, valid = read_band(folder / "SCL.tif"), (numbers > 0).all(axis=0)
+    mask = scene_mask(segment(open_segmenter("scene-cloud", threads=2), to_levels(numbers)), valid, 120)
+    cloudy, ground = np.isin(esa, (8, 9, 10)), np.isin(esa, (4, 5, 6)) & valid
+    assert cloudy[mask == 0].mean() < 0.02
+    assert (mask[ground] == 1).mean() < 0.05
+
+
+@pytest.mark.skipif(REAL is None, reason="S2OPS_REAL_DATA is not set")
+def test_an_overcast_real_scene_is_mostly_cloud() -> None:
+    folder = Path(str(REAL)) / "zagreb-two-tiles" / "sentinel-2-l2a" / "S2B_33TWL_20230810_0_L2A"
+    numbers = np.stack([read_band(folder / f"{band}.tif") for band in ("B04", "B03", "B02", "B08")])
+    probs = segment(open_segmenter("scene-cloud", threads=2), to_levels(numbers))
+    assert (probs.argmax(axis=0) == 1).mean() > 0.5
 
 
 def test_haze_is_one_probability_an_image() -> None:
@@ -151,6 +170,17 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
 def test_weights_are_found_by_file_uri(tmp_path: Path) -> None:
     (tmp_path / "water.onnx").write_bytes((WEIGHTS / "water.onnx").read_bytes())
     assert find("water", tmp_path.as_uri()).sha256 == find("water").sha256
+
+
+def test_weights_are_fetched_from_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "water.onnx").write_bytes((WEIGHTS / "water.onnx").read_bytes())
+    monkeypatch.setattr(registry, "from_url", lambda _: LocalStore(tmp_path))
+    monkeypatch.setattr(registry.tempfile, "gettempdir", lambda: str(tmp_path / "cache"))
+    file = find("water", "s3://bucket/models")
+    assert file.sha256 == find("water").sha256
+    assert file.path.is_relative_to(tmp_path / "cache")
+    with pytest.raises(ModelError, match=r"s3://bucket/models holds no building\.onnx: put the weights there"):
+        find("building", "s3://bucket/models")
 
 
 def test_a_scorer_is_not_opened_as_a_segmenter_nor_the_other_way_round() -> None:

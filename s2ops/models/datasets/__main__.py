@@ -1,16 +1,40 @@
-"""`python -m s2ops.models.datasets PACKED OUT --patches N --processes P`: make the pools of samples for training."""
+"""Prepare training data.
+
+`python -m s2ops.models.datasets pack REAL CSMASK OUT.npz` labels the real scenes and packs them (needs tensorflow);
+`python -m s2ops.models.datasets pools PACKED.npz OUT --patches N --processes P` makes the pools of samples.
+"""
 
 import argparse
 from pathlib import Path
 
 from s2ops.models.datasets.make import make_pools
-from s2ops.models.datasets.pack import load
+from s2ops.models.datasets.pack import load, save
+
+
+def _pack(given: argparse.Namespace) -> None:
+    from s2ops.models.datasets import collect  # noqa: PLC0415 - needs GDAL, which a training machine may lack
+
+    packed = collect.pack(given.real, *collect.teach(given.real, given.csmask))
+    save(packed, collect.rgb_chips(given.real / "eurosat_rgb_1200_per_class.zip"), given.out)
+
+
+def _pools(given: argparse.Namespace) -> None:
+    make_pools(given.out, load(given.packed), given.patches, given.processes)
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("packed", type=Path, help="the .npz of real scenes (docs/train.md)")
-    parser.add_argument("out", type=Path, help="folder of the pools")
-    parser.add_argument("--patches", type=int, default=8000, help="simulated samples")
-    parser.add_argument("--processes", type=int, default=1)
+    commands = parser.add_subparsers(required=True)
+    pack = commands.add_parser("pack")
+    pack.add_argument("real", type=Path, help="folder of the real data")
+    pack.add_argument("csmask", type=Path, help="the unpacked ukis_csmask package")
+    pack.add_argument("out", type=Path)
+    pack.set_defaults(do=_pack)
+    pools = commands.add_parser("pools")
+    pools.add_argument("packed", type=Path, help="what `pack` wrote")
+    pools.add_argument("out", type=Path, help="folder of the pools")
+    pools.add_argument("--patches", type=int, default=9000, help="simulated samples; the other pools in proportion")
+    pools.add_argument("--processes", type=int, default=1)
+    pools.set_defaults(do=_pools)
     given = parser.parse_args()
-    make_pools(given.out, load(given.packed), given.patches, given.processes)
+    given.do(given)

@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from onnxruntime import InferenceSession, SessionOptions
 from scipy import ndimage
 
 from s2ops.codes import Bool, UInt8
 from s2ops.models.datasets.pack import BUILDING_OF_CHIP, Chips, Packed, PackedScene
 from s2ops.models.datasets.real import RealScene, eurosat_ms, mask_of_scl, scenes
+from s2ops.models.datasets.teachers import DYNAMIC_WORLD_BANDS, cloud_mask, land_cover
+from s2ops.radiometry import SCALE
+
+CLOUDY_PLACES: Final = ("boadella", "exeter", "zurich", "brandenburg")
+"""Where the cloud teacher is asked; the other scenes are clear by eye."""
 
 UNKNOWN: Final = 255
 
@@ -94,3 +100,26 @@ def rgb_chips(archive: Path) -> tuple[list[str], list[bytes]]:
                     data.append(chips.read(members[index * len(members) // count]))
                     names.append(label)
     return names, data
+
+
+def teach(root: Path, csmask: Path) -> tuple[dict[str, UInt8], dict[str, UInt8]]:
+    """Clouds and land cover by scene name, as the two teachers see them; 'eurosat' holds the chips' land cover.
+
+    `csmask` is the unpacked ukis_csmask package; Dynamic World lies in `root` and needs tensorflow.
+    """
+    options = SessionOptions()
+    options.intra_op_num_threads = 2
+    models = {False: csmask / "model_4b_l2a.onnx", True: csmask / "model_4b_l1c.onnx"}
+    sessions = {l1c: InferenceSession(str(path), options) for l1c, path in models.items()}
+    world = root / "dynamicworld-model" / "forward"
+    clouds, cover = {}, {}
+    for scene in scenes(root):
+        if scene.place in CLOUDY_PLACES:
+            clouds[scene.name] = cloud_mask(sessions[scene.l1c], scene)
+        if all(band in scene.bands for band in DYNAMIC_WORLD_BANDS):
+            cover[scene.name] = land_cover(world, scene.bands)
+    with np.load(root / "eurosat_ms_200" / "eurosat_ms_200.npz", allow_pickle=False) as data:
+        names = [str(name) for name in data["bands"]]
+        chips = [dict(zip(names, chip.astype(np.float32) / SCALE, strict=True)) for chip in data["x"]]
+    cover["eurosat"] = np.stack([land_cover(world, chip) for chip in chips])
+    return clouds, cover

@@ -55,7 +55,7 @@ class Pool:
             return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "cover", "mask")))
         except FileNotFoundError as error:
             raise ConfigError(
-                f"no pool of samples at {folder}: make it with `python -m s2ops.models.datasets` (docs/train.md)"
+                f"no pool of samples at {folder}: make it with `python -m s2ops.models.datasets pools` (docs/train.md)"
             ) from error
 
 

@@ -4,9 +4,11 @@ ukis-csmask 1.0.0 (Apache-2.0): clouds and shadows from four bands. Dynamic Worl
 cover from nine bands.
 """
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -99,9 +101,16 @@ def _enlarged(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
     return out
 
 
+@cache
+def _loaded(model: Path) -> Callable[..., Any]:
+    """Dynamic World; tensorflow is no dependency: only whoever packs training data needs it."""
+    loaded: Callable[..., Any] = import_module("tensorflow").saved_model.load(str(model))
+    return loaded
+
+
 def land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
     """(y, x) cover codes by Dynamic World (needs tensorflow): `LandCover`, `BUILT`, 0 where it is not sure."""
-    tensorflow = import_module("tensorflow")  # not a dependency: only whoever packs training data needs it
+    tensorflow = import_module("tensorflow")
     numbers = np.stack([bands[band] for band in DYNAMIC_WORLD_BANDS], axis=-1) * np.float32(10_000)
     scaled = (np.log(numbers * np.float32(0.005) + 1) - LOG_RANGE[:, 0]) / LOG_RANGE[:, 1]
     odds = np.exp(scaled * 5 - 1)
@@ -109,7 +118,7 @@ def land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
     height, width = image.shape[:2]
     below, right = -height % 32, -width % 32
     image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
-    logits = tensorflow.saved_model.load(str(model))(tensorflow.constant(image[None])).numpy()[0, :height, :width]
+    logits = _loaded(model)(tensorflow.constant(image[None])).numpy()[0, :height, :width]
     probs = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probs /= probs.sum(axis=-1, keepdims=True)
     best = probs.argmax(axis=-1)
