@@ -89,7 +89,6 @@ def _session(file: ModelFile) -> InferenceSession:
     options = SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # the arena keeps each thread's peak for the life of the process
     return InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
 
 
