@@ -37,7 +37,7 @@ def demo(folder: Path) -> None:
         f"out: {out}\n"
     )
     s2ops("run", str(config))
-    s2ops("score", str(out), str(world))
+    s2ops("truth", str(out), str(world))
     s2ops("verify", str(out))
     print(f"demo done in {time.monotonic() - start:.0f} s")
 

@@ -1,4 +1,4 @@
-"""Commands that look at a run: explain, verify, score."""
+"""Commands that look at a run: explain, verify, truth."""
 
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +53,7 @@ def _verify(
         raise typer.Exit(1)
 
 
-def _score(
+def _truth(
     out: Annotated[str, typer.Argument(help="folder of the run")],
     world: Annotated[Path, typer.Argument(help="folder of the simulated world, with truth/")],
 ) -> None:
@@ -79,4 +79,4 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("explain")(_explain)
     app.command("verify")(_verify)
-    app.command("score")(_score)
+    app.command("truth")(_truth)
