@@ -39,27 +39,28 @@ def headline(record: SelectRecord) -> str:
 
 
 def table(record: SelectRecord) -> Table:
-    """Every candidate with its numbers and the reason, for a terminal."""
-    shown = Table(title=f"{record.tile}, {record.start} to {record.end}: {headline(record)}", title_justify="left")
-    for heading in ("decision", "date", "scene"):
-        shown.add_column(heading, no_wrap=heading != "scene")
-    for heading in ("cloud %", "clear of tile %", "gain %", "haze %", "cost"):
+    """Every candidate with its numbers, for a terminal; fits 80 columns. The reasons are `reasons`."""
+    shown = Table(title=f"{record.tile}, {record.start} to {record.end}", title_justify="left")
+    for heading in ("decision", "scene"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in ("cloud %", "clear %", "gain %", "haze %", "cost"):
         shown.add_column(heading, justify="right")
-    shown.add_column("why", ratio=1)
     for one in ordered(record):
         shown.add_row(
             badge(one),
-            one.date,
             one.id,
             *(f"{100 * part:.2f}" for part in (one.cloud, one.coverage, one.gain)),
             f"{100 * one.haze:.0f}",
             f"{one.cost.total:.2f}",
-            one.reason,
             style=STYLES[one.decision],
         )
-    for left in record.left_out:
-        shown.add_row("not looked at", "", left.id, "", "", "", "", "", left.reason, style="dim")
     return shown
+
+
+def reasons(record: SelectRecord) -> list[str]:
+    """A line for each candidate that says why, and for each scene that was not looked at."""
+    looked = [f"{badge(one)} {one.id}: {one.reason}" for one in ordered(record)]
+    return looked + [f"not looked at {left.id}: {left.reason}" for left in record.left_out]
 
 
 def badge(candidate: Candidate) -> str:

@@ -13,7 +13,7 @@ from s2ops.access import gdal_path, sign
 from s2ops.codes import UInt8
 from s2ops.errors import RasterError
 from s2ops.grid import Tile
-from s2ops.radiometry import SCALE, tci_levels
+from s2ops.radiometry import SCALE, TRACE, tci_levels
 from s2ops.raster import BandFile, gdal_env, open_foreign
 from s2ops.scene import Scene
 
@@ -81,5 +81,5 @@ def _from_bands(scene: Scene, tile: Tile) -> UInt8:
             bands.append(file.read(grid, slice(0, SIZE)))
     numbers = np.stack(bands)
     levels = tci_levels((numbers.astype(np.float32) + scene.offset) / SCALE)
-    levels[:, ~numbers.any(axis=0)] = 0
+    levels[:, (numbers <= TRACE).all(axis=0)] = 0
     return levels

@@ -23,6 +23,9 @@ TOP: Final = 1.4
 SCALE: Final = 10_000
 """Digital numbers per unit of reflectance (Sentinel-2 quantification value)."""
 
+TRACE: Final = 15
+"""Digital numbers up to this are what compression leaves of no data at a swath's edge (1 is frequent there)."""
+
 FULL: Final = 254.0 / np.log1p(TOP / TOE)
 
 
@@ -62,15 +65,14 @@ def clean_levels(numbers: UInt16, offset: int, edge_px: int) -> UInt8:
     """Like `to_levels`, for all bands of a scene together: a pixel has data in all bands or in none.
 
     The bands' detectors end some pixels apart, so the swath's edge is a coloured fringe: a pixel within `edge_px` of
-    no data that lacks a band is no data. Elsewhere a DN of 0 is a black pixel (offset-corrected products clip water at
-    0) and becomes level 1. A slab needs `edge_px` rows of halo.
+    no data that lacks a band, or holds a trace of one (`TRACE`), is no data. Elsewhere a DN of 0 is a black pixel
+    (offset-corrected products clip water at 0) and becomes level 1. A slab needs `edge_px` rows of halo.
     """
     levels = to_levels(numbers, offset)
-    zero = numbers == 0
-    lacking = zero.any(axis=0)
+    lacking = (numbers <= TRACE).any(axis=0)
     if not lacking.any():
         return levels
-    empty = zero.all(axis=0)
+    empty = (numbers == 0).all(axis=0)
     fringe = lacking & grow(empty, edge_px)
     np.maximum(levels, 1, out=levels, where=(lacking & ~fringe)[None])
     levels[:, fringe] = 0

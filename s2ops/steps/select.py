@@ -20,7 +20,7 @@ from s2ops.scene import Scene
 from s2ops.selection import Look, Rule, candidate, choose
 from s2ops.steps.base import TileStep
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
