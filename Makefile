@@ -29,7 +29,7 @@ demo: install ## Simulate six tiles in two UTM zones, run the chain over them, s
 
 test: dev ## All tests but those of the cluster
 	bash scripts/install-test-services.sh
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-cluster: ## Not there yet: the Kubernetes tests come with their own issue
 	@echo "test-cluster: not there yet; the chain runs on one machine so far (make demo, make test)"

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -106,21 +107,43 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbe
     assert s2ops("verify", out).returncode == 0
 
 
-def test_another_fade_runs_only_what_depends_on_it(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
-    extra = "composite: {fade_m: 600}\n"
-    settings = config.load(write_config(tmp_path / "run.yaml", catalog, undisturbed, extra=extra))
+def again(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[str, int]:
+    """Tiles pending at each step when a copy of the run goes on with other options."""
+    out = folder / "out"
+    shutil.copytree(undisturbed, out)
+    settings = config.load(write_config(folder / "run.yaml", catalog, out, extra=extra))
     progress = Silent()
     engine.run(settings, [tile(name) for name in TILES], 1, 1, progress)
-    assert progress.pending["select"] == progress.pending["acquire"] == 0
-    assert progress.pending["composite"] == progress.pending["blend"] == 2
+    return progress.pending
+
+
+def test_another_fade_runs_only_what_depends_on_it(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    pending = again(catalog, undisturbed, tmp_path, "composite: {fade_m: 600}\n")
+    assert pending["select"] == pending["acquire"] == 0
+    assert pending["composite"] == pending["blend"] == 2
+
+
+def test_the_mosaic_alone_can_be_classified(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    pending = again(catalog, undisturbed, tmp_path, "landcover: {source: mosaic}\n")
+    assert pending["blend"] == 0
+    assert pending["landcover"] == 2
+    for name in TILES:
+        with rasterio.open(tmp_path / f"out/landcover/{name}/landcover.tif") as src:
+            found = src.read(1)
+        with rasterio.open(tmp_path / f"out/mosaic/{name}/mosaic.tif") as src:
+            np.testing.assert_array_equal(found > 0, src.read(1) > 0)
+        assert len(set(found.ravel()) - {0}) >= 4
 
 
 def test_one_step_of_one_tile_runs_alone(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
-    path = write_config(tmp_path / "run.yaml", catalog, undisturbed)
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    path = write_config(tmp_path / "run.yaml", catalog, out, extra="composite: {fade_m: 600}\n")
     done = s2ops("step", "composite", path, "--tile", TILES[0], "--log-format", "json")
     assert done.returncode == 0, done.stderr
     event = json.loads(done.stderr.splitlines()[-1])
-    assert (event["step"], event["tile"]) == ("composite", TILES[0])
+    assert (event["step"], event["tile"], event["status"]) == ("composite", TILES[0], "done")
+    assert bytes_of(out)[f"composite/{TILES[1]}/item.json"] == bytes_of(undisturbed)[f"composite/{TILES[1]}/item.json"]
 
 
 def test_explain_says_why_and_draws(undisturbed: Path, tmp_path: Path) -> None:
