@@ -11,11 +11,12 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'torch'")
 from s2ops.codes import UInt8  # noqa: E402
 from s2ops.errors import ConfigError, ModelError  # noqa: E402
 from s2ops.models import train as training  # noqa: E402
+from s2ops.models.configuration import TrainConfig, load_config  # noqa: E402
 from s2ops.models.datasets.make import in_parallel, shrunk, simulated, turned  # noqa: E402
 from s2ops.models.datasets.pools import BUILT, EITHER, IGNORE, Pool, images, labels  # noqa: E402
 from s2ops.models.registry import NETWORKS, find  # noqa: E402
 from s2ops.models.scores import auc, best_temperature, class_scores, confusion, segmentation_loss  # noqa: E402
-from s2ops.models.train import TrainConfig, learning_rate, load_config, train  # noqa: E402
+from s2ops.models.train import learning_rate, train  # noqa: E402
 from s2ops.radiometry import TOP  # noqa: E402
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "train"
@@ -64,7 +65,7 @@ def config(**changes: object) -> TrainConfig:
 
 def test_a_tiny_run_learns_and_writes_a_model_that_the_engine_opens(pools: Path, tmp_path: Path) -> None:
     run = training.Run("scene-cloud", config(steps=30), tmp_path / "run", torch.device("cpu"))
-    drawn = training.Samples("scene-cloud", {"squares": 1.0}, pools, torch.device("cpu"))
+    drawn = training.Samples("scene-cloud", {"squares": 1.0}, pools, torch.device("cpu"), {})
     losses = [run.advance(drawn) for _ in range(30)]
     assert np.mean(losses[-3:]) < 0.75 * losses[0]
     meta = train("scene-cloud", config(), pools, tmp_path / "out", device="cpu")

@@ -1,6 +1,6 @@
 """Judge a network on pools that training did not see, and draw its loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +20,22 @@ KEPT: Final = 997
 
 
 def judge(
-    network: str, model: UNet | HazeNet, pools: Sequence[str], folder: Path, device: torch.device
+    network: str,
+    model: UNet | HazeNet,
+    pools: Sequence[str],
+    folder: Path,
+    device: torch.device,
+    made: Mapping[str, Pool],
 ) -> tuple[float, dict[str, float]]:
-    """The temperature that makes probabilities honest over all `pools`, and scores named 'pool: score class'."""
+    """The temperature that makes probabilities honest over all `pools`, and scores named 'pool: score class'.
+
+    `made` holds pools that lie in no subfolder of `folder`.
+    """
     model = model.to(device).eval()
     scores: dict[str, float] = {}
     kept: list[tuple[Tensor, Tensor]] = []
     for name in pools:
-        pool = Pool.load(folder / name)
+        pool = made[name] if name in made else Pool.load(folder / name)
         image, label = torch.from_numpy(images(network, pool)), torch.from_numpy(labels(network, pool))
         if isinstance(model, HazeNet):
             logits = _logits(model, image, device)

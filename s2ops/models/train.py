@@ -7,18 +7,16 @@ that was killed and continued is the run that was not. Checkpoints are safetenso
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from s2ops.config import describe
 from s2ops.errors import ConfigError, ModelError
 from s2ops.models import evaluate
+from s2ops.models.configuration import TrainConfig, load_config
 from s2ops.models.datasets.pools import Pool, images, labels
 from s2ops.models.export import export
 from s2ops.models.haze import HazeNet
@@ -27,39 +25,16 @@ from s2ops.models.scores import haze_loss, segmentation_loss
 from s2ops.models.unet import UNet, folded
 
 
-class TrainConfig(BaseModel):
-    """How a network is trained (docs/train.md)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sources: Annotated[dict[str, float], Field(min_length=1, description="pool of samples -> its share of each batch")]
-    validation: Annotated[tuple[str, ...], Field(min_length=1, description="pools that training never sees")]
-    trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets with licences, for the metadata")]
-    version: str = "1"
-    licence: str = "Apache-2.0"
-    width: Annotated[int, Field(ge=4, le=64, description="channels of the first block; VGG16 has 64")] = 16
-    steps: Annotated[int, Field(ge=1)] = 4000
-    batch: Annotated[int, Field(ge=1)] = 32
-    crop: Annotated[int, Field(ge=32, multiple_of=32, description="side of the training windows, pixels")] = 256
-    learning_rate: Annotated[float, Field(gt=0, description="at its peak, after a tenth of the steps")] = 3e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
-    class_weights: Annotated[tuple[float, ...], Field(description="one a class; empty: all 1")] = ()
-    dice: Annotated[float, Field(ge=0, description="weight of the Dice loss beside cross entropy")] = 0.5
-    jitter: Annotated[
-        tuple[float, float, float],
-        Field(description="standard deviations, in levels, of the random shift of a sample, a band and a pixel"),
-    ] = (5.0, 2.0, 1.2)
-    seed: int = 0
-    checkpoint_every: Annotated[int, Field(ge=1, description="steps")] = 500
-
-
 class Samples:
     """The pools of one network on the training device, with their shares."""
 
-    def __init__(self, network: str, shares: dict[str, float], pools: Path, device: torch.device) -> None:
+    def __init__(
+        self, network: str, shares: dict[str, float], pools: Path, device: torch.device, made: Mapping[str, Pool]
+    ) -> None:
+        """`made` holds pools that lie in no folder of `pools`."""
         self.parts: list[tuple[Tensor, Tensor]] = []
         for name in shares:
-            pool = Pool.load(pools / name)
+            pool = made[name] if name in made else Pool.load(pools / name)
             image, label = images(network, pool), labels(network, pool)
             self.parts.append((torch.from_numpy(image).to(device), torch.from_numpy(label).to(device)))
         total = sum(shares.values())
@@ -220,7 +195,8 @@ def train(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     run = Run(network, config, out, place)
     run.resume()
-    samples = Samples(network, config.sources, pools, place)
+    made = _own_pools(network, config)
+    samples = Samples(network, config.shares, pools, place, made)
     while run.step < min(config.steps, until or config.steps):
         loss = run.advance(samples)
         if run.step % 50 == 0 or run.step == config.steps:
@@ -229,7 +205,8 @@ def train(
         if run.step % config.checkpoint_every == 0 or run.step == config.steps:
             run.save()
     model = folded(run.model) if isinstance(run.model, UNet) else run.model.cpu().eval()
-    temperature, scores = evaluate.judge(network, model.to(place), config.validation, pools, place)
+    judges = (*config.validation, *(name for name in made if name not in config.shares))
+    temperature, scores = evaluate.judge(network, model.to(place), judges, pools, place, made)
     spec = NETWORKS[network]
     meta = ModelMeta(
         name=network,
@@ -249,20 +226,20 @@ def train(
     return meta
 
 
-def load_config(path: Path) -> TrainConfig:
-    """Read a training configuration. Raises ConfigError."""
-    try:
-        return TrainConfig.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise ConfigError(f"cannot read the training configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from error
+def _own_pools(network: str, config: TrainConfig) -> dict[str, Pool]:
+    """The pools of the configuration's folders, by name. Raises ConfigError and RasterError."""
+    if not config.folders:
+        return {}
+    from s2ops.models.datasets import folders  # noqa: PLC0415 - needs GDAL, which a training machine may lack
+
+    made = folders.make_folder_pools(network, config.folders, config.crop)
+    if not config.sources:
+        folders.require_classes(network, [made[folder.pool] for folder in config.folders])
+    return made
 
 
 def train_command(network: str, config_path: Path, out: Path) -> None:
-    """`s2ops train NETWORK --config F --out OUT`: pools are looked for in OUT/pools or `S2OPS_POOLS`."""
+    """`s2ops train NETWORK --config F --out OUT`: pools are looked for in `S2OPS_POOLS`, else in OUT/pools."""
     pools = Path(os.environ.get("S2OPS_POOLS", out / "pools"))
     meta = train(network, load_config(config_path), pools, out / network)
     for name, value in meta.scores.items():

@@ -1,0 +1,63 @@
+"""How a network is trained: one YAML file, checked before any work starts."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from s2ops.config import describe
+from s2ops.errors import ConfigError
+from s2ops.models.datasets.ground_truth import Folder
+
+
+class TrainConfig(BaseModel):
+    """How a network is trained (docs/train.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: Annotated[dict[str, float], Field(description="pool of samples -> its share of each batch")] = {}
+    validation: Annotated[tuple[str, ...], Field(description="pools that training never sees")] = ()
+    folders: Annotated[tuple[Folder, ...], Field(description="images with labels of your own")] = ()
+    trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets with licences, for the metadata")]
+    version: str = "1"
+    licence: str = "Apache-2.0"
+    width: Annotated[int, Field(ge=4, le=64, description="channels of the first block; VGG16 has 64")] = 16
+    steps: Annotated[int, Field(ge=1)] = 4000
+    batch: Annotated[int, Field(ge=1)] = 32
+    crop: Annotated[int, Field(ge=32, multiple_of=32, description="side of the training windows, pixels")] = 256
+    learning_rate: Annotated[float, Field(gt=0, description="at its peak, after a tenth of the steps")] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    class_weights: Annotated[tuple[float, ...], Field(description="one a class; empty: all 1")] = ()
+    dice: Annotated[float, Field(ge=0, description="weight of the Dice loss beside cross entropy")] = 0.5
+    jitter: Annotated[
+        tuple[float, float, float],
+        Field(description="standard deviations, in levels, of the random shift of a sample, a band and a pixel"),
+    ] = (5.0, 2.0, 1.2)
+    seed: int = 0
+    checkpoint_every: Annotated[int, Field(ge=1, description="steps")] = 500
+
+    @model_validator(mode="after")
+    def _learns_and_is_judged(self) -> Self:
+        if not self.sources and not self.folders:
+            raise ValueError("give pools as sources, or folders of images with labels")
+        if not self.validation and not any(folder.val for folder in self.folders):
+            raise ValueError("nothing is held out: name pools as validation, or files of a folder as val")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each batch by pool, of sources and folders."""
+        return self.sources | {folder.pool: folder.share for folder in self.folders}
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a training configuration. Raises ConfigError."""
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"cannot read the training configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from error
