@@ -41,7 +41,7 @@ def framed(own: Placed, others: Sequence[Placed]) -> Callable[[int, int], UInt8]
     frame_top = _filled(others, padded[:FRAME, :], upper)
     frame_bottom = _filled(others, padded[FRAME + height :, :], lower)
 
-    @lru_cache(maxsize=2)
+    @lru_cache(maxsize=1)
     def read(top: int, end: int) -> UInt8:
         first, last = max(top, FRAME), min(end, FRAME + height)
         parts = [frame_top[:, top:end]] if top < FRAME else []

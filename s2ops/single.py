@@ -166,7 +166,7 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
         for image, source in zip(images, sources, strict=True):
             codes = _mask_of(image, source, options)
             weights.append(date_weight(codes, res))
-            read = lru_cache(maxsize=2)(_sound(source, image.read))
+            read = lru_cache(maxsize=1)(_sound(source, image.read))
             streams.append([segment_slabs(network, read, grid.height, grid.width) for network in networks])
         class_file = SlabFile(target, grid, ["class"], CLASSES)
         percent_file = SlabFile(confidence_path, grid, ["confidence"], PERCENT)

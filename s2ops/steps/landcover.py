@@ -117,17 +117,20 @@ def _maps(job: Job, tile: Tile, looks: Sequence[_Look]) -> Iterator[tuple[UInt8,
     """Classes and confidence of the tile, (rows, x) slabs from top to bottom."""
     geobox = job.geobox(tile)
     streams = [_stream(job, tile, look) for look in looks]
-    for slab in zip(*streams, strict=True):
+    top = 0
+    while top < geobox.height:
         fusion: Fusion | None = None
-        for look, (rows, probs) in zip(looks, slab, strict=True):
+        for look, stream in zip(looks, streams, strict=True):  # one look at a time: each holds 40 MB of answers
+            rows, (water, vegetation, building) = next(stream)
             fusion = fusion or Fusion((rows.stop - rows.start, geobox.width))
             weight = _weight(job, tile, look, rows)
             if look.mask is None:
                 weight = np.where(fusion.weight > 0, np.float32(0), weight)  # the mosaic fills only what no date shows
-            water, vegetation, building = probs
             fusion.feed(water, vegetation, building, weight)
-        if fusion is not None:
-            yield fusion.decide()
+            top = rows.stop
+        if fusion is None:
+            raise RuntimeError(f"{tile.name} has nothing to classify")  # the mosaic stands in where no date does
+        yield fusion.decide()
 
 
 def _stream(job: Job, tile: Tile, look: _Look) -> Iterator[tuple[slice, list[UInt8]]]:
