@@ -8,12 +8,13 @@ only.
 from dataclasses import dataclass, field
 from itertools import product
 from math import ceil
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from s2ops.codes import Bool, Float32, Float64, Int64
+from s2ops.codes import Bool, Float32, Float64, Int32, Int64
+from s2ops.compiled import compiled
 from s2ops.errors import RasterError
 
 _BLOCK: Final = 512
@@ -42,24 +43,93 @@ def bounded_distance(mask: Bool, cap: float, wanted: Bool | None = None) -> Floa
     for top, left in product(range(0, height, _BLOCK), range(0, width, _BLOCK)):
         core = (slice(top, min(top + _BLOCK, height)), slice(left, min(left + _BLOCK, width)))
         if wanted is None or wanted[core].any():
-            out[core] = _block(mask, core, cap)
+            out[core] = distance_within(mask, core, cap, None if wanted is None else wanted[core])
     return out
 
 
-def _block(mask: Bool, core: tuple[slice, slice], cap: float) -> Float32 | float:
-    """`bounded_distance` of one block; a number where it is the same for all of the block."""
+def distance_within(mask: Bool, core: tuple[slice, slice], cap: float, wanted: Bool | None = None) -> Float32:
+    """`bounded_distance` of a part of `mask`, which sees what lies around that part; `cap` is 1 or more.
+
+    `wanted` has the shape of the part.
+    """
     reach = halo(cap)
     rows, cols = (slice(max(part.start - reach, 0), part.stop + reach) for part in core)
-    around = mask[rows, cols]
+    around, shape = mask[rows, cols], (core[0].stop - core[0].start, core[1].stop - core[1].start)
     if around.all():
-        return cap
+        return np.full(shape, cap, np.float32)
     if not mask[core].any():
-        return 0.0
-    distance: Float64 = distance_transform_edt(around)
+        return np.zeros(shape, np.float32)
+    out = np.empty(shape, np.float32)
+    asked = np.ones(shape, np.bool_) if wanted is None else np.ascontiguousarray(wanted)
     top, left = core[0].start - rows.start, core[1].start - cols.start
-    inner = distance[top : top + core[0].stop - core[0].start, left : left + core[1].stop - core[1].start]
-    out: Float32 = np.minimum(inner, cap).astype(np.float32)
+    _distances(np.ascontiguousarray(around), asked, top, left, reach, cap, out)
     return out
+
+
+@compiled
+def _distances(mask: Bool, wanted: Bool, top: int, left: int, reach: int, cap: float, out: Float32) -> None:
+    """Distances of the part of `mask` that begins at `top`, `left` and has the shape of `out`, where `wanted`."""
+    rows, cols = out.shape
+    far = np.int32(reach + 1)
+    upright = _upright(mask, top, rows, far)
+    width = mask.shape[1]
+    aside = np.empty(width, np.int32)
+    for y in range(rows):
+        line = upright[y]
+        _sideways(line, far, aside)
+        for x in range(left, left + cols):
+            if not wanted[y, x - left] or line[x] == 0:
+                out[y, x - left] = 0
+                continue
+            best = far * far
+            for step in range(aside[x], far):
+                if step * step >= best:
+                    break
+                if x >= step:
+                    best = min(best, step * step + line[x - step] * line[x - step])
+                if x + step < width:
+                    best = min(best, step * step + line[x + step] * line[x + step])
+            out[y, x - left] = min(np.sqrt(best), cap)
+
+
+@compiled
+def _upright(mask: Bool, top: int, rows: int, far: np.int32) -> Int32:
+    """Distance to the nearest False pixel of the same column, at most `far`, in `rows` rows from `top`."""
+    height, width = mask.shape
+    out = np.empty((rows, width), np.int32)
+    last = np.full(width, far, np.int32)
+    for y in range(top + rows):
+        _further(mask[y], far, last)
+        if y >= top:
+            out[y - top] = last
+    last[:] = far
+    for y in range(height - 1, top - 1, -1):
+        _further(mask[y], far, last)
+        if y < top + rows:
+            line = out[y - top]
+            for x in range(width):
+                line[x] = min(line[x], last[x])
+    return out
+
+
+@compiled
+def _further(line: Bool, far: np.int32, last: Int32) -> None:
+    """One row on: one more where True, at most `far`; 0 where False."""
+    for x in range(len(line)):
+        last[x] = min(last[x] + np.int32(1), far) * np.int32(line[x])
+
+
+@compiled
+def _sideways(line: Int32, far: np.int32, aside: Int32) -> None:
+    """Into `aside`: distance to the nearest pixel of `line` below `far`, at most `far`."""
+    near = far
+    for x in range(len(line)):
+        near = np.int32(0) if line[x] < far else min(near + np.int32(1), far)
+        aside[x] = near
+    near = far
+    for x in range(len(line) - 1, -1, -1):
+        near = np.int32(0) if line[x] < far else min(near + np.int32(1), far)
+        aside[x] = min(aside[x], near)
 
 
 @dataclass
@@ -113,18 +183,46 @@ class NodeDistance:
         return bilinear(self.nodes * np.float32(self.cell), rows / self.cell, cols / self.cell)
 
 
-def bilinear(nodes: Float32, rows: Float64, cols: Float64) -> Float32:
-    """(n, m) nodes at the crossings of `rows` (y,) and `cols` (x,), in nodes from the first: (y, x) float32.
+class Lerp(NamedTuple):
+    """A smooth field over some pixels, half worked out: known in each row, at the columns of its nodes."""
 
-    Beyond the outermost nodes their value holds.
-    """
-    upper, down = _lerp(rows, nodes.shape[0])
-    left, right = _lerp(cols, nodes.shape[1])
-    one = np.float32(1)
-    # plain products instead of a matrix product: a sum whose order BLAS picks would differ between slabs
-    lines = nodes[upper] * (one - down)[:, None] + nodes[np.minimum(upper + 1, len(nodes) - 1)] * down[:, None]
-    out: Float32 = lines[:, left] * (one - right) + lines[:, np.minimum(left + 1, nodes.shape[1] - 1)] * right
-    return out
+    lines: Float32
+    """(..., y, node column)."""
+    before: Int64
+    """(x,): the node column before each pixel."""
+    after: Int64
+    """(x,): the one after it."""
+    part: Float32
+    """(x,): part of the way between the two, 0 to 1."""
+
+    @classmethod
+    def of(cls, nodes: Float32, rows: Float64, cols: Float64) -> Self:
+        """(..., n, m) nodes at the crossings of `rows` (y,) and `cols` (x,), in nodes from the first.
+
+        Beyond the outermost nodes their value holds.
+        """
+        upper, down = _lerp(rows, nodes.shape[-2])
+        lower = np.minimum(upper + 1, nodes.shape[-2] - 1)
+        left, part = _lerp(cols, nodes.shape[-1])
+        # plain products instead of a matrix product: a sum whose order BLAS picks would differ between slabs
+        lines = nodes[..., upper, :] * (1 - down)[:, None] + nodes[..., lower, :] * down[:, None]
+        return cls(lines, left, np.minimum(left + 1, nodes.shape[-1] - 1), part)
+
+    def cut(self, rows: slice, cols: slice = slice(None)) -> "Lerp":
+        """The same for some of the pixels, with the nodes that they need."""
+        before, after = self.before[cols], self.after[cols]
+        nodes = slice(int(before.min()), int(after.max()) + 1)
+        return Lerp(self.lines[..., rows, nodes], before - nodes.start, after - nodes.start, self.part[cols])
+
+    def values(self) -> Float32:
+        """(..., y, x) float32."""
+        out: Float32 = self.lines[..., self.before] * (1 - self.part) + self.lines[..., self.after] * self.part
+        return out
+
+
+def bilinear(nodes: Float32, rows: Float64, cols: Float64) -> Float32:
+    """(..., n, m) nodes at the crossings of `rows` (y,) and `cols` (x,), in nodes from the first: (..., y, x)."""
+    return Lerp.of(nodes, rows, cols).values()
 
 
 def _lerp(position: Float64, nodes: int) -> tuple[Int64, Float32]:

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from s2ops.codes import BANDS, Bool, Float32, Float64
 from s2ops.composite import ClearScene
-from s2ops.distance import bilinear
+from s2ops.distance import Lerp
 from s2ops.gains import corrected
 
 WIDTHS: Final = (24.0, 8.0, 3.0)
@@ -36,14 +36,14 @@ class ShiftField:
     cells: Float32
     """(4, cell row, cell column)."""
 
-    def rows(self, start: int, stop: int, columns: int, cell: float) -> Float32:
+    def rows(self, start: int, stop: int, columns: int, cell: float) -> Lerp:
         """The shift of rows `start` to `stop` (excluded): (4, y, x) levels, bilinear. No halo needed.
 
         `cell` is the side of a cell in pixels of the raster asked for: `distance.CELL_M / res`.
         """
         y = (np.arange(start, stop, dtype=np.float64) + 0.5) / cell - 0.5
         x = (np.arange(columns, dtype=np.float64) + 0.5) / cell - 0.5
-        return np.stack([bilinear(band, y, x) for band in self.cells])
+        return Lerp.of(self.cells, y, x)
 
 
 def local_shifts(scenes: Sequence[ClearScene], cell: int) -> list[ShiftField]:
@@ -64,7 +64,7 @@ def local_shifts(scenes: Sequence[ClearScene], cell: int) -> list[ShiftField]:
         field = ShiftField(_field(picture - values, known & clear, cell))
         fields.append(field)
         new = clear & ~known
-        picture[:, new] = (values + field.rows(0, shape[0], shape[1], cell))[:, new]
+        picture[:, new] = (values + field.rows(0, shape[0], shape[1], cell).values())[:, new]
         known |= clear
     return fields
 

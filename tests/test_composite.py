@@ -29,6 +29,7 @@ def stack(clear: Bool, seed: int = 5) -> list[ClearScene]:
 
 
 @given(mask=arrays(np.bool_, (17, 13)), cap=st.floats(1, 40))
+@settings(deadline=None)
 def test_bounded_distance_is_the_distance_to_the_nearest_false_pixel(mask: Bool, cap: float) -> None:
     y, x = np.nonzero(~mask)
     rows, cols = np.indices(mask.shape)

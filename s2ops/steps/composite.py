@@ -1,27 +1,31 @@
 """Composite: fuse the acquired scenes of a tile, recent first, patches cross-faded (paper, section 2.2)."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from rasterio.enums import Resampling
 
 from s2ops import keys, stac
-from s2ops.codes import BANDS, Mask, UInt8
+from s2ops.codes import BANDS, Bool, Mask
 from s2ops.cog import CODES, IMAGERY
-from s2ops.composite import ClearScene, Fused, fuse
-from s2ops.distance import CELL_M, halo
+from s2ops.composite import ClearScene, FadedFirst, Fused, fade_ramp_within
+from s2ops.distance import CELL_M, Lerp, halo
 from s2ops.gains import Gains, Pair, gain_tables, pair_ratio, solve_gains
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.local import ShiftField, local_shifts
 from s2ops.marker import Marker, fingerprint, to_json
+from s2ops.opened import Opened, opened
 from s2ops.outputs import dates_of, imagery_tags, publisher
-from s2ops.raster import read_decimated, read_window, slabs
+from s2ops.parallel import in_order
+from s2ops.raster import read_decimated, slabs
 from s2ops.records import AcquiredScene, AcquireRecord
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep
 
-VERSION = 2
+VERSION = 3
 
 _MATCH_SIDE = 1098
 """Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
@@ -42,8 +46,8 @@ def run(job: Job, tile: Tile) -> StepResult:
     with publisher(job.store, geobox) as made:
         image = made.file("composite", BANDS, IMAGERY, imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
-        for rows in slabs(geobox.height):
-            fused = _fuse(job, tile, record.scenes, gains, shifts, rows)
+        fusion = _Fusion(job, tile, record.scenes, gains, shifts)
+        for fused in in_order(fusion.slab, slabs(geobox.height), job.threads):
             image.write(fused.levels)
             provenance.write(fused.source[None])
             holes += fused.holes
@@ -91,32 +95,56 @@ def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gai
     return gains, dict(zip(names, local_shifts(coarse, cell), strict=True))
 
 
-def _fuse(
-    job: Job,
-    tile: Tile,
-    scenes: tuple[AcquiredScene, ...],
-    gains: dict[str, Gains],
-    shifts: dict[str, ShiftField],
-    rows: slice,
-) -> Fused:
-    """The rows of the composite; reads as many rows more as the cross-fade reaches."""
-    geobox = job.geobox(tile)
-    fade = job.config.composite.fade_m / job.res
-    top, end = max(rows.start - halo(fade), 0), min(rows.stop + halo(fade), geobox.height)
-    if not scenes:
-        shape = (rows.stop - rows.start, geobox.width)
-        return Fused(np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8))
+@dataclass(frozen=True)
+class _Fusion:
+    """What every slab of the composite is made from."""
 
-    def read(scene: AcquiredScene) -> ClearScene:
-        around = slice(top, end)
-        levels = read_window(job.store.gdal(keys.image(tile.name, scene.id)), around)
-        mask: UInt8 = read_window(job.store.gdal(keys.mask(tile.name, scene.id)), around)[0]
-        tables = gain_tables(gains[scene.id]) if scene.id in gains else None
-        field = shifts.get(scene.id)
-        shift = None if field is None else field.rows(top, end, geobox.width, CELL_M / job.res)
-        return ClearScene(levels, mask == Mask.CLEAR, tables, shift)
+    job: Job
+    tile: Tile
+    scenes: tuple[AcquiredScene, ...]
+    gains: Mapping[str, Gains]
+    shifts: Mapping[str, ShiftField]
 
-    return fuse((read(scene) for scene in scenes), fade, slice(rows.start - top, rows.stop - top))
+    def slab(self, rows: slice) -> Fused:
+        """Rows of the composite, block by block: state fits the processor's cache, and scenes are read where wanted."""
+        width = self.job.geobox(self.tile).width
+        shape = (rows.stop - rows.start, width)
+        out = Fused(np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8))
+        with opened() as files:
+            shifts = [self._shift(scene, rows) for scene in self.scenes]
+            clear: dict[str, Bool] = {}
+            for cols in slabs(width):
+                part = self._block(files, clear, shifts, rows, cols)
+                out.levels[:, :, cols], out.source[:, cols] = part.levels, part.source
+        return out
+
+    def _block(
+        self, files: Opened, clear: dict[str, Bool], shifts: Sequence[Lerp | None], rows: slice, cols: slice
+    ) -> Fused:
+        job, name, fade = self.job, self.tile.name, self.job.config.composite.fade_m / self.job.res
+        around = slice(max(rows.start - halo(fade), 0), min(rows.stop + halo(fade), job.geobox(self.tile).height))
+        inner = slice(rows.start - around.start, rows.stop - around.start)
+        rule = FadedFirst((rows.stop - rows.start, cols.stop - cols.start))
+        for scene, shift in zip(self.scenes, shifts, strict=True):
+            if scene.id not in clear:
+                clear[scene.id] = files.read(job.store.gdal(keys.mask(name, scene.id)), around)[0] == Mask.CLEAR
+            ramp = fade_ramp_within(clear[scene.id], fade, (inner, cols), rule.wanted)
+            if not ramp.any():
+                rule.skip()
+                continue
+            levels = files.read(job.store.gdal(keys.image(name, scene.id)), rows, cols)
+            tables = gain_tables(self.gains[scene.id]) if scene.id in self.gains else None
+            rule.feed(levels, ramp, tables, None if shift is None else shift.cut(slice(None), cols))
+            if rule.is_done:
+                break
+        return rule.result()
+
+    def _shift(self, scene: AcquiredScene, rows: slice) -> Lerp | None:
+        """The scene's local shift over the rows; None where it has none."""
+        field = self.shifts.get(scene.id)
+        if field is None or not field.cells.any():
+            return None
+        return field.rows(rows.start, rows.stop, self.job.geobox(self.tile).width, CELL_M / self.job.res)
 
 
 STEP = TileStep("composite", marker, run)

@@ -1,0 +1,46 @@
+"""Run a command and say what it took: wall time, CPU time of it and its children, peak memory of the largest."""
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+
+class Took(NamedTuple):
+    """Seconds and MiB."""
+
+    wall: float
+    cpu: float
+    rss: float
+
+
+def took(command: Sequence[str], runs: int) -> Took | None:
+    """Medians over `runs` runs of one process each, start and imports included; None where one fails."""
+    found = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            return None
+        found.append(Took(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
+    return Took(*(median(figures) for figures in zip(*found, strict=True)))
+
+
+def table(rows: dict[str, Took | None], base: str) -> str:
+    """A Markdown table with ratios to the row `base`; what could not run is said so."""
+    reference = rows[base]
+    if reference is None:
+        raise SystemExit(f"{base} failed: nothing to compare with")
+    lines = [
+        f"| method | wall s | CPU s | peak MiB | wall / {base} | CPU / {base} |", "|---|---|---|---|---|---|"
+    ]  # fmt: skip
+    for name, row in rows.items():
+        if row is None:
+            lines.append(f"| {name} | skipped: not installed, or it failed | | | | |")
+            continue
+        ratios = f"{row.wall / reference.wall:.2f} | {row.cpu / reference.cpu:.2f}"
+        lines.append(f"| {name} | {row.wall:.1f} | {row.cpu:.1f} | {row.rss:.0f} | {ratios} |")
+    return "\n".join(lines)

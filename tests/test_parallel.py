@@ -1,0 +1,49 @@
+"""Slabs on threads: results in order, errors in their place."""
+
+import threading
+from collections.abc import Iterator
+from itertools import islice
+
+import pytest
+
+from s2ops.parallel import in_order
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(threads: int) -> None:
+    slow = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0 and threads > 1:
+            assert slow.wait(5)  # the first is the last to be ready
+        if number == threads - 1:
+            slow.set()
+        return number * number
+
+    assert list(in_order(work, range(12), threads)) == [number * number for number in range(12)]
+
+
+def test_no_more_is_held_than_one_beyond_the_threads() -> None:
+    asked: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            asked.append(number)
+            yield number
+
+    results = in_order(lambda number: number, items(), 2)
+    assert list(islice(results, 3)) == [0, 1, 2]
+    assert len(asked) <= 6
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_is_raised_in_its_place() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise ValueError("the fourth slab")
+        return number
+
+    results = in_order(work, range(100), 2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="the fourth slab"):
+        next(results)
