@@ -18,6 +18,7 @@ from s2ops.errors import ConfigError, RasterError, S2opsError  # noqa: E402
 from s2ops.models.configuration import TrainConfig, load_config  # noqa: E402
 from s2ops.models.datasets.folders import make_folder_pools  # noqa: E402
 from s2ops.models.datasets.ground_truth import Folder  # noqa: E402
+from s2ops.models.datasets.make import chip_mosaics  # noqa: E402
 from s2ops.models.registry import find  # noqa: E402
 from s2ops.models.train import train  # noqa: E402
 
@@ -246,6 +247,20 @@ def test_two_folders_of_one_name_need_names_of_their_own(places: Path) -> None:
         make_folder_pools("water", [folder(places), folder(places)], 64)
 
 
+def test_chips_are_shown_in_mosaics_and_alone() -> None:
+    rng = np.random.default_rng(0)
+    chips = rng.integers(1, 255, (6, 4, 64, 64), dtype=np.uint8)
+    cover = np.arange(1, 7, dtype=np.uint8)[:, None, None] * np.ones((1, 64, 64), np.uint8)
+    samples = list(chip_mosaics(chips, cover, 10, 0))
+    kinds = [len(set(np.unique(land)) - {0}) for _, land, _ in samples]
+    assert [kind == 1 for kind in kinds] == [False, False, False, True, True] * 2
+    image, land, mask = samples[3]
+    assert image.shape == (4, 256, 256)
+    assert (land > 0).all()
+    assert not mask.any()
+    assert (samples[0][1][:6] == 0).all()
+
+
 def test_haze_has_no_pixel_labels(places: Path) -> None:
     with pytest.raises(ConfigError, match="preview-haze learns one label an image"):
         make_folder_pools("preview-haze", [folder(places)], 64)
@@ -263,3 +278,11 @@ def test_a_configuration_that_cannot_work_says_why(text: str, message: str, tmp_
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "bad.yaml")
+
+
+def test_the_example_of_the_page_is_a_valid_configuration(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/train.md").read_text()
+    (tmp_path / "example.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    example = load_config(tmp_path / "example.yaml").folders[0]
+    assert example.bands == (3, 2, 1, 4)
+    assert example.classes[1] == "water"

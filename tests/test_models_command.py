@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore
 from typer.testing import CliRunner
 
 from s2ops.cli.app import app
 from s2ops.errors import ModelError
-from s2ops.models.library import MANIFEST, entries, pull, push
-from s2ops.models.registry import NETWORKS, WEIGHTS, find
+from s2ops.models import registry
+from s2ops.models.library import entries, pull, push
+from s2ops.models.registry import MANIFEST, NETWORKS, WEIGHTS, find
 
 RUN = CliRunner()
 
@@ -66,6 +68,19 @@ def test_a_changed_byte_is_named_and_not_written(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"water\.onnx \(\d+ bytes\) has SHA-256 \w+, but models\.json says \w+"):
         pull(store, tmp_path / "copy", ["water"])
     assert not list((tmp_path / "copy").iterdir())
+
+
+def test_weights_that_a_run_fetches_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(str(two_networks(tmp_path / "source")), str(tmp_path / "store"))
+    monkeypatch.setattr(registry, "from_url", lambda _: LocalStore(tmp_path / "store"))
+    monkeypatch.setattr(registry.tempfile, "gettempdir", lambda: str(tmp_path / "cache"))
+    assert find("water", "s3://bucket/models").sha256 == find("water").sha256
+    (tmp_path / "store" / "water.onnx").write_bytes((WEIGHTS / "vegetation.onnx").read_bytes())
+    with pytest.raises(ModelError, match=r"water\.onnx has SHA-256 \w+, but models\.json says \w+: the copy is broken"):
+        find("water", "s3://bucket/models")
+    (tmp_path / "store" / MANIFEST).write_text("[]")
+    with pytest.raises(ModelError, match=r"models\.json beside water\.onnx is not valid"):
+        find("water", "s3://bucket/models")
 
 
 def test_a_file_that_the_manifest_names_but_nobody_has_is_named(tmp_path: Path) -> None:

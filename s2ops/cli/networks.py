@@ -1,4 +1,4 @@
-"""Commands about the networks: train, models."""
+"""Commands about the networks: train, score, models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,38 @@ def _train(
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs {error.name}: pip install 's2ops[torch]'") from error
     train_command(network, config, out)
+
+
+def _score(
+    data: Annotated[
+        Path | None, typer.Option("--data", envvar="S2OPS_REAL_DATA", help="folder of the real data")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="a small part, under a minute; writes nothing")] = False,
+    check: Annotated[
+        Path | None, typer.Option("--check", help="scorecard.json to compare the quick part with; exit 1 on drift")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="folder of scorecard.md and scorecard.json")] = Path("docs"),
+) -> None:
+    """Score every network, next to what others do on the same pixels, and write the scorecard."""
+    from s2ops.scoring import card, page  # noqa: PLC0415
+
+    committed = None if check is None else card.read(check)
+    small = card.run(data, quick=True, say=_note)
+    if quick or committed is not None:
+        for line in page.lines(small.figures):
+            typer.echo(line)
+        found = [] if committed is None else card.drift(committed, small, card.weights())
+        for line in found:
+            typer.echo(f"drift: {line}")
+        raise typer.Exit(1 if found else 0)
+    full = card.run(data, quick=False, say=_note)
+    card.write(card.Card(weights=card.weights(), full=full, quick=small), out)
+    for line in page.lines(full.figures):
+        typer.echo(line)
+
+
+def _note(text: str) -> None:
+    typer.echo(f"scoring {text}", err=True)
 
 
 @models.command("list")
@@ -66,4 +98,5 @@ def _push(
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("train")(_train)
+    app.command("score")(_score)
     app.add_typer(models, name="models")

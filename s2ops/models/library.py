@@ -8,16 +8,14 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2ops.config import describe
 from s2ops.errors import ModelError
-from s2ops.models.registry import NETWORKS, WEIGHTS, ModelMeta, find
+from s2ops.models.registry import MANIFEST, NETWORKS, WEIGHTS, ModelMeta, find
 from s2ops.store import Store
-
-MANIFEST: Final = "models.json"
 
 
 class Entry(BaseModel):

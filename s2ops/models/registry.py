@@ -1,6 +1,7 @@
 """Which networks there are, and where their weights lie: one ONNX file each, with its metadata inside."""
 
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError as StoreError
-from obstore.store import from_url
+from obstore.store import ObjectStore, from_url
 from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +21,10 @@ WEIGHTS: Final = Path(__file__).parent / "weights"
 
 METADATA_KEY: Final = "s2ops"
 """Name of the one metadata entry of the ONNX file; its value is `ModelMeta` as JSON."""
+
+
+MANIFEST: Final = "models.json"
+"""Beside weights in an object store: their checksums (`library.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +134,19 @@ def _locate(name: str, models: str | None) -> Path:
 def _download(name: str, models: str) -> Path:
     """Fetch the weights from an object store into the temporary folder, named by their content."""
     try:
-        data = bytes(obstore.get(from_url(models), f"{name}.onnx").bytes())
+        store = from_url(models)
+        data = bytes(obstore.get(store, f"{name}.onnx").bytes())
+        promised = _promised(store, name)
     except FileNotFoundError as error:
         raise ModelError(f"{models} holds no {name}.onnx: put the weights there or leave `models` out") from error
     except StoreError as error:
         raise StoreUnreachable(f"cannot fetch {name}.onnx from {models}: {error}; run again") from error
-    folder = Path(tempfile.gettempdir()) / "s2ops-models" / hashlib.sha256(data).hexdigest()[:16]
+    found = hashlib.sha256(data).hexdigest()
+    if promised not in (None, found):
+        raise ModelError(
+            f"{models}: {name}.onnx has SHA-256 {found}, but {MANIFEST} says {promised}: the copy is broken; push again"
+        )
+    folder = Path(tempfile.gettempdir()) / "s2ops-models" / found[:16]
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.onnx"
     if not target.exists():
@@ -142,3 +154,16 @@ def _download(name: str, models: str) -> Path:
             part.write(data)
         Path(part.name).replace(target)  # whole or not at all, also with several workers
     return target
+
+
+def _promised(store: ObjectStore, name: str) -> str | None:
+    """The SHA-256 that the manifest states for a network; None where there is no manifest or it lacks the network."""
+    try:
+        data = obstore.get(store, MANIFEST).bytes().to_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        entry = json.loads(data)["networks"].get(name)
+        return None if entry is None else str(entry["sha256"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{MANIFEST} beside {name}.onnx is not valid ({error!r}): delete it and push again") from error

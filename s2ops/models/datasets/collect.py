@@ -85,20 +85,31 @@ def _chip_cover(label: str, taught: UInt8) -> UInt8:
     return np.zeros_like(taught) if label == "Highway" else taught
 
 
+def chips_by_class(names: list[str]) -> dict[str, list[str]]:
+    """Members of the EuroSAT archive by class, sorted; chips 1 to 20 of each class belong to the other set."""
+    by_class: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if name.endswith(".jpg") and int(Path(name).stem.split("_")[1]) > 20:
+            by_class.setdefault(name.split("/")[0], []).append(name)
+    return dict(sorted(by_class.items()))
+
+
+def taken(label: str, members: list[str]) -> list[str]:
+    """The chips of a class that are packed, evenly spread; of these every fifth is for validation."""
+    if label not in BUILDING_OF_CHIP:
+        return []
+    count = CHIPS_PER_CLASS.get(label, 100)
+    return [members[index * len(members) // count] for index in range(count)]
+
+
 def rgb_chips(archive: Path) -> tuple[list[str], list[bytes]]:
-    """Labels and JPEG bytes of the EuroSAT RGB chips, evenly over each class; chips 1 to 20 belong to the other set."""
+    """Labels and JPEG bytes of the EuroSAT RGB chips that are packed."""
     names, data = [], []
     with zipfile.ZipFile(archive) as chips:
-        by_class: dict[str, list[str]] = {}
-        for name in sorted(chips.namelist()):
-            if name.endswith(".jpg") and int(Path(name).stem.split("_")[1]) > 20:
-                by_class.setdefault(name.split("/")[0], []).append(name)
-        for label, members in sorted(by_class.items()):
-            if label in BUILDING_OF_CHIP:
-                count = CHIPS_PER_CLASS.get(label, 100)
-                for index in range(count):
-                    data.append(chips.read(members[index * len(members) // count]))
-                    names.append(label)
+        for label, members in chips_by_class(chips.namelist()).items():
+            for name in taken(label, members):
+                data.append(chips.read(name))
+                names.append(label)
     return names, data
 
 

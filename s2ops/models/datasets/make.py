@@ -118,11 +118,15 @@ def labelled(packed: Packed, wanted: Callable[[str], bool], repeat: int) -> Iter
 def chip_mosaics(levels: UInt8, cover: UInt8, count: int, seed: int) -> Iterator[Sample]:
     """Samples of EuroSAT chips side by side, (n, band, 64, 64) with cover (n, 64, 64); a missing nir stays 0.
 
-    Every other sample has the chips at half size, as 20 m pixels show them.
+    Every other sample has the chips at half size, as 20 m pixels show them. Two of five show one chip alone, continued
+    by reflection: among others a network can learn a chip by its rims, which no town has.
     """
     rng = np.random.default_rng([seed, 13])
     for index in range(count):
         factor = 1 + index % 2
+        if index % 5 >= 3:
+            yield _lone_chip(levels, cover, factor, rng)
+            continue
         chip, rim = CHIP // factor, CHIP_RIM // factor
         inner = np.zeros((chip, chip), np.uint8)
         inner[rim:-rim, rim:-rim] = 1
@@ -133,6 +137,16 @@ def chip_mosaics(levels: UInt8, cover: UInt8, count: int, seed: int) -> Iterator
                 image[: levels.shape[1], y : y + chip, x : x + chip] = shrunk(levels[pick], factor, rng, least=0)
                 land[y : y + chip, x : x + chip] = cover[pick, ::factor, ::factor] * inner
         yield image, land, np.zeros(land.shape, np.uint8)
+
+
+def _lone_chip(levels: UInt8, cover: UInt8, factor: int, rng: np.random.Generator) -> Sample:
+    """One chip that fills the sample, mirrored at its rims."""
+    pick = int(rng.integers(len(levels)))
+    stack = np.zeros((5, CHIP // factor, CHIP // factor), np.uint8)
+    stack[: levels.shape[1]] = shrunk(levels[pick], factor, rng, least=0)
+    stack[4] = cover[pick, ::factor, ::factor]
+    whole = cut(np.pad(stack, ((0, 0), (SIZE, SIZE), (SIZE, SIZE)), mode="reflect"), rng)
+    return whole[:4], whole[4], np.zeros(whole.shape[1:], np.uint8)
 
 
 def in_parallel(job: Callable[[int], Sample], seeds: range, processes: int) -> Pool:

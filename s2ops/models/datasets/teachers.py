@@ -62,19 +62,27 @@ _LAND: Final = (
 
 
 def cloud_mask(session: InferenceSession, scene: RealScene) -> UInt8:
-    """(y, x) mask by ukis-csmask: 0 clear, 1 cloud, 2 shadow, 255 no data."""
+    """(y, x) mask by ukis-csmask, its clouds grown: 0 clear, 1 cloud, 2 shadow, 255 no data."""
     image = np.stack([scene.bands[band] for band in ("B02", "B03", "B04", "B08")])
-    factor = scene.res / TEACHER_RES
-    coarse = ndimage.zoom(image, (1, factor, factor), order=1)
-    probs = _by_tiles(session, (coarse - CLOUD_MEAN[:, None, None]) / CLOUD_STD[:, None, None])
-    coarse_mask = probs.argmax(axis=0)
-    cloud = ndimage.binary_dilation(coarse_mask == 1, iterations=1)
-    shape = image.shape[1:]
-    fine = _enlarged(np.where(cloud, 1, coarse_mask).astype(np.uint8), shape)
+    fine = teacher_mask(session, image, scene.res, grown=1)
     cloud = ndimage.binary_dilation(fine == 1, iterations=GROWN)
     mask: UInt8 = np.where(cloud, 1, fine).astype(np.uint8)
     mask[scene.levels[0] == 0] = 255
     return mask
+
+
+def teacher_mask(session: InferenceSession, image: Float32, res: float, grown: int = 0) -> UInt8:
+    """(y, x) 0 clear, 1 cloud, 2 shadow by ukis-csmask from (4, y, x) reflectance of blue, green, red, nir.
+
+    It sees pixels of 30 m, by which its clouds are `grown`.
+    """
+    factor = res / TEACHER_RES
+    coarse = ndimage.zoom(image, (1, factor, factor), order=1)
+    probs = _by_tiles(session, (coarse - CLOUD_MEAN[:, None, None]) / CLOUD_STD[:, None, None])
+    mask = probs.argmax(axis=0).astype(np.uint8)
+    if grown:
+        mask[ndimage.binary_dilation(mask == 1, iterations=grown)] = 1
+    return _enlarged(mask, image.shape[1:])
 
 
 def _by_tiles(session: InferenceSession, image: Float32) -> Float32:

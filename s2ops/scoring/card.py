@@ -1,0 +1,115 @@
+"""The scorecard: what is run, the page and the JSON that are written, and whether the figures have drifted."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from s2ops.config import describe
+from s2ops.errors import ConfigError, OutputError
+from s2ops.models.registry import NETWORKS, find
+from s2ops.scoring import fusion, real, worlds
+from s2ops.scoring.figures import Curve, Figure
+from s2ops.scoring.page import page
+from s2ops.scoring.worlds import Tally
+
+TOLERANCE: Final = 0.02
+"""How far a figure of the quick part may lie from the committed one: processors round convolutions differently."""
+
+
+class Part(BaseModel):
+    """All figures of one run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    figures: tuple[Figure, ...]
+    curves: tuple[Curve, ...]
+
+
+class Card(BaseModel):
+    """Content of scorecard.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    weights: dict[str, str]
+    """SHA-256 of the networks that were scored."""
+    full: Part
+    quick: Part
+    """The part that is run again to see whether anything has drifted."""
+
+
+def run(data: Path | None, *, quick: bool, say: Callable[[str], None]) -> Part:
+    """Score everything that the data at hand allows; without `data`, the simulated world alone."""
+    tally = Tally()
+    for name, job in _jobs(data, quick=quick):
+        say(name)
+        job(tally)
+    return Part(figures=tuple(tally.figures), curves=tuple(tally.curves))
+
+
+Job: TypeAlias = Callable[[Tally], None]
+
+
+def _jobs(data: Path | None, *, quick: bool) -> Iterator[tuple[str, Job]]:
+    places = 12 if quick else 60
+    for res in (10, 120):
+        yield f"clouds, {res} m", partial(worlds.clouds, res=res, count=places)
+        yield f"cover, {res} m", partial(worlds.cover, res=res, count=places)
+    yield "previews", partial(worlds.previews, count=places)
+    series, dates = (3, 3) if quick else (18, 6)
+    for res, cloudiness in ((10, 0.35),) if quick else ((10, 0.35), (10, 0.65), (120, 0.35)):
+        job = partial(fusion.land_cover, res=res, places=series, dates=dates, cloudiness=cloudiness)
+        yield f"series, {res} m, cloudiness {cloudiness}", job
+    if data is not None:
+        real.check_folder(data)
+        yield "Boadella", partial(real.boadella, root=data, quick=quick)
+        yield "Zagreb", partial(real.zagreb, root=data, quick=quick)
+        yield "EuroSAT", partial(real.chips, root=data, quick=quick)
+        if not quick:
+            yield "Exeter", partial(real.exeter, root=data)
+
+
+def weights() -> dict[str, str]:
+    """SHA-256 of the package's networks."""
+    return {name: find(name).sha256 for name in NETWORKS}
+
+
+def write(card: Card, folder: Path) -> None:
+    """Write scorecard.json and scorecard.md."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scorecard.json").write_text(card.model_dump_json(indent=1) + "\n")
+        (folder / "scorecard.md").write_text(page(card.full.figures, card.full.curves))
+    except OSError as error:
+        raise OutputError(f"cannot write the scorecard into {folder}: {error.strerror}; give another --out") from error
+
+
+def read(path: Path) -> Card:
+    """Read scorecard.json. Raises ConfigError."""
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read the scorecard {path}: {error.strerror}; write it with `s2ops score`") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path} is no scorecard ({describe(error)}): write it with `s2ops score`") from error
+
+
+def drift(card: Card, now: Part, current: dict[str, str]) -> list[str]:
+    """What differs from the committed card: other weights, figures beyond `TOLERANCE`, figures that are missing there.
+
+    Figures of data that are not at hand now are not missed.
+    """
+    found = [
+        f"{name}: the scorecard is of other weights" for name in current if card.weights.get(name) != current[name]
+    ]
+    committed = {figure.key: figure for figure in card.quick.figures}
+    for figure in now.figures:
+        name = ", ".join(figure.key)
+        old = committed.get(figure.key)
+        if old is None and figure.seen != "no training":  # a peer may be installed here and not there
+            found.append(f"{name}: not in the scorecard")
+        elif old is not None and abs(old.value - figure.value) > TOLERANCE:
+            found.append(f"{name}: {figure.value:.4f}, in the scorecard {old.value:.4f}")
+    return found

@@ -1,0 +1,49 @@
+"""What others do on the same pixels: thresholds, and ukis-csmask where it is installed."""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from onnxruntime import InferenceSession, SessionOptions
+
+from s2ops.codes import Float32, UInt8
+from s2ops.models.datasets.teachers import teacher_mask
+from s2ops.radiometry import reflectance_table
+
+BRIGHT: Final = 0.18
+"""Blue reflectance from which the simplest cloud mask calls a pixel cloud."""
+
+
+def bright_mask(levels: UInt8) -> UInt8:
+    """(4, y, x) levels -> (y, x) 1 where blue reflectance is above 0.18."""
+    out: UInt8 = (np.nan_to_num(reflectance_table())[levels[2]] > BRIGHT).astype(np.uint8)
+    return out
+
+
+def ndwi(levels: UInt8) -> Float32:
+    """(4, y, x) levels -> (y, x) normalised difference of green and near infrared (McFeeters 1996)."""
+    green, nir = (np.nan_to_num(reflectance_table())[levels[band]] for band in (1, 3))
+    out: Float32 = (green - nir) / np.maximum(green + nir, np.float32(1e-4))
+    return out
+
+
+@cache
+def csmask_session() -> InferenceSession | None:
+    """The four-band L2A network of ukis-csmask, or None where the package is not installed."""
+    found = find_spec("ukis_csmask")
+    if found is None or found.origin is None:
+        return None
+    options = SessionOptions()
+    options.intra_op_num_threads = 1
+    return InferenceSession(str(Path(found.origin).parent / "model_4b_l2a.onnx"), options)
+
+
+def csmask(levels: UInt8, res: float) -> UInt8 | None:
+    """(y, x) 0 clear, 1 cloud, 2 shadow as ukis-csmask comes (30 m pixels), or None where it is not installed."""
+    session = csmask_session()
+    if session is None:
+        return None
+    image = np.nan_to_num(reflectance_table())[levels[[2, 1, 0, 3]]]
+    return teacher_mask(session, image, res)

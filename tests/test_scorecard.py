@@ -1,0 +1,174 @@
+"""The scorecard: figures by hand, intervals over places, drift that is noticed, a page that is not edited."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from s2ops.cli.app import app
+from s2ops.errors import ConfigError
+from s2ops.models.datasets.real import RealScene
+from s2ops.scoring import card, fusion, peers
+from s2ops.scoring.card import Card, Part, drift
+from s2ops.scoring.figures import (
+    Figure,
+    Subject,
+    auc,
+    bins_of,
+    calibration_error,
+    confusion,
+    curve,
+    f1,
+    iou,
+    macro_f1,
+    network_bins,
+    resampled,
+)
+from s2ops.scoring.page import page
+from s2ops.scoring.real import water_by_swir
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def figure(value: float, **changes: object) -> Figure:
+    given: dict[str, object] = {
+        "network": "water", "data": "lakes", "method": "s2ops network", "score": "IoU water", "value": value,
+        "low": None, "high": None, "pixels": 9, "units": "1 place", "seen": "held out",
+    }  # fmt: skip
+    return Figure.model_validate(given | changes)
+
+
+def test_scores_by_hand() -> None:
+    truth, found = np.array([0, 0, 1, 1, 255], np.uint8), np.array([0, 1, 1, 1, 0], np.uint8)
+    table = confusion(truth, found, 2).astype(np.float64)
+    assert table.tolist() == [[1, 1], [0, 2]]
+    assert iou(1)(table) == pytest.approx(2 / 3)
+    assert f1(1)(table) == pytest.approx(0.8)
+    assert macro_f1(table) == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_a_class_that_the_truth_lacks_has_no_f1_and_does_not_count() -> None:
+    table = np.array([[3.0, 1.0], [0.0, 0.0]])
+    assert np.isnan(f1(1)(table))
+    assert macro_f1(table) == pytest.approx(6 / 7)
+
+
+def test_intervals_come_from_places_and_not_from_pixels() -> None:
+    good, bad = np.array([[90.0, 10.0], [10.0, 90.0]]), np.array([[50.0, 50.0], [50.0, 50.0]])
+    few = resampled(np.stack([good, bad] * 2), macro_f1)
+    many = resampled(np.stack([good, bad] * 50), macro_f1)
+    assert few[0] == many[0] == pytest.approx(0.7)
+    assert 0.5 <= few[1] < many[1] < 0.7 < many[2] < few[2] <= 0.9
+    assert resampled(good[None], macro_f1)[1:] == (None, None)
+    assert resampled(np.stack([good * 1000, bad * 1000] * 2), macro_f1) == few
+
+
+def test_scores_that_are_not_defined_are_left_out() -> None:
+    subject = Subject("water", "lakes", "s2ops network", "places")
+    made = subject.of_tables([np.array([[4, 0], [0, 0]])] * 2, {"accuracy": lambda t: t[0, 0] / t.sum(), "F1": f1(1)})
+    assert [(each.score, each.value, each.units, each.pixels) for each in made] == [("accuracy", 1.0, "2 places", 8)]
+
+
+def test_calibration_error_is_the_distance_of_confidence_and_truth() -> None:
+    confidence = np.array([0.95] * 10 + [0.65] * 10)
+    right = np.array([True] * 9 + [False] + [True] * 3 + [False] * 7)
+    bins = bins_of(confidence, right)
+    assert calibration_error(bins) == pytest.approx(0.5 * 0.05 + 0.5 * 0.35)
+    drawn = curve("water", "lakes", [bins, bins])
+    assert drawn.share[6] == drawn.share[9] == 0.5
+    assert drawn.right[6] == 0.3
+    assert drawn.confidence[9] == 0.95
+
+
+def test_pixels_without_truth_or_probabilities_do_not_count_for_calibration() -> None:
+    probs = np.array([[[255, 51, 0, 0]], [[0, 204, 0, 255]]], np.uint8)
+    bins = network_bins(probs, np.array([[0, 0, 1, 255]], np.uint8))
+    assert bins[:, 0].sum() == 2
+    assert bins[9].tolist() == [1, 1, 1]
+    assert bins[8].tolist() == [1, 0.8, 0]
+
+
+def test_auc_counts_ties_half() -> None:
+    scores = np.zeros((2, 256))
+    scores[0, [10, 200]] = 1
+    scores[1, [200, 250]] = 1
+    assert auc(scores) == pytest.approx(3.5 / 4)
+
+
+def test_drift_names_other_weights_moved_figures_and_new_ones() -> None:
+    part = Part(figures=(figure(0.90), figure(0.5, score="F1 water")), curves=())
+    kept = Card(weights={"water": "a"}, full=part, quick=part)
+    assert drift(kept, part, {"water": "a"}) == []
+    moved = Part(figures=(figure(0.93), figure(0.49, score="F1 water"), figure(0.1, score="new")), curves=())
+    assert drift(kept, moved, {"water": "b"}) == [
+        "water: the scorecard is of other weights",
+        "water, lakes, s2ops network, IoU water: 0.9300, in the scorecard 0.9000",
+        "water, lakes, s2ops network, new: not in the scorecard",
+    ]
+
+
+def test_a_peer_that_is_installed_only_here_is_no_drift() -> None:
+    part = Part(figures=(), curves=())
+    now = Part(figures=(figure(0.9, method="ukis-csmask 1.0.0", seen="no training"),), curves=())
+    assert drift(Card(weights={}, full=part, quick=part), now, {}) == []
+
+
+def test_the_check_exits_1_on_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part(figures=(figure(0.9),), curves=())
+    card.write(Card(weights=card.weights(), full=part, quick=part), tmp_path)
+    check = ["score", "--quick", "--check", str(tmp_path / "scorecard.json")]
+    monkeypatch.setattr(card, "run", lambda *_, **__: part)
+    assert CliRunner().invoke(app, check).exit_code == 0
+    monkeypatch.setattr(card, "run", lambda *_, **__: Part(figures=(figure(0.8),), curves=()))
+    drifted = CliRunner().invoke(app, check)
+    assert drifted.exit_code == 1
+    assert "drift: water, lakes, s2ops network, IoU water: 0.8000, in the scorecard 0.9000" in drifted.output
+
+
+def test_what_is_no_scorecard_or_no_data_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"bad\.json is no scorecard \(weights: Field required"):
+        card.read(tmp_path / "bad.json")
+    with pytest.raises(ConfigError, match=r"cannot read the scorecard .*nowhere\.json"):
+        card.read(tmp_path / "nowhere.json")
+    with pytest.raises(ConfigError, match="has no boadella-series: give the folder of the real data"):
+        card.real.check_folder(tmp_path)
+
+
+def test_the_committed_page_is_the_committed_figures_of_the_shipped_weights() -> None:
+    committed = card.read(DOCS / "scorecard.json")
+    assert committed.weights == card.weights()
+    assert page(committed.full.figures, committed.full.curves) == (DOCS / "scorecard.md").read_text()
+
+
+def test_a_series_is_the_same_each_time_and_of_one_ground() -> None:
+    truth, images = fusion.series(1, 10, 2, 0.35)
+    again, images_again = fusion.series(1, 10, 2, 0.35)
+    np.testing.assert_array_equal(truth, again)
+    np.testing.assert_array_equal(images[1], images_again[1])
+    assert truth.shape == (256, 256)
+    assert images[0].shape == (4, 256, 256)
+    assert set(np.unique(truth)) <= {1, 2, 3, 4, 5, 6}
+    assert (images[0] != images[1]).any()
+
+
+def test_bright_blue_is_what_the_simplest_mask_calls_cloud() -> None:
+    levels = np.full((4, 1, 2), 120, np.uint8)
+    levels[2] = [[90, 200]]
+    assert peers.bright_mask(levels).tolist() == [[0, 1]]
+
+
+def test_water_by_short_wave_infrared_leaves_the_shore_open() -> None:
+    green, swir = np.full((1, 12), 0.08, np.float32), np.full((1, 12), 0.2, np.float32)
+    swir[:, :5], green[:, 11] = 0.01, 0.21
+    scene = RealScene("x", "x", 10, np.ones((4, 1, 12), np.uint8), clear=True, bands={"B03": green, "B11": swir})
+    assert water_by_swir(scene, shore=True).tolist() == [[1] * 5 + [0] * 6 + [255]]
+    assert water_by_swir(scene, shore=False).tolist() == [[1] * 3 + [255] * 4 + [0] * 2 + [255] * 3]
+
+
+def test_scoring_needs_no_torch() -> None:
+    code = "import sys, s2ops.scoring.card; sys.exit(bool({'torch', 'onnx', 'tensorflow'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True)
