@@ -8,7 +8,7 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from s2ops import keys, stac
-from s2ops.codes import BANDS, Bool, Mask
+from s2ops.codes import BANDS, Bool, Mask, UInt8
 from s2ops.cog import CODES, IMAGERY
 from s2ops.composite import ClearScene, FadedFirst, Fused, fade_ramp_within
 from s2ops.distance import CELL_M, Lerp, halo
@@ -78,19 +78,21 @@ def run(job: Job, tile: Tile) -> StepResult:
 def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, ShiftField]]:
     """What makes common clear ground look the same in all scenes: gains, anchored by clear area, and local shifts."""
     side = min(_MATCH_SIDE, *job.geobox(tile).shape)
-    images, clear = {}, {}
-    for scene in record.scenes:
-        images[scene.id] = read_decimated(job.store.gdal(keys.image(tile.name, scene.id)), (side, side))
-        mask = read_decimated(job.store.gdal(keys.mask(tile.name, scene.id)), (side, side), Resampling.nearest)
-        clear[scene.id] = mask[0] == Mask.CLEAR
+    names = [scene.id for scene in record.scenes]
+
+    def read(name: str) -> tuple[UInt8, Bool]:
+        image = read_decimated(job.store.gdal(keys.image(tile.name, name)), (side, side))
+        mask = read_decimated(job.store.gdal(keys.mask(tile.name, name)), (side, side), Resampling.nearest)
+        return image, mask[0] == Mask.CLEAR
+
+    seen = dict(zip(names, in_order(read, names, job.threads), strict=True))
     pairs = []
-    for a, b in combinations(sorted(images), 2):
-        ratio = pair_ratio(images[a], images[b], clear[a] & clear[b])
+    for a, b in combinations(sorted(seen), 2):
+        ratio = pair_ratio(seen[a][0], seen[b][0], seen[a][1] & seen[b][1])
         if ratio is not None:
             pairs.append(Pair(a, b, ratio))
     gains = solve_gains({scene.id: scene.clear for scene in record.scenes}, pairs)
-    names = [scene.id for scene in record.scenes]
-    coarse = [ClearScene(images[name], clear[name], gain_tables(gains[name])) for name in names]
+    coarse = [ClearScene(*seen[name], gain_tables(gains[name])) for name in names]
     cell = round(CELL_M / (job.res * job.geobox(tile).width / side))  # 6 pixels; 5 at 120 m
     return gains, dict(zip(names, local_shifts(coarse, cell), strict=True))
 
