@@ -154,9 +154,12 @@ def test_a_folder_trains_a_network_on_the_cpu(places: Path, tmp_path: Path) -> N
     (tmp_path / "water.yaml").write_text(
         f"folders:\n- images: {places}/images\n  labels: {places}/labels\n  val: [place2]\n"
         "  classes: {7: water, 9: grass, 0: ignore}\n"
-        "trained_on: [lakes]\nwidth: 4\nsteps: 60\nbatch: 4\ncrop: 64\nlearning_rate: 0.01\n"
+        "trained_on: [lakes]\nwidth: 4\nsteps: 60\nbatch: 4\ncrop: 64\nlearning_rate: 0.01\ncheckpoint_every: 1\n"
     )
-    meta = train("water", load_config(tmp_path / "water.yaml"), tmp_path, tmp_path / "out", device="cpu")
+    given = load_config(tmp_path / "water.yaml"), tmp_path, tmp_path / "out"
+    train("water", *given, device="cpu", until=1)
+    assert json.loads((tmp_path / "out" / "state.json").read_text())["step"] == 1
+    meta = train("water", *given, device="cpu")
     torch.set_num_threads(before)
     assert meta.scores["images-val: iou water"] > 0.8
     assert find("water", str(tmp_path / "out")).meta == meta
