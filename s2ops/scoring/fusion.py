@@ -35,6 +35,9 @@ FADE_M: Final = 600.0
 
 PRODUCT: Final = FusionRule(error=0.0, correlation=0.0)
 SHIPPED: Final = "model (s2ops)"
+ONE_DATE: Final = "one date for all places, the best by truth"
+LOCAL_DATE: Final = "each place by its best date, by truth"
+MOSAIC: Final = "mosaic, then classified"
 NAMES: Final = ("water", "vegetation", "building")
 
 
@@ -106,15 +109,14 @@ def _mosaic(dates: Sequence[Seen], res: int, networks: dict[str, OnnxSegmenter])
 
 
 def _maps(
-    dates: Sequence[Seen], truth: UInt8, res: int, networks: dict[str, OnnxSegmenter]
+    dates: Sequence[Seen], single: Sequence[UInt8], truth: UInt8, res: int, networks: dict[str, OnnxSegmenter]
 ) -> Iterator[tuple[str, UInt8]]:
-    """Each way to a map, by name; where a date is chosen by truth, the name says so."""
-    single = [_model([each], FusionRule(), weighted=False)[0] for each in dates]
+    """Each way to a map, by name; where a date is chosen by truth, the name says so. `single` are the dates' maps."""
     clearest = max(range(len(dates)), key=lambda index: int((dates[index].mask == 0).sum()))
     best = max(range(len(dates)), key=lambda index: int((single[index] == truth).sum()))
-    yield "single date, the clearest", single[clearest]
-    yield "single date, the best by truth", single[best]
-    yield "mosaic, then classified", _mosaic(dates, res, networks)
+    yield "each place by its clearest date", single[clearest]
+    yield LOCAL_DATE, single[best]
+    yield MOSAIC, _mosaic(dates, res, networks)
     yield "mean", _mean(dates, weighted=False)
     yield "mean, cloud-weighted", _mean(dates, weighted=True)
     yield "product, cloud-weighted", _model(dates, PRODUCT, weighted=True)[0]
@@ -126,6 +128,7 @@ def land_cover(tally: Tally, res: int, places: int, dates: int, cloudiness: floa
     """All ways on the same pixels: those that the masks call clear on one date at least."""
     networks = {name: open_segmenter(name) for name in ("scene-cloud", *NAMES)}
     tables: dict[str, list[Int64]] = {}
+    by_date: list[list[Int64]] = [[] for _ in range(dates)]
     bins: list[Float64] = []
     for seed in range(places):
         truth, images = series(seed, res, dates, cloudiness)
@@ -133,22 +136,32 @@ def land_cover(tally: Tally, res: int, places: int, dates: int, cloudiness: floa
         seen: Bool = np.any([each.mask == 0 for each in looks], axis=0) & (truth > 0)
         if not seen.any():
             continue
-        for method, found in _maps(looks, truth, res, networks):
-            table = confusion((truth - np.uint8(1))[seen], (found - np.uint8(1))[seen], len(CLASSES))
-            tables.setdefault(method, []).append(table)
+        single = [_model([each], FusionRule(), weighted=False)[0] for each in looks]
+        for held, found in zip(by_date, single, strict=True):
+            held.append(_table(truth, found, seen))
+        for method, found in _maps(looks, single, truth, res, networks):
+            tables.setdefault(method, []).append(_table(truth, found, seen))
         classes, percent = _model(looks, FusionRule(), weighted=True)
         bins.append(bins_of(percent[seen] / 100.0, (classes == truth)[seen]))
+    best = max(by_date, key=lambda held: macro_f1(np.sum(held, axis=0).astype(np.float64)))
     sky = "often cloudy" if cloudiness > 0.5 else "mixed weather"
-    data = f"simulated series of {dates} dates, {sky}, {res} m"
+    _add(tally, f"simulated series of {dates} dates, {sky}, {res} m", {ONE_DATE: best, **tables}, bins)
+
+
+def _table(truth: UInt8, found: UInt8, seen: Bool) -> Int64:
+    """Counts of the six classes; every pixel that is seen has one by every method."""
+    return confusion((truth - np.uint8(1))[seen], (found - np.uint8(1))[seen], len(CLASSES))
+
+
+def _add(tally: Tally, data: str, tables: dict[str, list[Int64]], bins: list[Float64]) -> None:
     for method, counted in tables.items():
         tally.figures += Subject("land cover", data, method, "places").of_tables(counted, {"macro F1": macro_f1})
     ours = Subject("land cover", data, SHIPPED, "places")
-    tally.figures += ours.of_tables(
-        tables[SHIPPED], {f"F1 {code.name.lower()}": f1(index) for index, code in enumerate(CLASSES)}
-    )
-    for other in ("single date, the best by truth", "mosaic, then classified"):
+    by_class = {f"F1 {code.name.lower()}": f1(index) for index, code in enumerate(CLASSES)}
+    tally.figures += ours.of_tables(tables[SHIPPED], by_class)
+    pixels = int(sum(table.sum() for table in tables[SHIPPED]))
+    for other in (ONE_DATE, LOCAL_DATE, MOSAIC):
         pairs = [np.stack(pair) for pair in zip(tables[SHIPPED], tables[other], strict=True)]
-        pixels = int(sum(table.sum() for table in tables[SHIPPED]))
         tally.figures.append(ours.figure(f"macro F1 above: {other}", pairs, _gain, pixels))
     tally.calibration(ours, bins)
 

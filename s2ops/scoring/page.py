@@ -21,7 +21,8 @@ INTRODUCTION: Final = """# Scorecard
 Written by `s2ops score`; do not edit. `s2ops score --quick --check docs/scorecard.json` runs a small part again and
 fails where a figure has moved by more than 0.02.
 
-- *places*: `held out` were never shown to training, `seen` were; `no training` marks methods of others and thresholds.
+- *training*: places `held out` were never shown to it, `seen` were; `no training` marks thresholds and methods of
+  others.
 - Intervals come from 1,000 draws of places, scenes or blocks with replacement. Blocks of one place say nothing of other
   places, and where every draw is right the interval is a point: that is no proof of perfection.
 - *s2ops network* is the most probable class; *s2ops mask (grown)* is what `s2ops mask` writes: specks dropped, clouds
@@ -31,6 +32,9 @@ fails where a figure has moved by more than 0.02.
 - At Boadella, water is where band 11 is dark and MNDWI high; its pixels are 20 m, so those near a shore are left open
   unless it says "shore included". No hand has drawn this reference, and NDWI shares the green band with it. Hazy dates
   are judged by clear dates two to five weeks away, where two of these agree.
+- Series are of places 2.5 km wide (31 km at 120 m), and each has skies of its own. A place so small nearly always has a
+  date without any cloud; one date for all places is what one date of a whole region is. All ways are judged on the
+  same pixels, clear on at least one date.
 - EuroSAT chips do not say where they lie: chips of one town may be on both sides of the split.
 """
 
@@ -45,7 +49,7 @@ CONTEXT: Final = """
 ## What others publish
 
 Overall accuracy on other pixels, for context alone: WorldCover 74.4 % (2020) and 76.7 % (2021), by its authors; Dynamic
-World 73.8 %, by its authors (Brown et al. 2022); on the same points Esri 75 %, Dynamic World 72 %, WorldCover 65 %
+World 73.8 % (Brown et al. 2022); on the same points Esri 75 %, Dynamic World 72 %, WorldCover 65 %
 (Venter et al. 2022). Clouds: OmniCloudMask 92.2 % clear, 91.2 % cloud, 80.5 % shadow (balanced, by its authors).
 
 ## What is not here yet
@@ -90,7 +94,7 @@ def _table(title: str, rows: Sequence[Figure]) -> list[str]:
         f"{figure.seen} |"
         for figure in rows
     ]
-    return [*head, "| method | score | value | 95 % interval | places |", "|---|---|---|---|---|", *body, ""]
+    return [*head, "| method | score | value | 95 % interval | training |", "|---|---|---|---|---|", *body, ""]
 
 
 def _calibration(figures: Sequence[Figure], curves: Sequence[Curve]) -> list[str]:
