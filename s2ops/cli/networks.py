@@ -41,6 +41,8 @@ def _score(
     from s2ops.scoring import card, page  # noqa: PLC0415
 
     committed = None if check is None else card.read(check)
+    if data is None:
+        _note("the simulated world alone: give --data or S2OPS_REAL_DATA for real scenes too")
     small = card.run(data, quick=True, say=_note)
     if quick or committed is not None:
         for line in page.lines(small.figures):
