@@ -8,11 +8,13 @@ blends tiles one after the other instead, so that each waits for the ones before
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple, Self
 
 import numpy as np
 
 from s2ops.codes import BANDS, Bool, Float32, Float64, UInt8
+from s2ops.compiled import compiled
 from s2ops.distance import CELL_M, NodeDistance, ValidCells
 from s2ops.errors import RasterError
 
@@ -58,6 +60,10 @@ class TileWeight:
 def valid_cells(shape: tuple[int, int], res: float) -> ValidCells:
     """What a tile of `shape` pixels of `res` metres is fed into, slab by slab, to give its `TileWeight`."""
     return ValidCells(shape, max(round(CELL_M / res), 1))
+
+
+WIDEST: Final = 2048
+"""Columns that are blended at once: floats of all layers stay small, and cuts fall on COG blocks."""
 
 
 class Layer(NamedTuple):
@@ -146,3 +152,31 @@ def blend(shape: tuple[int, int], layers: Iterable[Layer]) -> Blended:
     for layer in sorted(layers, key=lambda layer: layer.name):
         blender.feed(layer)
     return blender.result()
+
+
+def alone(levels: UInt8, valid: Bool, tables: Float32) -> UInt8:
+    """What `blend` gives where one tile alone is seen: its (4, y, x) levels through its `gains.gain_tables`."""
+    out = np.zeros(levels.shape, np.uint8)
+    rounded = np.clip(np.rint(tables), 1, 255).astype(np.uint8)
+    _copy(np.ascontiguousarray(levels), np.ascontiguousarray(valid), rounded, out)
+    return out
+
+
+@compiled
+def _copy(levels: UInt8, valid: Bool, rounded: UInt8, out: UInt8) -> None:
+    for band in range(levels.shape[0]):
+        table = rounded[band]
+        for y in range(levels.shape[1]):
+            for x in range(levels.shape[2]):
+                if valid[y, x]:
+                    out[band, y, x] = table[levels[band, y, x]]
+
+
+def spans(width: int, others: Iterable[tuple[int, int]]) -> list[tuple[slice, bool]]:
+    """Columns 0 to `width` cut where one of `others` (first column, column after the last) begins or ends.
+
+    With each span: whether any of `others` shows it. None is wider than `WIDEST`.
+    """
+    shown = list(others)
+    cuts = sorted({*range(0, width, WIDEST), width, *(min(max(at, 0), width) for span in shown for at in span)})
+    return [(slice(a, b), any(first < b and a < last for first, last in shown)) for a, b in pairwise(cuts)]

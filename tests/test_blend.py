@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from s2ops.blend import Blended, Blender, Layer, TileWeight, blend, valid_cells
+from s2ops.blend import Blended, Blender, Layer, TileWeight, alone, blend, spans, valid_cells
 from s2ops.codes import Bool, Float32
 from s2ops.errors import RasterError
+from s2ops.gains import corrected, gain_tables
 
 RES = 120.0
 SIDE = 60
@@ -211,3 +212,19 @@ def test_a_layer_that_leaves_the_slab_is_named() -> None:
 def test_a_slab_outside_the_raster_is_refused() -> None:
     with pytest.raises(RasterError, match="does not fit a raster"):
         valid_cells((10, 10), 120).feed(np.ones((6, 10), np.bool_), top=5)
+
+
+@given(valid=arrays(np.bool_, (6, 256)), gain=st.floats(0.75, 1.33))
+@settings(deadline=None)
+def test_a_tile_alone_is_copied_as_blending_would_make_it(valid: Bool, gain: float) -> None:
+    raw = np.broadcast_to(np.arange(256, dtype=np.uint8), (4, 6, 256))
+    seen, tables = valid & (raw[0] != 0), gain_tables((gain, 1.0, 1.1, 0.9))
+    bands = np.stack([corrected(raw[band], tables[band]) for band in range(4)])
+    blended = blend((6, 256), [Layer("A", bands, np.full((6, 256), 0.3, np.float32), seen)])
+    np.testing.assert_array_equal(alone(raw, seen, tables), blended.levels)
+
+
+def test_spans_cover_all_columns_and_say_where_another_is_seen() -> None:
+    assert spans(10, []) == [(slice(0, 10), False)]
+    assert spans(10, [(-3, 4)]) == [(slice(0, 4), True), (slice(4, 10), False)]
+    assert spans(10, [(7, 10), (0, 8)]) == [(slice(0, 7), True), (slice(7, 8), True), (slice(8, 10), True)]

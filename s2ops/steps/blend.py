@@ -1,14 +1,15 @@
 """Blend: a tile and the overlaps of all its neighbours become one picture without seams (paper, section 2.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from s2ops import keys, stac
-from s2ops.blend import Blended, Layer, TileWeight, blend, valid_cells
+from s2ops.blend import Layer, TileWeight, alone, blend, spans, valid_cells
 from s2ops.codes import BANDS, Float32, UInt8
 from s2ops.cog import CODES, IMAGERY
 from s2ops.errors import InputError
@@ -16,14 +17,16 @@ from s2ops.gains import Gains, corrected, gain_tables
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker, fingerprint, to_json
+from s2ops.opened import Opened, opened
 from s2ops.outputs import imagery_tags, publisher
 from s2ops.overlap import Window, border_inside, onto, window_of
-from s2ops.raster import read_window, slabs
+from s2ops.parallel import in_order
+from s2ops.raster import slabs
 from s2ops.seams import EdgeLine, hard_edge, measure
 from s2ops.steps.balance import composite_item, gains_of
 from s2ops.steps.base import TileStep
 
-VERSION = 1
+VERSION = 2
 
 
 def marker(job: Job, tile: Tile) -> Marker:
@@ -49,24 +52,22 @@ class _Source:
     numbers: UInt8
     """(256,): number in the mosaic's list of scenes for each number in the composite's."""
 
-    def raw(self, window: Window) -> Float32:
+    def raw(self, files: Opened, window: Window) -> UInt8:
         """(4, y, x) levels as the composite has them."""
-        path = self.job.store.gdal(keys.data("composite", self.tile.name, "composite"))
-        return read_window(path, *window).astype(np.float32)
+        return files.read(self.job.store.gdal(keys.data("composite", self.tile.name, "composite")), *window)
 
-    def balanced(self, window: Window) -> Float32:
+    def balanced(self, files: Opened, window: Window) -> Float32:
         """(5, y, x): corrected levels and the weight."""
-        path = self.job.store.gdal(keys.data("composite", self.tile.name, "composite"))
-        levels, tables = read_window(path, *window), gain_tables(self.gains)
+        levels, tables = self.raw(files, window), gain_tables(self.gains)
         rows, cols = (np.arange(part.start, part.stop, dtype=np.float64) + 0.5 for part in window)
         bands = [corrected(levels[band], tables[band]) for band in range(len(BANDS))]
         weight = np.where((levels != 0).all(axis=0), self.weight.at(rows, cols), np.float32(0))
         return np.stack([*bands, weight])
 
-    def origin(self, window: Window) -> Float32:
+    def origin(self, files: Opened, window: Window) -> UInt8:
         """(1, y, x): number of the scene in the mosaic's list."""
         path = self.job.store.gdal(keys.data("composite", self.tile.name, "provenance"))
-        return self.numbers[read_window(path, *window)].astype(np.float32)
+        return self.numbers[files.read(path, *window)]
 
 
 @dataclass
@@ -96,12 +97,12 @@ def run(job: Job, tile: Tile) -> StepResult:
     with publisher(job.store, geobox) as made:
         image = made.file("mosaic", BANDS, IMAGERY, imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
-        for rows in slabs(geobox.height):
-            blended, origin = _slab(job, geobox, sources, rows)
-            image.write(blended.levels)
+        for levels, origin in in_order(
+            _Mosaic(job, geobox, own, sources, edges).slab, slabs(geobox.height), job.threads
+        ):
+            image.write(levels)
             provenance.write(origin[None])
-            empty += int(np.count_nonzero(blended.dominant == 0))
-            _watch(job, geobox, own, edges, rows, blended.levels)
+            empty += int(np.count_nonzero(origin == 0))
         image_sha256 = made.put(keys.data("mosaic", tile.name, "mosaic"), image)
         provenance_sha256 = made.put(keys.data("mosaic", tile.name, "provenance"), provenance)
     holes = round(empty / (geobox.height * geobox.width), 6)
@@ -128,14 +129,14 @@ def run(job: Job, tile: Tile) -> StepResult:
 def _sources(job: Job, tile: Tile) -> list[_Source]:
     """The tile and its neighbours, in the order of names; the scene list begins with the tile's own."""
     gains, number = gains_of(job), 0
-    made = []
-    for one in (tile, *job.neighbours(tile)):
+    tiles, made = (tile, *job.neighbours(tile)), []
+    for one, weight in zip(tiles, in_order(partial(_weight, job), tiles, job.threads), strict=True):
         item = composite_item(job, one)
         scenes = tuple(item["properties"]["s2ops:scenes"])
         numbers = np.zeros(256, np.uint8)
         numbers[1 : len(scenes) + 1] = np.arange(number + 1, number + len(scenes) + 1)
         number += len(scenes)
-        made.append(_Source(job, one, gains[one.name], _weight(job, one), scenes, numbers))
+        made.append(_Source(job, one, gains[one.name], weight, scenes, numbers))
     if number > 255:
         raise InputError(
             f"{tile.name} and its neighbours have {number} scenes, provenance counts to 255: lower max_scenes"
@@ -147,46 +148,85 @@ def _weight(job: Job, tile: Tile) -> TileWeight:
     """The weight that a tile's own valid area gives it; the same whoever asks."""
     path = job.store.gdal(keys.data("composite", tile.name, "provenance"))
     cells = valid_cells((job.geobox(tile).height, job.geobox(tile).width), job.res)
-    for rows in slabs(job.geobox(tile).height):
-        cells.feed(read_window(path, rows)[0] != 0, rows.start)
+    with opened() as files:
+        for rows in slabs(job.geobox(tile).height):
+            cells.feed(files.read(path, rows)[0] != 0, rows.start)
     return TileWeight.of(cells, job.res)
 
 
-def _slab(job: Job, geobox: GeoBox, sources: Sequence[_Source], rows: slice) -> tuple[Blended, UInt8]:
-    """Blended rows of the tile, and the number of the scene that dominates each pixel."""
-    shape = (rows.stop - rows.start, geobox.width)
-    layers, origins = [], []
-    for source in sources:
-        grid = job.geobox(source.tile)
-        place = window_of(geobox[rows, :], grid)
-        if place is None:
-            continue
-        part = geobox[rows, :][place]
-        seen = onto(source.balanced, grid, part, len(BANDS) + 1)
-        number = onto(source.origin, grid, part, 1, "nearest")[0].astype(np.uint8)
-        valid = (seen[: len(BANDS)] != 0).all(axis=0) & (number != 0)
-        layers.append(Layer(source.tile.name, seen[: len(BANDS)], seen[-1], valid, place[0].start, place[1].start))
-        origins.append((place, number))
-    blended = blend(shape, layers)
-    origin = np.zeros(shape, np.uint8)
-    for index, (place, number) in enumerate(origins, 1):
-        chosen = blended.dominant[place] == index
-        origin[place][chosen] = number[chosen]
-    return blended, origin
+@dataclass(frozen=True)
+class _Mosaic:
+    """What every slab of the mosaic is made from."""
+
+    job: Job
+    geobox: GeoBox
+    own: _Source
+    sources: Sequence[_Source]
+    edges: Sequence[_Edge]
+
+    def slab(self, rows: slice) -> tuple[UInt8, UInt8]:
+        """(4, y, x) levels and (y, x) number of the scene that dominates; also collects what lies across the edges."""
+        shape = (rows.stop - rows.start, self.geobox.width)
+        levels, origin = np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8)
+        places = [
+            window_of(self.geobox[rows, :], self.job.geobox(one.tile)) for one in self.sources if one is not self.own
+        ]
+        others = [(place[1].start, place[1].stop) for place in places if place is not None]
+        with opened() as files:
+            for cols, shared in spans(shape[1], others):
+                make = self._shared if shared else self._alone
+                levels[:, :, cols], origin[:, cols] = make(files, (rows, cols))
+            for edge in self.edges:
+                self._watch(files, edge, rows, levels)
+        return levels, origin
+
+    def _alone(self, files: Opened, window: Window) -> tuple[UInt8, UInt8]:
+        """Where no neighbour reaches, most of a tile: a table lookup."""
+        levels, origin = self.own.raw(files, window), self.own.origin(files, window)[0]
+        valid = (levels != 0).all(axis=0) & (origin != 0)
+        return alone(levels, valid, gain_tables(self.own.gains)), np.where(valid, origin, np.uint8(0))
+
+    def _shared(self, files: Opened, window: Window) -> tuple[UInt8, UInt8]:
+        target = self.geobox[window]
+        shape = (target.height, target.width)
+        layers, origins = [], []
+        for source in self.sources:
+            grid = self.job.geobox(source.tile)
+            place = window_of(target, grid)
+            if place is None:
+                continue
+            part = target[place]
+            seen = onto(partial(source.balanced, files), grid, part, len(BANDS) + 1)
+            number = onto(partial(_floats, source.origin, files), grid, part, 1, "nearest")[0].astype(np.uint8)
+            valid = (seen[: len(BANDS)] != 0).all(axis=0) & (number != 0)
+            layers.append(Layer(source.tile.name, seen[: len(BANDS)], seen[-1], valid, place[0].start, place[1].start))
+            origins.append((place, number))
+        blended = blend(shape, layers)
+        origin = np.zeros(shape, np.uint8)
+        for index, (place, number) in enumerate(origins, 1):
+            chosen = blended.dominant[place] == index
+            origin[place][chosen] = number[chosen]
+        return blended.levels, origin
+
+    def _watch(self, files: Opened, edge: _Edge, rows: slice, mosaic: UInt8) -> None:
+        """Collect what lies across an edge in these rows: tiles laid on one another as they are, and the mosaic."""
+        here = (edge.line.rows >= rows.start) & (edge.line.rows < rows.stop)
+        if not here.any():
+            return
+        reached = edge.line.cols[here]
+        cols = slice(max(int(reached.min()), 0), min(int(reached.max()) + 1, self.geobox.width))
+        if cols.start >= cols.stop:
+            return
+        grid = self.job.geobox(edge.source.tile)
+        seen = onto(partial(_floats, edge.source.raw, files), grid, self.geobox[rows, cols], len(BANDS))
+        hard = hard_edge(np.rint(seen).astype(np.uint8), self.own.raw(files, (rows, cols)))
+        line = EdgeLine(edge.line.rows, edge.line.cols - cols.start)
+        line.gather(hard, edge.before, rows.start)
+        line.gather(mosaic[:, :, cols], edge.after, rows.start)
 
 
-def _watch(job: Job, geobox: GeoBox, own: _Source, edges: Sequence[_Edge], rows: slice, mosaic: UInt8) -> None:
-    """Collect what lies across each edge in these rows: tiles laid on one another as they are, and the mosaic."""
-    inner: UInt8 | None = None
-    for edge in edges:
-        if not ((edge.line.rows >= rows.start) & (edge.line.rows < rows.stop)).any():
-            continue
-        if inner is None:
-            inner = own.raw((rows, slice(0, geobox.width))).astype(np.uint8)
-        grid = job.geobox(edge.source.tile)
-        other = np.rint(onto(edge.source.raw, grid, geobox[rows, :], len(BANDS))).astype(np.uint8)
-        edge.line.gather(hard_edge(other, inner), edge.before, rows.start)
-        edge.line.gather(mosaic, edge.after, rows.start)
+def _floats(read: Callable[[Opened, Window], UInt8], files: Opened, window: Window) -> Float32:
+    return read(files, window).astype(np.float32)
 
 
 def _figures(edge: _Edge) -> dict[str, object]:
