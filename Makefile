@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
 
-.PHONY: help install dev demo test test-cluster lint format schema clean
+.PHONY: help install dev demo test test-cluster lint format schema scorecard scorecard-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,12 @@ lint: dev ## ruff, mypy --strict, generated files
 format: dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+scorecard: install ## Score every network and write docs/scorecard.md (5 min; S2OPS_REAL_DATA for real scenes)
+	$(BIN)/s2ops score --out docs
+
+scorecard-check: install ## Score a small part again; fails where a figure has drifted (20 s)
+	$(BIN)/s2ops score --quick --check docs/scorecard.json
 
 schema: install ## Write the JSON schema of the run configuration
 	$(BIN)/s2ops schema > docs/config.schema.json
