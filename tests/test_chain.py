@@ -61,7 +61,9 @@ def test_a_run_covers_both_tiles_and_verifies(catalog: Path, undisturbed: Path) 
     assert done.returncode == 0, done.stdout
     for name in TILES:
         item = json.loads((undisturbed / f"composite/{name}/item.json").read_text())
-        assert item["properties"]["s2ops:holes"] < unseen(catalog, name) + 0.01
+        assert (
+            item["properties"]["s2ops:holes"] < unseen(catalog, name) + 0.02
+        )  # the mask may grow over a rim of what is clear
         with rasterio.open(undisturbed / f"landcover/{name}/landcover.tif") as src:
             assert len(set(src.read(1).ravel()) - {0}) >= 4
 

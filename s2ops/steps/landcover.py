@@ -21,7 +21,7 @@ from s2ops.records import AcquiredScene
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep
 
-VERSION = 1
+VERSION = 2
 NETWORKS = ("water", "vegetation", "building")
 
 

@@ -23,7 +23,7 @@ from s2ops.raster import BandFile, gdal_env, slabs
 from s2ops.records import SceneRecord
 from s2ops.scene import Scene
 
-VERSION = 2
+VERSION = 3
 
 _FRINGE_M = 100
 """Width of the coloured fringe at a swath's edge, where the bands' detectors end apart."""
