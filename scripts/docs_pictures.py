@@ -1,4 +1,4 @@
-"""Draw the pictures of README and docs from finished runs: python scripts/docs_pictures.py ZAGREB_RUN DEMO_RUN."""
+"""Draw the picture of the README from a finished run of examples/zagreb.yaml: python scripts/docs_pictures.py RUN."""
 
 import sys
 from pathlib import Path
@@ -25,6 +25,4 @@ def side_by_side(run: Path, tiles: tuple[str, ...], name: str, width: int = 1100
 
 
 if __name__ == "__main__":
-    zagreb, demo = map(Path, sys.argv[1:3])
-    side_by_side(zagreb, ("33TWM", "33TWL"), "zagreb")
-    side_by_side(demo, ("32TQT", "32TQS"), "demo")
+    side_by_side(Path(sys.argv[1]), ("33TWM", "33TWL"), "zagreb")
