@@ -10,9 +10,9 @@ inverted by a table, and a factor on reflectance + TOE is the same shift of leve
 from typing import Final
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from s2ops.codes import Float32, Float64, UInt8, UInt16
-from s2ops.masks import grow
 
 TOE: Final = 0.04
 """Reflectance at which the curve bends from linear to logarithmic."""
@@ -61,21 +61,43 @@ def to_levels(numbers: UInt16, offset: int = 0) -> UInt8:
     return out
 
 
-def clean_levels(numbers: UInt16, offset: int, edge_px: int) -> UInt8:
-    """Like `to_levels`, for all bands of a scene together: a pixel has data in all bands or in none.
+def band_levels(numbers: UInt16, offset: int = 0) -> UInt8:
+    """Like `to_levels`, but a trace of a band (DN up to `TRACE`) is level 0 too. What it means, `settle_bands` says."""
+    table = level_table(offset)
+    table[: TRACE + 1] = 0
+    out: UInt8 = np.take(table, numbers, mode="clip")
+    return out
 
-    The bands' detectors end some pixels apart, so the swath's edge is a coloured fringe: a pixel within `edge_px` of
-    no data that lacks a band, or holds a trace of one (`TRACE`), is no data. Elsewhere a DN of 0 is a black pixel
-    (offset-corrected products clip water at 0) and becomes level 1. A slab needs `edge_px` rows of halo.
+
+def settle_bands(levels: UInt8, edge_px: int, rows: int = 512) -> None:
+    """Give every pixel of (band, y, x) `band_levels` data in all bands or in none, in place.
+
+    The bands' detectors end up to a kilometre apart, so the swath's edge is a coloured fringe: a pixel that lacks a
+    band and has one without any data within `edge_px` (rows and columns apart) becomes no data. Elsewhere it is black
+    (offset-corrected products clip water at 0), and its empty bands become level 1.
     """
-    levels = to_levels(numbers, offset)
-    lacking = (numbers <= TRACE).any(axis=0)
-    if not lacking.any():
-        return levels
-    empty = (numbers == 0).all(axis=0)
-    fringe = lacking & grow(empty, edge_px)
-    np.maximum(levels, 1, out=levels, where=(lacking & ~fringe)[None])
-    levels[:, fringe] = 0
+    empty = levels[0] == 0
+    for band in levels[1:]:
+        empty &= band == 0
+    height = levels.shape[1]
+    for top in range(0, height, rows):
+        part = slice(top, min(top + rows, height))
+        lacking = (levels[:, part] == 0).any(axis=0)
+        if (lacking == empty[part]).all():
+            continue
+        around = slice(max(top - edge_px, 0), min(part.stop + edge_px, height))
+        near = empty[around].astype(np.uint8)
+        for axis in (0, 1):
+            near = maximum_filter1d(near, 2 * edge_px + 1, axis=axis, mode="constant")
+        fringe = lacking & (near[part.start - around.start :][: part.stop - top] > 0)
+        np.maximum(levels[:, part], 1, out=levels[:, part], where=(lacking & ~fringe)[None])
+        levels[:, part][:, fringe] = 0
+
+
+def clean_levels(numbers: UInt16, offset: int, edge_px: int) -> UInt8:
+    """(band, y, x) digital numbers of a whole image -> settled levels."""
+    levels = band_levels(numbers, offset)
+    settle_bands(levels, edge_px)
     return levels
 
 

@@ -12,6 +12,7 @@ from s2ops.radiometry import (
     levels_of,
     reflectance_of,
     reflectance_table,
+    settle_bands,
     tci_levels,
     to_levels,
 )
@@ -91,3 +92,16 @@ def test_a_trace_of_a_band_at_the_swaths_edge_is_no_data_but_black_water_inside_
     assert not levels[:, :, :5].any()
     assert (levels[:, :, 5:] > 0).all()
     assert levels[3, 4, 9] == 1
+
+
+@given(top=st.integers(0, 30), rows=st.integers(1, 40), edge=st.integers(1, 6))
+def test_settling_in_slabs_is_settling_the_whole(top: int, rows: int, edge: int) -> None:
+    dice = np.random.default_rng(top)
+    levels = dice.integers(0, 3, (4, 31, 17), dtype=np.uint8)
+    levels[:, :, :5] = 0
+    levels[:, top, 5:9] = 0
+    whole, cut = levels.copy(), levels.copy()
+    settle_bands(whole, edge, rows=31)
+    settle_bands(cut, edge, rows=rows)
+    np.testing.assert_array_equal(cut, whole)
+    assert ((whole == 0).all(axis=0) == (whole == 0).any(axis=0)).all()
