@@ -55,7 +55,9 @@ def make_scene(job: Job, tile: Tile, scene: Scene) -> SceneRecord:
             mask_file.write(mask[None, rows])
         image_sha256 = made.put(keys.image(tile.name, scene.id), image_file)
         mask_sha256 = made.put(keys.mask(tile.name, scene.id), mask_file)
-    part = np.bincount(mask.ravel(), minlength=256) / mask.size
+    # in slabs: bincount makes 8 bytes of each pixel, a gigabyte for a whole tile
+    counts = np.sum([np.bincount(mask[rows].ravel(), minlength=256) for rows in slabs(geobox.height)], axis=0)
+    part = counts / mask.size
     record = SceneRecord(
         id=scene.id,
         datetime=scene.datetime.isoformat(),
