@@ -49,6 +49,8 @@ class _Gathered:
     open: Bool
     """(y, x): seen clear by none yet."""
     mosaic: list[SceneRecord] = field(default_factory=list)
+    added: list[float] = field(default_factory=list)
+    """Part of the tile that each of `mosaic` was the first to show clear."""
     idle: list[SceneRecord] = field(default_factory=list)
     """Acquired for a hole, but brought nothing to the mosaic."""
     left_out: list[LeftOut] = field(default_factory=list)
@@ -77,7 +79,7 @@ def run(job: Job, tile: Tile) -> StepResult:
             break
         _add(job, tile, scenes[spare], got, only_for_holes=True)
     series = _series(job, tile, plan, scenes, got)
-    record = _record(job, tile, plan, got, series, stop, mark.fingerprint)
+    record = _record(plan, got, series, stop, mark.fingerprint)
     job.store.put(mark.key, record.write())
     _forget_others(job, tile, record)
     facts = {"scenes": len(record.scenes), "series": len(series), "holes": record.holes}
@@ -92,15 +94,15 @@ def _add(job: Job, tile: Tile, scene: Scene, got: _Gathered, *, only_for_holes: 
         got.left_out.append(LeftOut(id=scene.id, reason=str(error)))
         return
     before = np.count_nonzero(got.open)
-    for rows, clear in _clear_rows(job, tile, scene.id):
-        got.open[rows] &= ~clear
-    filled = np.count_nonzero(got.open) < before
-    (got.mosaic if filled or not only_for_holes else got.idle).append(record)
-
-
-def _clear_rows(job: Job, tile: Tile, scene_id: str) -> list[tuple[slice, Bool]]:
-    path = job.store.gdal(keys.mask(tile.name, scene_id))
-    return [(rows, read_window(path, rows)[0] == Mask.CLEAR) for rows in slabs(job.geobox(tile).height)]
+    path = job.store.gdal(keys.mask(tile.name, scene.id))
+    for rows in slabs(got.open.shape[0]):
+        got.open[rows] &= read_window(path, rows)[0] != Mask.CLEAR
+    filled = before - np.count_nonzero(got.open)
+    if filled or not only_for_holes:
+        got.mosaic.append(record)
+        got.added.append(filled / got.open.size)
+    else:
+        got.idle.append(record)
 
 
 def _series(job: Job, tile: Tile, plan: SelectRecord, scenes: dict[str, Scene], got: _Gathered) -> list[SceneRecord]:
@@ -119,28 +121,15 @@ def _series(job: Job, tile: Tile, plan: SelectRecord, scenes: dict[str, Scene], 
 
 
 def _record(
-    job: Job,
-    tile: Tile,
-    plan: SelectRecord,
-    got: _Gathered,
-    series: Sequence[SceneRecord],
-    stop: StopReason,
-    facts: str,
+    plan: SelectRecord, got: _Gathered, series: Sequence[SceneRecord], stop: StopReason, facts: str
 ) -> AcquireRecord:
     """Everything in priority order, which is the order it was acquired in: the list, then what filled its holes."""
-    still = np.ones(job.geobox(tile).shape, np.bool_)
-    placed = []
-    for one in got.mosaic:
-        before = np.count_nonzero(still)
-        for rows, clear in _clear_rows(job, tile, one.id):
-            still[rows] &= ~clear
-        placed.append(_placed(plan, one, (before - np.count_nonzero(still)) / still.size))
     return AcquireRecord(
-        tile=tile.name,
-        scenes=tuple(placed),
+        tile=plan.tile,
+        scenes=tuple(_placed(plan, one, added) for one, added in zip(got.mosaic, got.added, strict=True)),
         series=tuple(_placed(plan, one, 0.0) for one in series),
         left_out=tuple(got.left_out),
-        holes=float(np.count_nonzero(still) / still.size),
+        holes=float(np.count_nonzero(got.open) / got.open.size),
         stop=stop,
         fingerprint=facts,
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -47,10 +48,16 @@ class _Source:
     tile: Tile
     gains: Gains
     weight: TileWeight
-    scenes: tuple[dict[str, str], ...]
-    """Scenes of its provenance, in its order."""
+    facts: dict[str, Any]
+    """The properties of the composite's item."""
     numbers: UInt8
     """(256,): number in the mosaic's list of scenes for each number in the composite's."""
+
+    @property
+    def scenes(self) -> list[dict[str, str]]:
+        """Scenes of its provenance, in its order."""
+        scenes: list[dict[str, str]] = self.facts["s2ops:scenes"]
+        return scenes
 
     def raw(self, files: Opened, window: Window) -> UInt8:
         """(4, y, x) levels as the composite has them."""
@@ -117,11 +124,9 @@ def run(job: Job, tile: Tile) -> StepResult:
         "s2ops:gains": list(own.gains),
         "s2ops:holes": holes,
         "s2ops:seams": [_figures(edge) for edge in edges],
-        "s2ops:composites": {
-            source.tile.name: composite_item(job, source.tile)["properties"]["s2ops:fingerprint"] for source in sources
-        },
+        "s2ops:composites": {source.tile.name: source.facts["s2ops:fingerprint"] for source in sources},
     }
-    item = stac.tile_item("mosaic", tile.name, geobox, _dates(job, sources), assets, properties)
+    item = stac.tile_item("mosaic", tile.name, geobox, _dates(sources), assets, properties)
     job.store.put(mark.key, to_json(item))
     return StepResult("blend", tile.name, "done" if holes < 1 else "empty", {"edges": len(edges), "holes": holes})
 
@@ -131,12 +136,12 @@ def _sources(job: Job, tile: Tile) -> list[_Source]:
     gains, number = gains_of(job), 0
     tiles, made = (tile, *job.neighbours(tile)), []
     for one, weight in zip(tiles, in_order(partial(_weight, job), tiles, job.threads), strict=True):
-        item = composite_item(job, one)
-        scenes = tuple(item["properties"]["s2ops:scenes"])
+        facts = composite_item(job, one)["properties"]
+        scenes = len(facts["s2ops:scenes"])
         numbers = np.zeros(256, np.uint8)
-        numbers[1 : len(scenes) + 1] = np.arange(number + 1, number + len(scenes) + 1)
-        number += len(scenes)
-        made.append(_Source(job, one, gains[one.name], weight, scenes, numbers))
+        numbers[1 : scenes + 1] = np.arange(number + 1, number + scenes + 1)
+        number += scenes
+        made.append(_Source(job, one, gains[one.name], weight, facts, numbers))
     if number > 255:
         raise InputError(
             f"{tile.name} and its neighbours have {number} scenes, provenance counts to 255: lower max_scenes"
@@ -239,10 +244,9 @@ def _figures(edge: _Edge) -> dict[str, object]:
     }
 
 
-def _dates(job: Job, sources: Sequence[_Source]) -> tuple[datetime, datetime]:
+def _dates(sources: Sequence[_Source]) -> tuple[datetime, datetime]:
     """First and last acquisition over all tiles that contribute."""
-    stated = [composite_item(job, source.tile)["properties"] for source in sources if source.scenes]
-    stated = stated or [composite_item(job, sources[0].tile)["properties"]]
+    stated = [source.facts for source in sources if source.scenes] or [sources[0].facts]
     first = min(str(one["start_datetime"]) for one in stated)
     last = max(str(one["end_datetime"]) for one in stated)
     return datetime.fromisoformat(first), datetime.fromisoformat(last)
