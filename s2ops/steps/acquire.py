@@ -12,14 +12,14 @@ import numpy as np
 
 from s2ops import keys
 from s2ops.codes import Bool, Mask
-from s2ops.errors import InputError, RasterError
+from s2ops.errors import RasterError
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker, fingerprint
 from s2ops.raster import read_window, slabs
 from s2ops.records import AcquiredScene, AcquireRecord, LeftOut, SceneRecord, SelectRecord, StopReason
 from s2ops.scene import Scene
-from s2ops.steps.base import TileStep
+from s2ops.steps.base import TileStep, record_of
 from s2ops.steps.scene_files import make_scene
 from s2ops.steps.select import selected
 
@@ -152,11 +152,7 @@ def _forget_others(job: Job, tile: Tile, record: AcquireRecord) -> None:
 
 def acquired(job: Job, tile: Tile) -> AcquireRecord:
     """The record that acquire wrote; InputError where it has not run."""
-    key = keys.acquired(tile.name)
-    data = job.store.get(key)
-    if data is None:
-        raise InputError(f"{job.config.out} has no {key}: run the step acquire for {tile.name} first")
-    return AcquireRecord.read(data, key)
+    return record_of(job, tile, "acquire", keys.acquired(tile.name), AcquireRecord)
 
 
 STEP = TileStep("acquire", marker, run)

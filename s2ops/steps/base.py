@@ -2,10 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from s2ops.errors import InputError
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker
+from s2ops.records import Record
+
+RecordKind = TypeVar("RecordKind", bound=Record)
+
+
+def record_of(job: Job, tile: Tile, step: str, key: str, kind: type[RecordKind]) -> RecordKind:
+    """The record that `step` wrote for the tile; InputError where it has not run."""
+    data = job.store.get(key)
+    if data is None:
+        raise InputError(f"{job.config.out} has no {key}: run the step {step} for {tile.name} first")
+    return kind.read(data, key)
 
 
 def _always(_: Job) -> bool:

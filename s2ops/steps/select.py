@@ -18,7 +18,7 @@ from s2ops.preview import SIZE, Source, preview_grid, read_preview
 from s2ops.records import LeftOut, SelectRecord
 from s2ops.scene import Scene
 from s2ops.selection import Look, Rule, candidate, choose
-from s2ops.steps.base import TileStep
+from s2ops.steps.base import TileStep, record_of
 
 VERSION = 2
 
@@ -101,11 +101,7 @@ def _look(job: Job, tile: Tile, scene: Scene) -> _Seen:
 
 def selected(job: Job, tile: Tile) -> SelectRecord:
     """The record that select wrote; InputError where it has not run."""
-    key = keys.select(tile.name)
-    data = job.store.get(key)
-    if data is None:
-        raise InputError(f"{job.config.out} has no {key}: run the step select for {tile.name} first")
-    return SelectRecord.read(data, key)
+    return record_of(job, tile, "select", keys.select(tile.name), SelectRecord)
 
 
 def _some_scene(job: Job) -> None:
