@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
 
-.PHONY: help install dev demo test test-cluster lint format schema scorecard scorecard-check clean
+.PHONY: help install dev demo test test-cluster test-cluster-all test-scale images lint format page dashboards schema scorecard scorecard-check repository soak clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,13 +15,14 @@ install: $(VENV)/.installed ## Make .venv with the s2ops command (no torch)
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "s2ops needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(PIP) --editable '.[view]'
 	@touch $@
 
 dev: $(VENV)/.dev ## The same with everything for tests and training (torch: a minute, 5 GB)
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev,torch]'
+	$(PIP) --no-deps nvidia-pytriton
 	@touch $@
 
 demo: install ## Simulate six tiles in two UTM zones, run the chain over them, score it against the truth
@@ -29,16 +30,33 @@ demo: install ## Simulate six tiles in two UTM zones, run the chain over them, s
 
 test: dev ## All tests but those of the cluster
 	bash scripts/install-test-services.sh
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-cluster: ## Not there yet: the Kubernetes tests come with their own issue
-	@echo "test-cluster: not there yet; the chain runs on one machine so far (make demo, make test)"
+test-cluster: dev ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
+	sh scripts/install-cluster-tools.sh
+	$(BIN)/python -m tests.cluster.toolchain helm kubeconform argo
+	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest tests/test_helm.py tests/test_workflows.py
+	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster --timeout 1800 --durations 20
+
+test-cluster-all: dev ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
+	sh scripts/install-cluster-tools.sh
+	$(BIN)/python -m pytest -m cluster tests/cluster --timeout 1800 --junitxml .cluster-times.xml
+	$(BIN)/python -m tests.cluster.times .cluster-times.xml docs/test-cluster.md
+
+test-scale: dev ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
+	sh scripts/install-cluster-tools.sh
+	$(BIN)/python -m tests.cluster.scale --tiles 10000
+
+images: install ## Build the container images s2ops-steps and s2ops-triton (BASE=..., see images/build.py)
+	$(BIN)/python images/build.py
 
 lint: dev ## ruff, mypy --strict, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/s2ops schema | diff - docs/config.schema.json
+	$(BIN)/s2ops models repository model_repository --check
+	$(BIN)/python scripts/vendor_page.py --check
 
 format: dev ## Format the code
 	$(BIN)/ruff format .
@@ -50,8 +68,22 @@ scorecard: install ## Score every network and write docs/scorecard.md (5 min; S2
 scorecard-check: install ## Score a small part again; fails where a figure has drifted (20 s)
 	$(BIN)/s2ops score --quick --check docs/scorecard.json
 
+dashboards: dev ## Write the Grafana dashboards, the table of docs/metrics.md and the chart's README anew
+	$(BIN)/python -m dashboards
+	$(BIN)/python scripts/metrics_docs.py
+	$(BIN)/python scripts/chart_docs.py
+
+page: install ## Fetch MapLibre GL JS for the page of `s2ops view` as package.json pins it (needs npm)
+	$(BIN)/python scripts/vendor_page.py
+
 schema: install ## Write the JSON schema of the run configuration
 	$(BIN)/s2ops schema > docs/config.schema.json
+
+repository: install ## Write model_repository/ anew; needed when weights have changed
+	$(BIN)/s2ops models repository model_repository
+
+soak: dev ## 20,000 windows through a real Triton: the memory of client and server stays flat (5 min)
+	$(BIN)/python -m pytest -n 0 -m soak -s tests/test_triton_soak.py
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis

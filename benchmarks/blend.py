@@ -1,37 +1,42 @@
 """Balance and blend of 2 x 2 full tiles: s2ops beside the floor and beside OTB.
 
-    python benchmarks/blend.py FOLDER [--res 10] [--ramp 0.06] [--threads 2] [--runs 1]
+    python benchmarks/blend.py FOLDER [--res 10] [--ramp 0.06] [--threads 2] [--runs 1] [--without-otb]
 
 FOLDER is scratch space outside the checkout; inputs are made there where missing, another folder for each ramp. The
 floor reads every composite once and writes it again as mosaic, with the same code and threads. OTB takes the same
 composites, if `otbcli_Mosaic` (Debian's otb-bin) is installed; it writes one plain file.
 
-Figures of s2ops, from its items and from the known ground: `excess` and `coherent` as in docs/seams.md; energy, the
-mean squared step between neighbouring pixels in the overlaps over that of the composites there; spread, what
-difference of brightness is left between the interiors of the tiles.
+Figures, the same for both: `excess` and `coherent` across the former borders as in docs/seams.md; energy, the mean
+squared step between neighbouring pixels in the overlaps over that of the composites there; spread, what difference of
+brightness from the known ground is left between the interiors of the tiles, in the worst band.
 """
 
 import argparse
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 
 import inputs
 import numpy as np
+import rasterio
 from measure import Took, table, took
+from rasterio.windows import Window
 
 from s2ops import keys
 from s2ops.codes import BANDS, Float64, UInt8
 from s2ops.cog import CODES, IMAGERY
-from s2ops.gains import corrected, gain_tables
 from s2ops.grid import Tile
 from s2ops.job import Job
-from s2ops.marker import read_json
 from s2ops.opened import opened
 from s2ops.outputs import imagery_tags, publisher
+from s2ops.overlap import border_inside
 from s2ops.parallel import in_order
 from s2ops.radiometry import FULL
 from s2ops.raster import read_window, slabs
+from s2ops.seams import EdgeLine, Seam, measure
 from s2ops.steps import balance, blend
 
 
@@ -70,50 +75,83 @@ def otb(work: Job, threads: int) -> list[str]:
     ]  # fmt: skip
 
 
-def quality(work: Job) -> str:
-    """Seams, gradient energy and spread."""
-    seams = [
-        seam["after"] for one in work.tiles
-        for seam in (read_json(work.store, keys.item("mosaic", one.name)) or {})["properties"]["s2ops:seams"]
-        if seam["after"]
-    ]  # fmt: skip
-    lines = [
-        f"{name}: worst {max(seam[name] for seam in seams):.3f}, mean {np.mean([seam[name] for seam in seams]):.3f}"
-        for name in ("excess", "coherent")
-    ]
-    gains, energy, errors = balance.gains_of(work), [], []
+Read = Callable[[Tile, slice, slice], UInt8]
+"""(4, y, x) levels of a mosaic over rows and columns of a tile's grid."""
+
+
+def of_s2ops(work: Job) -> Read:
+    def read(one: Tile, rows: slice, cols: slice) -> UInt8:
+        return read_window(work.store.gdal(keys.data("mosaic", one.name, "mosaic")), rows, cols)
+
+    return read
+
+
+def of_otb(work: Job) -> Read:
+    """OTB's one file is larger than the tiles together: its own grid says where they lie."""
+
+    def read(one: Tile, rows: slice, cols: slice) -> UInt8:
+        grid = work.geobox(one).transform
+        with rasterio.open(f"{work.config.out}/otb.tif") as src:
+            left, top = (round(offset) for offset in ~src.transform * (grid.c, grid.f))
+            window = Window(left + cols.start, top + rows.start, cols.stop - cols.start, rows.stop - rows.start)
+            levels: UInt8 = src.read(window=window)
+        return levels
+
+    return read
+
+
+def seams_of(work: Job, read: Read) -> list[Seam]:
+    """The figures of docs/seams.md for each border of a tile that crosses another."""
+    found = []
+    for one, other in permutations(work.tiles, 2):
+        grid = work.geobox(one)
+        points = border_inside(grid, work.geobox(other))
+        if points is None:
+            continue
+        line = EdgeLine.along(points)
+        strips = line.empty()
+        for rows in slabs(grid.height):
+            here = line.cols[(line.rows >= rows.start) & (line.rows < rows.stop)]
+            if here.size:
+                cols = slice(max(int(here.min()), 0), min(int(here.max()) + 1, grid.width))
+                EdgeLine(line.rows, line.cols - cols.start).gather(read(one, rows, cols), strips, rows.start)
+        seam = measure(strips)
+        found += [seam] if seam else []
+    return found
+
+
+def quality(work: Job, name: str, read: Read) -> str:
+    """A row: seams, gradient energy and spread of one mosaic."""
+    seams, energy, errors = seams_of(work, read), [], []
     for one in work.tiles:
         wide = work.geobox(one).width
         reach = 9_800 // work.res
-        inside = slice(wide // 2, wide // 2 + 512)
+        inside = slice(wide // 2, min(wide // 2 + 512, wide))
         cols = slice(0, reach) if inputs.offset(one, work.res)[1] else slice(wide - reach, wide)
-        before, after = (
-            read_window(work.store.gdal(keys.data(product, one.name, product)), inside, cols)
-            for product in ("composite", "mosaic")
-        )
-        tables = gain_tables(gains[one.name])
-        plain = np.stack([corrected(band, tables[number]) for number, band in enumerate(before)])
-        energy.append(_energy(after.astype(np.float64)) / _energy(plain.astype(np.float64)))
-        errors.append(_error(work, one, slice(reach, wide - reach)))
+        before = read_window(work.store.gdal(keys.data("composite", one.name, "composite")), inside, cols)
+        energy.append(_energy(read(one, inside, cols).astype(np.float64)) / _energy(before.astype(np.float64)))
+        errors.append(_error(work, one, read, slice(reach, wide - reach)))
     spread = np.ptp(np.array(errors), axis=0).max()
-    lines.append(f"energy kept: least {min(energy):.3f}")
-    lines.append(f"spread of the interiors, worst band: {100 * spread:.2f} %")
-    return "\n".join(lines)
+    worst, mean = (
+        [float(way([getattr(seam, figure) for seam in seams])) for figure in ("excess", "coherent")]
+        for way in (np.max, np.mean)
+    )
+    figures = " | ".join(f"{high:.3f} / {middle:.3f}" for high, middle in zip(worst, mean, strict=True))
+    return f"| {name} | {figures} | {100 * min(energy):.1f} % | {100 * spread:.2f} % |"
 
 
 def _energy(levels: Float64) -> float:
     return float((np.diff(levels, axis=1) ** 2).mean() + (np.diff(levels, axis=2) ** 2).mean())
 
 
-def _error(work: Job, one: Tile, inner: slice) -> Float64:
+def _error(work: Job, one: Tile, read: Read, inner: slice) -> Float64:
     """Mean log brightness of the mosaic over the ground's, per band, over a lattice of 256-row strips inside."""
     top, left = inputs.offset(one, work.res)
     x = np.arange(inner.start, inner.stop, dtype=np.float64) + left
     strips = []
     for start in np.linspace(inner.start, inner.stop - 64, 12).astype(int):
         y = np.arange(start, start + 64, dtype=np.float64) + top
-        path = work.store.gdal(keys.data("mosaic", one.name, "mosaic"))
-        levels = read_window(path, slice(int(start), int(start) + 64), inner).astype(np.float64)
+        levels = read(one, slice(int(start), int(start) + 64), inner).astype(np.float64)
         strips.append((levels - inputs.ground(y, x, work.res)).mean(axis=(1, 2)) / FULL)
     out: Float64 = np.mean(strips, axis=0)
     return out
@@ -126,18 +164,31 @@ def main() -> None:
     parser.add_argument("--ramp", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--only", choices=["floor", "s2ops"], help="one method in this process (used by itself)")
+    parser.add_argument("--without-otb", action="store_true")
+    parser.add_argument(
+        "--only", choices=["inputs", "floor", "s2ops"], help="one method in this process (used by itself)"
+    )
     given = parser.parse_args()
     work = inputs.job(given.folder, inputs.SQUARE, given.res, given.threads)
+    if given.only == "inputs":
+        inputs.square(given.folder, given.res, given.ramp)
+        return
     if given.only:
         {"floor": floor, "s2ops": ours}[given.only](work)
         return
-    inputs.square(given.folder, given.res, given.ramp)
     own = [sys.executable, __file__, str(given.folder), "--res", str(given.res), "--threads", str(given.threads)]
+    subprocess.run([*own, "--ramp", str(given.ramp), "--only", "inputs"], check=True)
     rows: dict[str, Took | None] = {name: took([*own, "--only", name], given.runs) for name in ("floor", "s2ops")}
-    rows["OTB"] = took(otb(work, given.threads), given.runs) if shutil.which("otbcli_Mosaic") else None
+    rows["OTB"] = None
+    if shutil.which("otbcli_Mosaic") and not given.without_otb:
+        rows["OTB"] = took(otb(work, given.threads), given.runs)
     print(table(rows, "floor"))
-    print(quality(work))
+    print()
+    print("| mosaic | excess, worst / mean | coherent, worst / mean | energy kept, least | spread of the interiors |")
+    print("|---|---|---|---|---|")
+    print(quality(work, "s2ops", of_s2ops(work)))
+    if rows["OTB"]:
+        print(quality(work, "OTB", of_otb(work)))
 
 
 if __name__ == "__main__":

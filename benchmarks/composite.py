@@ -1,13 +1,16 @@
 """The composite of 4 full scenes: s2ops beside the floor and beside others.
 
-    python benchmarks/composite.py FOLDER [--res 10] [--threads 2] [--runs 1] [--peers PYTHON]
+    python benchmarks/composite.py FOLDER [--res 10] [--threads 2] [--runs 1] [--peers PYTHON] [--without PEER ...]
 
 FOLDER is scratch space outside the checkout; inputs are made there where missing. The floor is the time that the same
-threads need to read and decode all scenes and masks, and to write the same two COGs with the same code. `--peers` is
-the interpreter of an environment with rasterio, NumPy and rio-tiler; without it those two of this one are used.
+threads need to read and decode all scenes and masks, and to write the same three COGs with the same code. `--peers` is
+the interpreter of an environment with the peers (`pip install rio-tiler rioxarray dask odc-stac odc-algo s2mosaic`);
+what is missing there is skipped. OTB is Debian's (`scripts/install-otb.sh`); S2Mosaic knows full tiles only, and takes
+some 10 GB of memory.
 """
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from measure import Took, table, took
 
 from s2ops import keys
 from s2ops.codes import BANDS
-from s2ops.cog import CODES, IMAGERY
+from s2ops.cog import CODES, IMAGERY, SHARE
 from s2ops.grid import tile
 from s2ops.opened import opened
 from s2ops.outputs import imagery_tags, publisher
@@ -26,7 +29,11 @@ from s2ops.raster import slabs
 from s2ops.steps import composite
 from s2ops.steps.acquire import acquired
 
-PEERS = ("numpy-first", "numpy-median", "FirstMethod", "MedianMethod")
+PEERS = (
+    "numpy-first", "numpy-median", "FirstMethod", "MedianMethod", "odc-stac-median", "geomad", "otb-first",
+    "s2mosaic-first",
+)  # fmt: skip
+RULES = ("recent", "median", "medoid", "geomedian")
 
 
 def floor(folder: Path, res: int, threads: int) -> None:
@@ -42,11 +49,14 @@ def floor(folder: Path, res: int, threads: int) -> None:
 
     with publisher(work.store, geobox) as made:
         image, other = made.file("a", BANDS, IMAGERY, imagery_tags()), made.file("b", ["scene"], CODES)
+        weight = made.file("c", ["weight"], SHARE)
         for levels, mask in in_order(read, slabs(geobox.height), threads):
             image.write(levels)
             other.write(mask)
+            weight.write(mask)
         made.put("floor/composite.tif", image)
         made.put("floor/provenance.tif", other)
+        made.put("floor/weight.tif", weight)
 
 
 def main() -> None:
@@ -56,23 +66,38 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--peers", default=sys.executable)
-    parser.add_argument("--only", choices=["floor", "s2ops"], help="one method in this process (used by itself)")
+    parser.add_argument("--without", nargs="*", default=[], choices=PEERS, help="peers not to run")
+    parser.add_argument(
+        "--only", choices=["inputs", "floor", *RULES], help="one method in this process (used by itself)"
+    )
+    parser.add_argument("--rules", nargs="*", default=["recent"], choices=RULES, help="rules of s2ops to run")
     given = parser.parse_args()
+    if given.only == "inputs":
+        inputs.scenes(given.folder, given.res, 4)
+        return
     if given.only == "floor":
         floor(given.folder, given.res, given.threads)
         return
-    if given.only == "s2ops":
-        composite.run(inputs.job(given.folder, (inputs.TILE,), given.res, given.threads), tile(inputs.TILE))
+    if given.only:
+        work = inputs.job(given.folder, (inputs.TILE,), given.res, given.threads, given.only)
+        composite.run(work, tile(inputs.TILE))
         return
-    inputs.scenes(given.folder, given.res, 4)
     own = [sys.executable, __file__, str(given.folder), "--res", str(given.res), "--threads", str(given.threads)]
-    took([*own, "--only", "s2ops"], 1)  # compiled once a machine, and the files come into the page cache
-    rows: dict[str, Took | None] = {name: took([*own, "--only", name], given.runs) for name in ("floor", "s2ops")}
+    subprocess.run([*own, "--only", "inputs"], check=True)
+    for rule in given.rules:
+        took([*own, "--only", rule], 1)  # compiled once a machine, and the files come into the page cache
+    rows: dict[str, Took | None] = {"floor": took([*own, "--only", "floor"], given.runs)}
+    rows |= {f"s2ops {rule}": took([*own, "--only", rule], given.runs) for rule in given.rules}
     work = inputs.job(given.folder, (inputs.TILE,), given.res, 1)
     paths = [work.store.gdal(keys.image(inputs.TILE, scene.id)) for scene in acquired(work, work.tiles[0]).scenes]
-    for name in PEERS:
+    if "s2mosaic-first" not in given.without and given.res == 10:
+        subprocess.run([given.peers, str(Path(__file__).with_name("peers.py")), "split", "-", *paths], check=False)
+    for name in (peer for peer in PEERS if peer not in given.without):
+        if name == "s2mosaic-first" and given.res != 10:
+            continue
         command = [given.peers, str(Path(__file__).with_name("peers.py")), name, str(given.folder / "peer.tif"), *paths]
         rows[name] = took(command, given.runs)
+        print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
     print(table(rows, "floor"))
 
 

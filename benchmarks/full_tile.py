@@ -1,12 +1,14 @@
-"""One tile at full size (10,980 x 10,980 px, 10 m) through the whole chain: wall time and peak memory of each step.
+"""One tile at full size (10,980 x 10,980 px, 10 m) through the whole chain: time, memory and bytes of each step.
 
 The scenes are real ones of 120 m (S2OPS_REAL_DATA), enlarged twelvefold, texture added: real clouds, swath edges and
-colours at the size of production. Usage: S2OPS_REAL_DATA=... python benchmarks/full_tile.py FOLDER [DATES]
+colours at the size of production. Usage: S2OPS_REAL_DATA=... python benchmarks/full_tile.py FOLDER [DATES] [--res 20]
+
+It leaves FOLDER/run.yaml, from which `benchmarks/rates.py` takes the shipped rates.
 """
 
+import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from rasterio.windows import Window
 from s2ops import config, engine
 from s2ops.cli.progress import PlainLines
 from s2ops.grid import tile
+from s2ops.run_record import RunRecord
 
 TILE = "33TWM"
 FILES = ("B02.tif", "B03.tif", "B04.tif", "B08.tif")
@@ -24,9 +27,9 @@ GRAIN = 0.06
 """Relative strength of the added texture."""
 
 
-def enlarge(source: Path, target: Path, seed: int) -> None:
-    """Write a 10 m COG from a 120 m one: bilinear, with pixel noise that makes it as hard to compress as a scene."""
-    grid, dice = tile(TILE).geobox(10), np.random.default_rng(seed)
+def enlarge(source: Path, target: Path, seed: int, res: int) -> None:
+    """Write a COG of finer pixels from a 120 m one, with pixel noise that makes it as hard to compress as a scene."""
+    grid, times, dice = tile(TILE).geobox(res), 120 // res, np.random.default_rng(seed)
     plain = target.with_suffix(".plain.tif")
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 1, "nodata": 0, "tiled": True, "crs": str(grid.crs)}
     with rasterio.open(source) as src, rasterio.open(
@@ -34,15 +37,17 @@ def enlarge(source: Path, target: Path, seed: int) -> None:
     ) as dst:  # fmt: skip
         small = src.read(1, out_shape=(915, 915))
         for top in range(0, 915, 61):
-            rows = np.repeat(np.repeat(small[top : top + 61], 12, axis=0), 12, axis=1).astype(np.float32)
+            rows = np.repeat(np.repeat(small[top : top + 61], times, axis=0), times, axis=1).astype(np.float32)
             rows *= 1 + GRAIN * dice.standard_normal(rows.shape, np.float32)
-            dst.write(rows.clip(0, 65535).astype(np.uint16), 1, window=Window(0, top * 12, grid.width, rows.shape[0]))
+            dst.write(
+                rows.clip(0, 65535).astype(np.uint16), 1, window=Window(0, top * times, grid.width, rows.shape[0])
+            )
     copy(str(plain), str(target), driver="COG", COMPRESS="DEFLATE", PREDICTOR="YES", NUM_THREADS="ALL_CPUS")
     plain.unlink()
 
 
-def make_catalog(data: Path, folder: Path, dates: int) -> Path:
-    """A static catalog of the tile's clearest scenes at full size."""
+def make_catalog(data: Path, folder: Path, dates: int, res: int) -> Path:
+    """A static catalog of the tile's clearest scenes with pixels of `res` metres."""
     folder.mkdir(parents=True, exist_ok=True)
     found = [json.loads(path.read_text()) for path in sorted((data / "sentinel-2-l2a").glob(f"*_{TILE}_*/S2*.json"))]
     chosen = sorted(found, key=lambda item: float(item["properties"]["eo:cloud_cover"]))[:dates]
@@ -51,7 +56,7 @@ def make_catalog(data: Path, folder: Path, dates: int) -> Path:
         to.mkdir(exist_ok=True)
         for file in FILES:
             if not (to / file).exists():
-                enlarge(data / "sentinel-2-l2a" / item["id"] / file, to / file, seed=number)
+                enlarge(data / "sentinel-2-l2a" / item["id"] / file, to / file, number, res)
         item["assets"] = {
             name: asset for name, asset in item["assets"].items() if name in {"red", "green", "blue", "nir"}
         }
@@ -65,18 +70,27 @@ def make_catalog(data: Path, folder: Path, dates: int) -> Path:
 
 def main() -> None:
     """Make the scenes where they are missing, run, print a table."""
-    folder, dates = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("dates", type=int, nargs="?", default=2)
+    parser.add_argument("--res", type=int, choices=(10, 20, 60), default=10)
+    given = parser.parse_args()
+    folder = given.folder.absolute()
     data = Path(os.environ["S2OPS_REAL_DATA"]) / "zagreb-two-tiles"
-    catalog = make_catalog(data, folder / "catalog", dates)
+    catalog = make_catalog(data, folder / "catalog", given.dates, given.res)
     text = (
         f"region: {{tiles: [{TILE}]}}\ndates: {{start: 2023-08-01, end: 2023-08-31}}\ncatalog: {catalog}\n"
-        f"resolution: 10\nout: {folder / 'run'}\n"
+        f"resolution: {given.res}\nout: {folder / 'run'}\n"
     )
+    (folder / "run.yaml").write_text(text)
     engine.run(config.parse(text, "benchmark"), [tile(TILE)], 1, os.cpu_count() or 1, PlainLines())
-    print(f"{'step':<10} {'wall s':>8} {'peak MiB':>9}")
+    print(f"{'step':<10} {'wall s':>8} {'CPU s':>8} {'networks':>9} {'peak MiB':>9} {'read MB':>8} {'written':>8}")
     for path in sorted((folder / "run/run").glob("*/*.json")):
-        record = json.loads(path.read_text())
-        print(f"{record['step']:<10} {record['wall_s']:>8.1f} {record['peak_rss_mib']:>9.0f}")
+        one = RunRecord.read(path.read_bytes(), str(path))
+        print(
+            f"{one.step:<10} {one.wall_s:>8.1f} {one.cpu_s:>8.1f} {one.network_cpu_s:>9.1f} {one.peak_rss_mib:>9.0f} "
+            f"{one.read_bytes / 1e6:>8.0f} {one.written_bytes / 1e6:>8.0f}"
+        )
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ CANVAS = 216_000
 """Metres: the ground's extent, more than two tiles."""
 
 
-def job(folder: Path, names: tuple[str, ...], res: int, threads: int) -> Job:
+def job(folder: Path, names: tuple[str, ...], res: int, threads: int, rule: str = "recent") -> Job:
     """A job over the inputs in `folder`."""
     text = (
         f"region: {{tiles: [{', '.join(names)}]}}\ndates: {{start: 2023-08-01, end: 2023-08-31}}\n"
-        f"resolution: {res}\nout: {folder}\n"
+        f"resolution: {res}\nout: {folder}\ncomposite: {{rule: {rule}}}\n"
     )
     return Job(config.parse(text, "benchmark"), tuple(tile(name) for name in sorted(names)), threads)
 

@@ -21,9 +21,10 @@ import rasterio
 from scipy.ndimage import binary_erosion, uniform_filter
 
 from s2ops.codes import Bool, Float32, UInt8
-from s2ops.composite import ClearScene, fuse
-from s2ops.gains import Pair, corrected, gain_tables, pair_ratio, solve_gains
+from s2ops.composite import fuse
+from s2ops.gains import Pair, corrected, gain_shift, pair_ratio, solve_gains
 from s2ops.local import local_shifts
+from s2ops.looks import ClearScene
 from s2ops.radiometry import levels_of, reflectance_of, to_levels
 
 MARKER = "<!-- written by benchmarks/matching.py -->"
@@ -87,8 +88,7 @@ def s2ops_gain(a: UInt8, b: UInt8, both: Bool) -> Float32:
     ratio = pair_ratio(a, b, both)
     if ratio is None:
         raise ValueError("too few pixels for a ratio")
-    tables = gain_tables(np.exp(ratio.logs).tolist())
-    return np.stack([corrected(a[band], tables[band]) for band in range(4)])
+    return corrected(a, gain_shift(np.exp(ratio.logs).tolist())[:, None, None])
 
 
 CORRECTIONS: dict[str, Callable[[UInt8, UInt8, Bool], Float32]] = {
@@ -137,7 +137,7 @@ def solved(scenes: list[Dated]) -> list[ClearScene]:
         if (ratio := pair_ratio(a.levels, b.levels, a.clear & b.clear))
     ]
     gains = solve_gains({scene.day: float(scene.clear.mean()) for scene in scenes}, found)
-    return [ClearScene(scene.levels, scene.clear, gain_tables(gains[scene.day])) for scene in scenes]
+    return [ClearScene(scene.levels, scene.clear, gain_shift(gains[scene.day])) for scene in scenes]
 
 
 def shifted(scenes: list[ClearScene]) -> list[ClearScene]:
@@ -166,7 +166,7 @@ def holes_table(root: Path) -> list[str]:
         best = scenes[0]
         cut = best._replace(clear=best.clear & ~round_holes(best.clear.shape))
         gained = solved([cut, *scenes[1:]])
-        plain = [scene._replace(tables=None) for scene in gained]
+        plain = [scene._replace(gain=None) for scene in gained]
         figures = []
         for kind in (plain, gained, shifted(gained)):
             fused = fuse(kind, FADE)

@@ -1,7 +1,13 @@
-"""Run a command and say what it took: wall time, CPU time of it and its children, peak memory of the largest."""
+"""Run a command and say what it took: wall time, CPU time of it and its children, peak memory of the largest.
 
+A process begins with the peak memory of the one that started it (Linux keeps it over `exec`), so each command is
+started by a small one: this file as a script.
+"""
+
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -20,12 +26,10 @@ def took(command: Sequence[str], runs: int) -> Took | None:
     """Medians over `runs` runs of one process each, start and imports included; None where one fails."""
     found = []
     for _ in range(runs):
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status != 0:
+        answer = subprocess.run([sys.executable, "-I", __file__, *command], stdout=subprocess.PIPE, check=False)
+        if answer.returncode != 0:
             return None
-        found.append(Took(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
+        found.append(Took(*json.loads(answer.stdout)))
     return Took(*(median(figures) for figures in zip(*found, strict=True)))
 
 
@@ -44,3 +48,17 @@ def table(rows: dict[str, Took | None], base: str) -> str:
         ratios = f"{row.wall / reference.wall:.2f} | {row.cpu / reference.cpu:.2f}"
         lines.append(f"| {name} | {row.wall:.1f} | {row.cpu:.1f} | {row.rss:.0f} | {ratios} |")
     return "\n".join(lines)
+
+
+def _run(command: Sequence[str]) -> None:
+    """Start the command, wait, print [wall, CPU, MiB]; exits with 1 where it fails."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(1)
+    print(json.dumps([time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]))
+
+
+if __name__ == "__main__":
+    _run(sys.argv[1:])

@@ -6,13 +6,14 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import unquote, urljoin, urlsplit
 
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from urllib3 import Retry
 
+from s2ops import metrics
 from s2ops.errors import CatalogError, CatalogUnreachable
 
 REMOTE_SCHEMES: Final = ("http", "https", "s3", "gs", "az")
@@ -124,9 +125,20 @@ def gdal_options() -> dict[str, str | int]:
     }
 
 
+class _Counted(Retry):
+    """urllib3's retries, counted by the answer's status."""
+
+    def increment(self, *args: Any, **words: Any) -> Self:
+        """The state after one more try; raises where none is left."""
+        following = super().increment(*args, **words)
+        status = following.history[-1].status if following.history else None
+        metrics.retried("catalog", str(status or "no answer"))
+        return following
+
+
 def stac_io(retries: int = 4, backoff_s: float = 0.5, timeout_s: float = 30.0) -> StacApiIO:
     """A reader of catalogs that tries again, after 0, 2, 4, 8 ... times `backoff_s`, on no answer, 429 and 5xx."""
-    retry = Retry(
+    retry = _Counted(
         total=retries,
         backoff_factor=backoff_s,
         status_forcelist=(429, 500, 502, 503, 504),

@@ -4,6 +4,10 @@ A tile's weight at a place follows from that tile's own valid area: 0 at its bor
 `RAMP_M` inside. It does not matter which tile is being made, nor in what order its neighbours come: tile A beside B
 gives the same pixels in the overlap as B beside A, and any tile can be made again alone. The paper (section 2.2 d)
 blends tiles one after the other instead, so that each waits for the ones before it.
+
+A mean of two dates has the texture of neither: fields that were cut in between show faintly, and all is blurred.
+So only what is seen from afar (`afar.py`) is a mean with these weights. Texture goes over from tile to tile within a
+kilometre, where their weights are equal: there the weights' eighth power decides.
 """
 
 from collections.abc import Iterable
@@ -15,6 +19,7 @@ import numpy as np
 
 from s2ops.codes import BANDS, Bool, Float32, Float64, UInt8
 from s2ops.compiled import compiled
+from s2ops.corrections import Plane
 from s2ops.distance import CELL_M, NodeDistance, ValidCells
 from s2ops.errors import RasterError
 
@@ -62,7 +67,7 @@ def valid_cells(shape: tuple[int, int], res: float) -> ValidCells:
     return ValidCells(shape, max(round(CELL_M / res), 1))
 
 
-WIDEST: Final = 2048
+WIDEST: Final = 1024
 """Columns that are blended at once: floats of all layers stay small, and cuts fall on COG blocks."""
 
 
@@ -71,8 +76,10 @@ class Layer(NamedTuple):
 
     name: str
     """The tile: layers are summed in the order of names."""
-    levels: UInt8 | Float32
-    """(4, y, x) levels, corrected by the tile's gains."""
+    levels: Float32
+    """(4, y, x) levels, corrected."""
+    afar: Float32
+    """(4, y, x): the same as seen from afar."""
     weight: Float32
     """(y, x) `TileWeight`, brought to this grid like the levels."""
     valid: Bool
@@ -94,22 +101,41 @@ class Blended(NamedTuple):
     """The layers, in the order of names."""
 
 
+class _Sums(NamedTuple):
+    """Running means of a slab, and the sums of weights that they have had."""
+
+    sharp: Float32
+    """(4, y, x): levels, and below what is seen of them from afar, by the sharpened weights."""
+    sharp_afar: Float32
+    afar: Float32
+    """(4, y, x): what is seen from afar, by the weights as they are."""
+    sharpened: Float32
+    """(y, x)."""
+    weight: Float32
+    largest: Float32
+    dominant: UInt8
+
+    def cut(self, rows: slice, cols: slice) -> "_Sums":
+        """The same memory, a part of it."""
+        return _Sums(
+            self.sharp[:, rows, cols], self.sharp_afar[:, rows, cols], self.afar[:, rows, cols],
+            self.sharpened[rows, cols], self.weight[rows, cols], self.largest[rows, cols], self.dominant[rows, cols],
+        )  # fmt: skip
+
+
 @dataclass
 class Blender:
-    """The weighted mean of one slab; feed layers in the order of their names, take the `result`."""
+    """The blend of one slab; feed layers in the order of their names, take the `result`."""
 
     shape: tuple[int, int]
     names: list[str] = field(default_factory=list, init=False)
-    mean: Float32 = field(init=False)
-    weight: Float32 = field(init=False)
-    largest: Float32 = field(init=False)
-    dominant: UInt8 = field(init=False)
+    _sums: _Sums = field(init=False)
 
     def __post_init__(self) -> None:
-        self.mean = np.zeros((len(BANDS), *self.shape), np.float32)
-        self.weight = np.zeros(self.shape, np.float32)
-        self.largest = np.zeros(self.shape, np.float32)
-        self.dominant = np.zeros(self.shape, np.uint8)
+        sharp, sharp_afar, afar = np.zeros((3, len(BANDS), *self.shape), np.float32)
+        sharpened, weight, largest = np.zeros((3, *self.shape), np.float32)
+        dominant = np.zeros(self.shape, np.uint8)
+        self._sums = _Sums(sharp, sharp_afar, afar, sharpened, weight, largest, dominant)
 
     def feed(self, layer: Layer) -> None:
         """Add a layer. Raises RasterError where it leaves the slab, or comes out of order: sums would then differ."""
@@ -117,33 +143,64 @@ class Blender:
         place = (slice(layer.top, layer.top + rows), slice(layer.left, layer.left + cols))
         self._check(layer, place)
         self.names.append(layer.name)
-        share = np.where(layer.valid, np.maximum(layer.weight, FLOOR), np.float32(0))
-        weight, largest = self.weight[place], self.largest[place]
-        weight += share
-        self.dominant[place][share > largest] = len(self.names)
-        np.maximum(largest, share, out=largest)
-        # a running mean: where one tile alone is valid its part is 1, and the pixel is that tile's, exactly
-        part = np.divide(share, weight, out=np.zeros_like(share), where=share > 0)
-        for band in range(len(BANDS)):
-            mean = self.mean[band][place]
-            mean += (layer.levels[band] - mean) * part
+        here = self._sums.cut(*place)
+        _feed(layer.levels, layer.afar, layer.weight, layer.valid, np.uint8(len(self.names)), here)
 
     def _check(self, layer: Layer, place: tuple[slice, slice]) -> None:
         if self.names and layer.name <= self.names[-1]:
             raise RasterError(f"layer {layer.name} comes after {self.names[-1]}; feed layers in the order of names")
-        if layer.levels.shape != (len(BANDS), *layer.valid.shape) or layer.weight.shape != layer.valid.shape:
+        if not layer.levels.shape == layer.afar.shape == (len(BANDS), *layer.weight.shape) or (
+            layer.weight.shape != layer.valid.shape
+        ):
             raise RasterError(
-                f"layer {layer.name} has levels of {layer.levels.shape}, weights of {layer.weight.shape} and a mask "
-                f"of {layer.valid.shape}; cut them alike"
+                f"layer {layer.name} has levels of {layer.levels.shape} and {layer.afar.shape}, weights of "
+                f"{layer.weight.shape} and a mask of {layer.valid.shape}; cut them alike"
             )
         if min(layer.top, layer.left) < 0 or place[0].stop > self.shape[0] or place[1].stop > self.shape[1]:
             raise RasterError(f"layer {layer.name} leaves the slab of {self.shape} pixels; clip it first")
 
     def result(self) -> Blended:
         """The slab of what was fed."""
-        levels = np.clip(np.rint(self.mean), 1, 255).astype(np.uint8)
-        levels[:, self.dominant == 0] = 0
-        return Blended(levels, self.dominant.copy(), tuple(self.names))
+        levels = np.zeros((len(BANDS), *self.shape), np.uint8)
+        _finish(self._sums, levels)
+        return Blended(levels, self._sums.dominant.copy(), tuple(self.names))
+
+
+@compiled
+def _feed(levels: Float32, afar: Float32, weights: Float32, valid: Bool, number: np.uint8, sums: _Sums) -> None:
+    bands, height, width = levels.shape
+    for y in range(height):
+        for x in range(width):
+            if not valid[y, x]:
+                continue
+            weight = max(weights[y, x], FLOOR)
+            if weight > sums.largest[y, x]:
+                sums.largest[y, x] = weight
+                sums.dominant[y, x] = number
+            square = weight * weight
+            fourth = square * square
+            sharp = fourth * fourth
+            sums.weight[y, x] += weight
+            sums.sharpened[y, x] += sharp
+            # running means: where one tile alone is valid its part is 1, and the pixel is that tile's, exactly
+            part, sharp_part = weight / sums.weight[y, x], sharp / sums.sharpened[y, x]
+            for band in range(bands):
+                far = afar[band, y, x]
+                sums.afar[band, y, x] += (far - sums.afar[band, y, x]) * part
+                sums.sharp_afar[band, y, x] += (far - sums.sharp_afar[band, y, x]) * sharp_part
+                sums.sharp[band, y, x] += (levels[band, y, x] - sums.sharp[band, y, x]) * sharp_part
+
+
+@compiled
+def _finish(sums: _Sums, out: UInt8) -> None:
+    bands, height, width = out.shape
+    low, high = np.float32(1), np.float32(255)
+    for band in range(bands):
+        for y in range(height):
+            for x in range(width):
+                if sums.dominant[y, x]:
+                    level = sums.sharp[band, y, x] + (sums.afar[band, y, x] - sums.sharp_afar[band, y, x])
+                    out[band, y, x] = np.uint8(np.rint(min(max(level, low), high)))
 
 
 def blend(shape: tuple[int, int], layers: Iterable[Layer]) -> Blended:
@@ -154,22 +211,40 @@ def blend(shape: tuple[int, int], layers: Iterable[Layer]) -> Blended:
     return blender.result()
 
 
-def alone(levels: UInt8, valid: Bool, tables: Float32) -> UInt8:
-    """What `blend` gives where one tile alone is seen: its (4, y, x) levels through its `gains.gain_tables`."""
+def corrected(levels: UInt8, plane: Plane) -> Float32:
+    """(4, y, x) levels plus their tile's correction, unrounded, 1..255; 0 stays no data."""
+    out = np.zeros(levels.shape, np.float32)
+    _correct(np.ascontiguousarray(levels), plane, out)
+    return out
+
+
+def alone(levels: UInt8, valid: Bool, plane: Plane) -> UInt8:
+    """What `blend` gives where one tile alone is seen: its (4, y, x) levels, corrected."""
     out = np.zeros(levels.shape, np.uint8)
-    rounded = np.clip(np.rint(tables), 1, 255).astype(np.uint8)
-    _copy(np.ascontiguousarray(levels), np.ascontiguousarray(valid), rounded, out)
+    _copy(np.ascontiguousarray(levels), np.ascontiguousarray(valid), plane, out)
     return out
 
 
 @compiled
-def _copy(levels: UInt8, valid: Bool, rounded: UInt8, out: UInt8) -> None:
+def _correct(levels: UInt8, plane: Plane, out: Float32) -> None:
+    low, high = np.float32(1), np.float32(255)
     for band in range(levels.shape[0]):
-        table = rounded[band]
+        for y in range(levels.shape[1]):
+            for x in range(levels.shape[2]):
+                if levels[band, y, x]:
+                    level = np.float32(levels[band, y, x]) + (plane.rows[band, y] + plane.cols[band, x])
+                    out[band, y, x] = min(max(level, low), high)
+
+
+@compiled
+def _copy(levels: UInt8, valid: Bool, plane: Plane, out: UInt8) -> None:
+    low, high = np.float32(1), np.float32(255)
+    for band in range(levels.shape[0]):
         for y in range(levels.shape[1]):
             for x in range(levels.shape[2]):
                 if valid[y, x]:
-                    out[band, y, x] = table[levels[band, y, x]]
+                    level = np.float32(levels[band, y, x]) + (plane.rows[band, y] + plane.cols[band, x])
+                    out[band, y, x] = np.uint8(np.rint(min(max(level, low), high)))
 
 
 def spans(width: int, others: Iterable[tuple[int, int]]) -> list[tuple[slice, bool]]:

@@ -82,6 +82,7 @@ def _scene(name: str, item: Json, base: str, origin: Origin) -> Scene:
         offset=dn_offset(item),
         processed=f"{baseline(item) or '00.00'} {_generated(item):%Y-%m-%dT%H:%M:%SZ}",
         orbit=_orbit(item),
+        nodata=_nodata(properties),
     )
 
 
@@ -213,6 +214,13 @@ def _cloud_cover(properties: Json) -> float:
     if isinstance(cover, bool) or not isinstance(cover, int | float) or not 0 <= cover <= 100 or math.isnan(cover):
         raise CatalogError(f"its eo:cloud_cover is {cover!r}, not a percentage")
     return float(cover)
+
+
+def _nodata(properties: Json) -> float | None:
+    part = properties.get("s2:nodata_pixel_percentage")
+    if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 100:
+        return None
+    return float(part)
 
 
 def _orbit(item: Json) -> int | None:

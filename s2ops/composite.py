@@ -1,28 +1,28 @@
 """Per-pixel fusion of a tile's scenes: the best scene first, patch borders cross-faded (paper, section 2.2 c).
 
 A scene takes of each pixel what the scenes before it left. Deep inside its clear area that is all of it; towards
-cloud, shadow or the swath's edge its share falls with the distance, so the next scene comes in gradually, and thin
-cloud that a mask has missed at its rim weighs little. What the last scene leaves is shared out in proportion: every
-pixel that any scene saw clear is filled, and no other.
+cloud, shadow or the swath's edge its share falls with the distance (`fading.py`), so the next scene comes in gradually,
+and thin cloud that a mask has missed at its rim weighs little. What the last scene leaves is shared out in proportion:
+every pixel that any scene saw clear is filled, and no other.
 
 Levels are mixed, not reflectances: the tone curve is nearly logarithmic, so equal steps of the fade look equal, a
 bright remnant of cloud pulls less on a dark pixel, and no pixel needs a logarithm.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 
-from s2ops.codes import BANDS, Bool, Float32, UInt8
+from s2ops.codes import BANDS, Float32, UInt8
 from s2ops.compiled import compiled
-from s2ops.distance import Lerp, bounded_distance, distance_within
 from s2ops.errors import RasterError
-from s2ops.gains import gain_tables
+from s2ops.fading import Fade, cells_for
+from s2ops.looks import ClearScene, Looks, Stacked
 
-MAX_SCENES: Final = 255
-"""Provenance is one byte, and 0 is a hole."""
+LEAST: Final = np.float32(1 / 255)
+"""Share that a clear pixel claims at least: it is above 0, so what only rims have seen is filled."""
 
 
 class Fused(NamedTuple):
@@ -32,6 +32,13 @@ class Fused(NamedTuple):
     """(4, y, x) levels 1..255; 0 in holes."""
     source: UInt8
     """(y, x): n = the n-th scene fed has the largest share of the pixel, and was clear there; 0 is a hole."""
+    weight: UInt8
+    """(y, x): that share in percent, in steps of 5; 0 is a hole."""
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> Self:
+        """Nothing but holes."""
+        return cls(np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
 
     @property
     def holes(self) -> int:
@@ -39,180 +46,176 @@ class Fused(NamedTuple):
         return int(np.count_nonzero(self.source == 0))
 
 
-class ClearScene(NamedTuple):
-    """One scene as the fusion takes it."""
+class Rule(ABC):
+    """How the scenes of a block become one picture; every pixel that some scene saw clear is filled, and no other.
 
-    levels: UInt8
-    """(4, y, x) levels; 0 is no data."""
-    clear: Bool
-    """(y, x): seen free of cloud and shadow."""
-    tables: Float32 | None = None
-    """(4, 256) corrected level of each level (`gains.gain_tables`); None leaves the levels as they are."""
-    shift: Lerp | None = None
-    """(4, y, x) levels to add after that (`local.ShiftField.rows`); None adds nothing."""
-
-
-def fade_ramp(clear: Bool, fade: float, wanted: Bool | None = None) -> Float32:
-    """Share that a scene claims of what is left: 0 where not clear, else above 0, rising to 1 at `fade` pixels.
-
-    (y, x) bool -> (y, x) float32. A slab needs `distance.halo(fade)` rows of halo; a fade up to 1 is a hard edge.
+    A small class for each rule (`rules.py`).
     """
-    reach = max(fade, 1.0)
-    ramp = bounded_distance(clear, reach, wanted)
-    ramp /= np.float32(reach)
-    return ramp
 
+    stops_early: ClassVar[bool] = False
+    """Whether a scene that claims a pixel whole leaves nothing of it to others."""
 
-def fade_ramp_within(clear: Bool, fade: float, core: tuple[slice, slice], wanted: Bool | None = None) -> Float32:
-    """`fade_ramp` of a part of `clear`, which sees what lies around that part; `wanted` has that part's shape."""
-    reach = max(fade, 1.0)
-    ramp = distance_within(clear, core, reach, wanted)
-    ramp /= np.float32(reach)
-    return ramp
-
-
-@dataclass
-class FadedFirst:
-    """The fusion of one slab: feed the best scene first, stop when `is_done`, take the `result`."""
-
-    shape: tuple[int, int]
-    """Rows and columns of the slab."""
-    fed: int = field(default=0, init=False)
-    wanted: Bool = field(init=False)
-    """(y, x): where a further scene can still change something."""
-    _parts: "list[_Part]" = field(default_factory=list, init=False)
-
-    def __post_init__(self) -> None:
-        self.wanted = np.ones(self.shape, np.bool_)
-
-    @property
-    def is_done(self) -> bool:
-        """Nothing is left to share: further scenes would change no pixel."""
-        return not self.wanted.any()
-
-    def feed(self, levels: UInt8, ramp: Float32, tables: Float32 | None = None, shift: Lerp | None = None) -> None:
-        """Add the next scene: (4, y, x) levels, (y, x) `fade_ramp`; `tables` and `shift` as in `ClearScene`.
-
-        The levels are held until the result. Raises RasterError for another shape, and for more than 255 scenes.
-        """
-        if levels.shape != (len(BANDS), *self.shape) or ramp.shape != self.shape:
-            raise RasterError(
-                f"scene {self.fed + 1} has levels of {levels.shape} and a ramp of {ramp.shape}, the slab is "
-                f"{self.shape}; cut all to the slab"
-            )
-        self.skip()
-        if not levels.all():
-            ramp = np.where((levels == 0).any(axis=0), np.float32(0), ramp)
-        self.wanted &= ramp < 1
-        self._parts.append(_Part(self.fed, levels, ramp, _UNCHANGED if tables is None else tables, shift))
-
-    def skip(self) -> None:
-        """Count a scene that is clear nowhere in the slab. Raises RasterError for more than 255 scenes."""
-        if self.fed == MAX_SCENES:
-            raise RasterError(f"provenance holds {MAX_SCENES} scenes a tile and this is one more; lower max_scenes")
-        self.fed += 1
-
-    def result(self) -> Fused:
-        """The composite of what was fed."""
-        out = Fused(np.zeros((len(BANDS), *self.shape), np.uint8), np.zeros(self.shape, np.uint8))
-        if not self._parts:
-            return out
-        shifts = [_NO_SHIFT if part.shift is None else part.shift for part in self._parts]
-        nodes = max(shift.lines.shape[-1] for shift in shifts)
-        lines = np.zeros((len(shifts), len(BANDS), self.shape[0], nodes), np.float32)
-        for line, shift in zip(lines, shifts, strict=True):
-            line[:, :, : shift.lines.shape[-1]] = shift.lines
-        place = max(shifts, key=lambda shift: len(shift.before))  # all shifts lie on the same nodes
-        _fuse(
-            np.stack([part.levels for part in self._parts]),
-            np.stack([part.ramp for part in self._parts]),
-            np.stack([part.tables for part in self._parts]),
-            np.array([part.number for part in self._parts], np.uint8),
-            np.array([part.shift is not None for part in self._parts]),
-            place._replace(lines=lines),
-            out.levels,
-            out.source,
-        )
+    @classmethod
+    def result(cls, looks: Looks) -> Fused:
+        """The composite of a block's scenes."""
+        out, stacked = Fused.empty(looks.shape), looks.stacked()
+        if stacked is not None:
+            cls.merge(stacked, out)
         return out
 
-
-class _Part(NamedTuple):
-    """What a scene gives to a slab."""
-
-    number: int
-    levels: UInt8
-    ramp: Float32
-    tables: Float32
-    shift: Lerp | None
+    @staticmethod
+    @abstractmethod
+    def merge(scenes: Stacked, out: Fused) -> None:
+        """Fill `out`, which is all holes."""
 
 
-_UNCHANGED: Final = gain_tables((1.0,) * len(BANDS))
-_NO_SHIFT: Final = Lerp(
-    np.zeros((len(BANDS), 1, 0), np.float32), *(np.zeros(0, np.int64),) * 2, np.zeros(0, np.float32)
-)
+class FadedFirst(Rule):
+    """The newest clear pixel: each scene takes what those before it left (see above)."""
+
+    stops_early = True
+
+    @staticmethod
+    def merge(scenes: Stacked, out: Fused) -> None:
+        """Shares in order of priority."""
+        _first(scenes, out)
 
 
 @compiled
-def _fuse(
-    levels: UInt8, ramps: Float32, tables: Float32, numbers: UInt8, shifted: Bool, shifts: Lerp,
-    out: UInt8, source: UInt8,
-) -> None:  # fmt: skip
-    """All scenes of a slab, first axis the scene, pixel by pixel: its sums never leave the processor."""
-    scenes, bands, height, width = levels.shape
-    one, low, high = np.float32(1), np.float32(1), np.float32(255)
-    rounded = np.rint(tables[0]).astype(np.uint8)
-    mean = np.zeros(bands, np.float32)
+def _first(scenes: Stacked, out: Fused) -> None:
+    """A row at a time: what is worked out for it stays in the processor's nearest cache."""
+    number, bands, height, width = scenes.levels.shape
+    share, mean = np.empty(width, np.float32), np.empty((bands, width), np.float32)
+    left, weight, largest = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    zero = np.float32(0)
     for y in range(height):
+        left[:], weight[:], largest[:], mean[:] = np.float32(1), zero, zero, zero
+        for scene in range(number):
+            claimed(scenes, scene, y, share)
+            start, stop = _take(share, left, weight, largest, out.source[y], scenes.numbers[scene])
+            if start < stop:
+                _mix(scenes, scene, y, start, stop, share, mean)
+            open_ = False
+            for x in range(width):
+                open_ |= left[x] > 0
+            if not open_:
+                break
+        for band in range(bands):
+            for x in range(width):
+                out.levels[band, y, x] = np.uint8(np.rint(mean[band, x]))
         for x in range(width):
-            if ramps[0, y, x] == one and not shifted[0]:
-                source[y, x] = numbers[0]
-                for band in range(bands):
-                    out[band, y, x] = rounded[band, levels[0, band, y, x]]
-                continue
-            remaining, weight, largest = one, np.float32(0), np.float32(0)
-            mean[:] = 0
-            for scene in range(scenes):
-                share = ramps[scene, y, x] * remaining
-                if share <= 0:
-                    continue
-                remaining -= share
-                weight += share
-                if share > largest:
-                    largest = share
-                    source[y, x] = numbers[scene]
-                # a running mean: the first share has the part 1, so a pixel of one scene is that scene's, exactly
-                part = share / weight
-                for band in range(bands):
-                    value = tables[scene, band, levels[scene, band, y, x]]
-                    if shifted[scene]:
-                        line, right = shifts.lines[scene, band, y], shifts.part[x]
-                        value += line[shifts.before[x]] * (one - right) + line[shifts.after[x]] * right
-                        value = min(max(value, low), high)
-                    mean[band] += (value - mean[band]) * part
-            for band in range(bands):
-                out[band, y, x] = np.uint8(np.rint(mean[band]))
+            out.weight[y, x] = percent(largest[x] / weight[x]) if weight[x] > 0 else np.uint8(0)
 
 
-def fuse(scenes: Iterable[ClearScene], fade: float, rows: slice = slice(None)) -> Fused:
-    """Fuse scenes, best first, with cross-fades of `fade` pixels.
+@compiled
+def _mix(scenes: Stacked, scene: int, y: int, start: np.uint64, stop: np.uint64, part: Float32, mean: Float32) -> None:
+    """A scene's corrected levels into the running mean (band, x) of a row, from `start` to `stop`.
 
-    Give `distance.halo(fade)` rows more than wanted where the tile goes on, and in `rows` those to keep: the slabs
-    of a tile are then exactly the rows of the whole. No further scene is asked for once nothing is left to share.
+    They are unsigned so that no index is looked at for being negative: the loops then run on eight pixels at once.
+    """
+    shifts = scenes.shifts
+    for band in range(len(mean)):
+        levels, gain, row = scenes.levels[scene, band, y], scenes.gains[scene, band], mean[band]
+        if not scenes.shifted[scene]:
+            for x in range(start, stop):
+                row[x] += (shifted(levels[x], gain) - row[x]) * part[x]
+            continue
+        upper, lower = shifts.lines[scene, band, shifts.above[y]], shifts.lines[scene, band, shifts.below[y]]
+        down = shifts.part[y]
+        for x in range(start, stop):
+            add = gain + (upper[x] + (lower[x] - upper[x]) * down)
+            row[x] += (shifted(levels[x], add) - row[x]) * part[x]
+
+
+@compiled
+def _take(
+    share: Float32, left: Float32, weight: Float32, largest: Float32, source: UInt8, number: np.uint8
+) -> tuple[np.uint64, np.uint64]:
+    """A scene takes its share of what is left of a row; gives the first and the last pixel (excluded) that it is in.
+
+    `share` becomes its part of what was taken so far, for a running mean: the first share has the part 1, so a pixel
+    of one scene is that scene's, exactly.
+    """
+    start, stop = len(share), 0
+    while start > stop and share[stop] * left[stop] <= 0:
+        stop += 1
+    start, stop = stop, start
+    while stop > start and share[stop - 1] * left[stop - 1] <= 0:
+        stop -= 1
+    first, last = np.uint64(start), np.uint64(stop)
+    for x in range(first, last):
+        share[x] *= left[x]
+        left[x] -= share[x]
+        weight[x] += share[x]
+    for x in range(first, last):
+        source[x] = number if share[x] > largest[x] else source[x]
+    for x in range(first, last):
+        largest[x] = max(largest[x], share[x])
+        share[x] /= max(weight[x], LEAST)
+    return first, last
+
+
+@compiled
+def claimed(scenes: Stacked, scene: int, y: int, share: Float32) -> None:
+    """Into `share` (x,): what the scene claims of a row's pixels; 0 where it is not clear or has no data."""
+    fades, clear, levels = scenes.fades, scenes.clear[scene, y], scenes.levels[scene]
+    upper, lower, down = fades.lines[scene, fades.above[y]], fades.lines[scene, fades.below[y]], fades.part[y]
+    for x in range(len(share)):
+        share[x] = max(upper[x] + (lower[x] - upper[x]) * down, LEAST)
+    for x in range(len(share)):
+        seen = clear[x] & (levels[0, y, x] != 0) & (levels[1, y, x] != 0)
+        seen &= (levels[2, y, x] != 0) & (levels[3, y, x] != 0)
+        share[x] = share[x] if seen else np.float32(0)
+
+
+@compiled
+def corrected_row(scenes: Stacked, scene: int, band: int, y: int, out: Float32) -> None:
+    """Into `out` (x,): a row of a scene's band with what its gain and its local shift add."""
+    levels, gain, shifts = scenes.levels[scene, band, y], scenes.gains[scene, band], scenes.shifts
+    if not scenes.shifted[scene]:
+        for x in range(len(out)):
+            out[x] = shifted(levels[x], gain)
+        return
+    upper, lower = shifts.lines[scene, band, shifts.above[y]], shifts.lines[scene, band, shifts.below[y]]
+    for x in range(len(out)):
+        out[x] = shifted(levels[x], gain + (upper[x] + (lower[x] - upper[x]) * shifts.part[y]))
+
+
+@compiled
+def shifted(level: int, add: np.float32) -> np.float32:
+    """A level with what is added to it: 1 to 255."""
+    return min(max(np.float32(level) + add, np.float32(1)), np.float32(255))
+
+
+@compiled
+def percent(share: np.float32) -> np.uint8:
+    """A share of 0 to 1 in percent, in steps of 5: finer says no more and compresses worse. Never 0."""
+    return np.uint8(max(np.rint(share * np.float32(20)) * np.float32(5), np.float32(5)))
+
+
+def fuse(scenes: Iterable[ClearScene], fade: float, rows: slice = slice(None), kind: type[Rule] = FadedFirst) -> Fused:
+    """Fuse whole scenes, best first, with cross-fades of `fade` pixels, by one of the `rules`; give some rows of it.
+
+    The slabs of a tile are exactly the rows of the whole. No further scene is asked for once nothing is left to share.
     Raises RasterError where there is no scene.
     """
-    rule: FadedFirst | None = None
+    looks: Looks | None = None
     for scene in scenes:
+        height, width = scene.clear.shape
+        window = slice(*rows.indices(height)[:2]), slice(0, width)
+        if looks is None:
+            looks = Looks().begin((window[0].stop - window[0].start, width))
+            open_ = np.ones_like(Fade.of(cells_for((height, width), fade), fade).whole(*window))
         clear = scene.clear & (scene.levels != 0).all(axis=0)
-        if rule is None:
-            height, width = clear[rows].shape
-            rule = FadedFirst((height, width))
-        wanted = np.zeros(clear.shape, np.bool_)
-        wanted[rows] = rule.wanted
-        ramp = fade_ramp(clear, fade, wanted)[rows]
-        shift = None if scene.shift is None else scene.shift.cut(rows)
-        rule.feed(scene.levels[:, rows], ramp, scene.tables, shift)
-        if rule.is_done:
+        share = Fade.of(cells_for(clear.shape, fade).feed(clear), fade)
+        levels = scene.levels[:, window[0]]
+        if levels.shape[1:] != looks.shape:
+            raise RasterError(f"scene {looks.fed + 1} is {scene.levels.shape}, not like those before; cut all alike")
+        looks.place()[:] = levels
+        shift = None if scene.shift is None else scene.shift.cut(window[0])
+        looks.add(clear[window[0]], share.at(*window), scene.gain, shift)
+        open_ &= ~share.whole(*window)
+        if kind.stops_early and not open_.any():
             break
-    if rule is None:
+    if looks is None:
         raise RasterError("there is no scene to fuse; write an empty tile instead")
-    return rule.result()
+    return kind.result(looks)

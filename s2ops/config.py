@@ -4,14 +4,18 @@ import os
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from s2ops.errors import ConfigError
+from s2ops.texts import read_text
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+TEXT_VARIABLE: Final = "S2OPS_CONFIG"
+"""Environment variable of the configuration's text, or of its URI, where no file can be had: in a container."""
 
 
 class _Strict(BaseModel):
@@ -27,7 +31,8 @@ class Region(_Strict):
         Field(description="west, south, east, north in degrees; west > east crosses the antimeridian"),
     ] = None
     geojson: Annotated[
-        str | None, Field(description="path of a GeoJSON file (geometry, feature or collection; WGS 84)")
+        str | dict[str, Any] | None,
+        Field(description="path or URI of a GeoJSON file, or its content (geometry, feature or collection; WGS 84)"),
     ] = None
 
     @model_validator(mode="after")
@@ -60,12 +65,30 @@ class Selection(_Strict):
     min_gain: Annotated[
         float, Field(ge=0, le=0.1, description="smallest part of a tile for which one more scene is worth it")
     ] = 0.0005
-    time_limit_s: Annotated[float, Field(gt=0, le=3600, description="time limit of the solver a tile")] = 20.0
+    time_limit_s: Annotated[float, Field(gt=0, le=3600, description="time limit of the solver a tile")] = 1.5
+
+
+class Refresh(_Strict):
+    """When a newer scene improves a tile that is made already (docs/refresh.md); one of the three is enough."""
+
+    min_fill: Annotated[float, Field(ge=0, le=1, description="part of the tile without clear scene that it fills")] = (
+        0.002
+    )
+    fresher_days: Annotated[int, Field(ge=1, description="days by which a pixel must get younger to count")] = 15
+    min_fresher: Annotated[float, Field(ge=0, le=1, description="part of the tile that gets so much younger")] = 0.1
+    less_haze: Annotated[
+        float, Field(ge=0, le=1, description="by how much the probability of haze must fall for a pixel to count")
+    ] = 0.3
+    min_clearer: Annotated[float, Field(ge=0, le=1, description="part of the tile that loses so much haze")] = 0.05
 
 
 class Composite(_Strict):
     """How the scenes of a tile are fused (docs/composite.md)."""
 
+    rule: Annotated[
+        Literal["recent", "median", "medoid", "geomedian"],
+        Field(description="recent: the best scene that is clear; the others weigh all clear looks"),
+    ] = "recent"
     fade_m: Annotated[float, Field(ge=0, le=5000, description="width of the cross-fade at patch borders, metres")] = (
         300.0
     )
@@ -106,9 +129,38 @@ class RunConfig(_Strict):
     models: Annotated[
         str | None, Field(description="folder or URI of the six weights; default: those in the package")
     ] = None
+    segmenter: Annotated[
+        str,
+        Field(
+            pattern=r"^(onnx|tritons?://[^/\s:]+:\d+)$",
+            description="where networks run: onnx (in process), or triton://HOST:PORT (tritons:// for TLS)",
+        ),
+    ] = "onnx"
+    freeze: Annotated[
+        bool, Field(description="tiles that are balanced already keep their corrections, new ones join them")
+    ] = False
+    since: Annotated[
+        date | None,
+        Field(description="refresh: keep the mosaic in `out`, take only scenes from this day on that improve a tile"),
+    ] = None
+    refresh: Refresh = Refresh()
     selection: Selection = Selection()
     composite: Composite = Composite()
     landcover: LandCoverOptions = LandCoverOptions()
+
+    @model_validator(mode="after")
+    def _one_place_for_weights(self) -> Self:
+        if self.models is not None and self.segmenter != "onnx":
+            raise ValueError(f"models is for segmenter: onnx; {self.segmenter} serves its own (`s2ops serve --models`)")
+        return self
+
+    @model_validator(mode="after")
+    def _newer_within_range(self) -> Self:
+        if self.since is not None and not self.dates.start <= self.since <= self.dates.end:
+            raise ValueError(
+                f"since {self.since} lies outside dates ({self.dates.start} to {self.dates.end}): move the end of dates"
+            )
+        return self
 
     @property
     def target(self) -> date:
@@ -153,10 +205,16 @@ def describe(error: ValidationError) -> str:
     return "; ".join(findings)
 
 
-def load(path: Path, **overrides: str | None) -> RunConfig:
-    """Read a run configuration; relative paths inside it are taken from the current folder."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    return parse(text, str(path), **overrides)
+def load(place: str | Path, **overrides: str | None) -> RunConfig:
+    """Read a run configuration from a path, a URI (s3://...), or `-`: the text or URI in $S2OPS_CONFIG.
+
+    Relative paths inside it are taken from the current folder.
+    """
+    if str(place) != "-":
+        return parse(read_text(str(place), "the configuration"), str(place), **overrides)
+    text = os.environ.get(TEXT_VARIABLE, "").strip()
+    if not text:
+        raise ConfigError(f"{TEXT_VARIABLE} is empty: put the configuration's text or URI there, or name a file")
+    if re.fullmatch(r"\w+://\S+", text):
+        return load(text, **overrides)
+    return parse(text, TEXT_VARIABLE, **overrides)

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2ops.codes import Bool, Float64, Int64
+from s2ops.compiled import compiled
 
 Bits: TypeAlias = NDArray[np.uint64]
 
-WORDS_PER_S: Final = 5e8
-"""Words of 64 pixels that one core looks at in a second (measured). The time limit is counted in words, so that
-a busy machine finds the same list as an idle one."""
+WORDS_PER_S: Final = 1.2e9
+"""Words of 64 pixels that one core looks at in a second, at least (measured). The time limit is counted in words, so
+that a busy machine finds the same list as an idle one."""
 SAME: Final = 1e-9
 """Objectives (in scenes) nearer than this are equal: the list found first stands."""
 
@@ -83,8 +84,8 @@ def minimum(clear: Bool, cost: Float64, penalty: float, limit: int, time_limit_s
     padded[:, : flat.shape[1]] = flat
     bits = padded.view(np.uint64)
     missed = np.bitwise_or.reduce(bits, axis=0)
-    root = _Node((), 0.0, missed, int(np.bitwise_count(missed).sum()), np.arange(len(clear)), limit)
-    search = _Search(bits, cost, penalty / clear[0].size, time_limit_s * WORDS_PER_S)
+    root = _Node((), 0.0, bits, missed, int(np.bitwise_count(missed).sum()), np.arange(len(clear)), limit)
+    search = _Search(cost, penalty / clear[0].size, time_limit_s * WORDS_PER_S)
     bound = search.visit(root)
     taken = np.zeros(len(clear), bool)
     taken[list(search.best)] = True
@@ -97,19 +98,46 @@ class _Node:
 
     scenes: tuple[int, ...]
     cost: float
+    bits: Bits
+    """(scene, word): 64 pixels a word."""
     missed: Bits
-    """Pixels that `scenes` leave uncovered, `pixels` of them."""
+    """(word,): pixels that `scenes` leave uncovered, `pixels` of them."""
     pixels: int
     free: Int64
     room: int
+
+    def gains(self) -> Int64:
+        """Pixels that each of `free` would add."""
+        out = np.empty(len(self.free), np.int64)
+        _count(self.bits, self.free, self.missed, out)
+        return out
+
+
+@compiled
+def _count(bits: Bits, free: Int64, missed: Bits, out: Int64) -> None:
+    """Ones of each of the `free` rows of `bits` within `missed`, without a copy of either.
+
+    The arithmetic is the usual one for counting bits (pairs, fours, eights, then a product that adds the bytes); the
+    compiler makes one instruction of it.
+    """
+    pairs, fours = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
+    eights, ones = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
+    one, two, four, last = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
+    for place in range(len(free)):
+        row, total = bits[free[place]], np.uint64(0)
+        for word in range(len(missed)):
+            left = row[word] & missed[word]
+            left -= (left >> one) & pairs
+            left = (left & fours) + ((left >> two) & fours)
+            left = (left + (left >> four)) & eights
+            total += (left * ones) >> last
+        out[place] = np.int64(total)
 
 
 @dataclass(slots=True)
 class _Search:
     """Depth first, the scene with the most new pixels per cost first."""
 
-    bits: Bits
-    """(scene, word): 64 pixels a word."""
     cost: Float64
     price: float
     """Of one pixel left uncovered, in scenes."""
@@ -123,7 +151,7 @@ class _Search:
         if not node.room:
             return np.inf
         self.words_left -= len(node.free) * len(node.missed)
-        gain = np.bitwise_count(self.bits[node.free] & node.missed).sum(axis=1, dtype=np.int64)
+        gain = node.gains()
         cost = self.cost[node.free]
         one_more = node.cost + cost + self.price * (node.pixels - gain)
         last = int(np.argmin(one_more))
@@ -135,7 +163,11 @@ class _Search:
 
     def _branch(self, node: _Node, free: Int64, gain: Int64, cost: Float64) -> float:
         """All lists of two or more of `free`: the i-th child takes free[i] and none before it."""
-        unseen = np.inf
+        unseen, bits, left = np.inf, node.bits, node.missed
+        some = np.flatnonzero(left)
+        if 2 * len(some) < len(left):  # most is covered: all lists below look at what is not
+            bits, left = bits[:, some], left[some]
+            self.words_left -= bits.size
         for i in range(len(free) - 1 if node.room > 1 else 0):
             rest = self._bound(node.cost, node.pixels, gain[i:], cost[i:])
             if rest >= self.objective - SAME:
@@ -144,9 +176,8 @@ class _Search:
                 return min(unseen, rest)
             spent, pixels = node.cost + float(cost[i]), node.pixels - int(gain[i])
             if self._bound(spent, pixels, gain[i + 1 :], cost[i + 1 :]) < self.objective - SAME:
-                missed = node.missed & ~self.bits[free[i]]
-                scenes = (*node.scenes, int(free[i]))
-                child = _Node(scenes, spent, missed, pixels, free[i + 1 :], node.room - 1)
+                missed, scenes = left & ~bits[free[i]], (*node.scenes, int(free[i]))
+                child = _Node(scenes, spent, bits, missed, pixels, free[i + 1 :], node.room - 1)
                 unseen = min(unseen, self.visit(child))
         return unseen
 

@@ -1,6 +1,6 @@
 """How far a pixel lies from the nearest one that does not count: the base of every cross-fade.
 
-`bounded_distance` is exact and per pixel, for fades of some hundred metres. `NodeDistance` is for ramps of kilometres:
+`bounded_distance` is exact, for fades of some hundred metres. `NodeDistance` is for ramps of kilometres:
 it looks at cells of 600 m, so it costs nothing, and still gives a smooth value at every pixel. Both depend on position
 only.
 """
@@ -11,6 +11,7 @@ from math import ceil
 from typing import Final, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from s2ops.codes import Bool, Float32, Float64, Int32, Int64
@@ -24,51 +25,29 @@ CELL_M: Final = 600
 """Side of a cell in metres: 183 of them fill a tile at 10, 20, 60 and 120 m alike."""
 
 
-def halo(cap: float) -> int:
-    """Rows that a slab needs above and below, so that its distances up to `cap` pixels equal the whole's."""
-    return ceil(cap)
+def bounded_distance(mask: Bool, cap: float) -> Float32:
+    """Distance in pixels, at most `cap` (1 or more), from each True pixel's centre to that of the nearest False one.
 
-
-def bounded_distance(mask: Bool, cap: float, wanted: Bool | None = None) -> Float32:
-    """Distance in pixels, at most `cap`, from each True pixel's centre to that of the nearest False one.
-
-    (y, x) bool -> (y, x) float32: 0 where False, else 1..cap. The image's border is no False pixel. With
-    `halo(cap)` rows around it, a slab's distances are exactly the whole's. Where `wanted` (y, x) is given, pixels
-    outside it may be left 0: a later scene of a composite matters only where something is still open.
+    (y, x) bool -> (y, x) float32: 0 where False, else 1..cap. The image's border is no False pixel.
     """
-    if cap < 1:
-        return mask.astype(np.float32)
-    out = np.zeros(mask.shape, np.float32)
+    out, reach = np.zeros(mask.shape, np.float32), ceil(cap)
     height, width = mask.shape
     for top, left in product(range(0, height, _BLOCK), range(0, width, _BLOCK)):
         core = (slice(top, min(top + _BLOCK, height)), slice(left, min(left + _BLOCK, width)))
-        if wanted is None or wanted[core].any():
-            out[core] = distance_within(mask, core, cap, None if wanted is None else wanted[core])
-    return out
-
-
-def distance_within(mask: Bool, core: tuple[slice, slice], cap: float, wanted: Bool | None = None) -> Float32:
-    """`bounded_distance` of a part of `mask`, which sees what lies around that part; `cap` is 1 or more.
-
-    `wanted` has the shape of the part.
-    """
-    reach = halo(cap)
-    rows, cols = (slice(max(part.start - reach, 0), part.stop + reach) for part in core)
-    around, shape = mask[rows, cols], (core[0].stop - core[0].start, core[1].stop - core[1].start)
-    if around.all():
-        return np.full(shape, cap, np.float32)
-    if not mask[core].any():
-        return np.zeros(shape, np.float32)
-    out = np.empty(shape, np.float32)
-    asked = np.ones(shape, np.bool_) if wanted is None else np.ascontiguousarray(wanted)
-    top, left = core[0].start - rows.start, core[1].start - cols.start
-    _distances(np.ascontiguousarray(around), asked, top, left, reach, cap, out)
+        rows, cols = (slice(max(part.start - reach, 0), part.stop + reach) for part in core)
+        around = mask[rows, cols]
+        if around.all():
+            out[core] = cap
+        elif mask[core].any():
+            part = np.empty((core[0].stop - top, core[1].stop - left), np.float32)
+            _distances(np.ascontiguousarray(around), top - rows.start, left - cols.start, reach, cap, part)
+            out[core] = part
     return out
 
 
 @compiled
-def _distances(mask: Bool, wanted: Bool, top: int, left: int, reach: int, cap: float, out: Float32) -> None:
-    """Distances of the part of `mask` that begins at `top`, `left` and has the shape of `out`, where `wanted`."""
+def _distances(mask: Bool, top: int, left: int, reach: int, cap: float, out: Float32) -> None:
+    """Distances of the part of `mask` that begins at `top`, `left` and has the shape of `out`."""
     rows, cols = out.shape
     far = np.int32(reach + 1)
     upright = _upright(mask, top, rows, far)
@@ -78,7 +57,7 @@ def _distances(mask: Bool, wanted: Bool, top: int, left: int, reach: int, cap: f
         line = upright[y]
         _sideways(line, far, aside)
         for x in range(left, left + cols):
-            if not wanted[y, x - left] or line[x] == 0:
+            if line[x] == 0:
                 out[y, x - left] = 0
                 continue
             best = far * far
@@ -152,11 +131,28 @@ class ValidCells:
             raise RasterError(
                 f"a slab of {valid.shape} at row {top} does not fit a raster of {self.shape}; feed rows inside it"
             )
-        by_column = np.logical_and.reduceat(valid, np.arange(0, self.shape[1], self.cell), axis=1)
-        rows = np.arange(top, top + valid.shape[0]) // self.cell
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        self.cells[rows[starts]] &= np.logical_and.reduceat(by_column, starts, axis=0)
+        _whole_cells(np.ascontiguousarray(valid), top, self.cell, self.cells)
         return self
+
+
+@compiled
+def _whole_cells(valid: Bool, top: int, cell: int, cells: Bool) -> None:
+    """Into `cells`: no more True where a pixel of `valid`, whose first row is row `top`, is not."""
+    height, width = valid.shape
+    line, y = np.empty(width, np.bool_), 0
+    while y < height:
+        row = (top + y) // cell
+        below = min((row + 1) * cell - top, height)
+        line[:] = True
+        for one in range(y, below):
+            for x in range(width):
+                line[x] &= valid[one, x]
+        for col in range(cells.shape[1]):
+            whole = cells[row, col]
+            for x in range(col * cell, min((col + 1) * cell, width)):
+                whole &= line[x]
+            cells[row, col] = whole
+        y = below
 
 
 @dataclass(frozen=True)
@@ -184,40 +180,64 @@ class NodeDistance:
 
 
 class Lerp(NamedTuple):
-    """A smooth field over some pixels, half worked out: known in each row, at the columns of its nodes."""
+    """A smooth field over some pixels, half worked out: known at every column, in the rows of its nodes."""
 
     lines: Float32
-    """(..., y, node column)."""
-    before: Int64
-    """(x,): the node column before each pixel."""
-    after: Int64
-    """(x,): the one after it."""
+    """(..., node row, x)."""
+    above: Int64
+    """(y,): the node row above each pixel."""
+    below: Int64
+    """(y,): the one below it."""
     part: Float32
-    """(x,): part of the way between the two, 0 to 1."""
+    """(y,): part of the way between the two, 0 to 1."""
 
     @classmethod
-    def of(cls, nodes: Float32, rows: Float64, cols: Float64) -> Self:
+    def of(cls, nodes: NDArray[np.generic], rows: Float64, cols: Float64) -> Self:
         """(..., n, m) nodes at the crossings of `rows` (y,) and `cols` (x,), in nodes from the first.
 
         Beyond the outermost nodes their value holds.
         """
-        upper, down = _lerp(rows, nodes.shape[-2])
-        lower = np.minimum(upper + 1, nodes.shape[-2] - 1)
-        left, part = _lerp(cols, nodes.shape[-1])
-        # plain products instead of a matrix product: a sum whose order BLAS picks would differ between slabs
-        lines = nodes[..., upper, :] * (1 - down)[:, None] + nodes[..., lower, :] * down[:, None]
-        return cls(lines, left, np.minimum(left + 1, nodes.shape[-1] - 1), part)
+        above, part = _lerp(rows, nodes.shape[-2])
+        below = np.minimum(above + 1, nodes.shape[-2] - 1)
+        left, aside = _lerp(cols, nodes.shape[-1])
+        used = slice(int(above.min()), int(below.max()) + 1)
+        near = np.ascontiguousarray(nodes[..., used, :])
+        lines = np.empty((*near.shape[:-1], len(cols)), np.float32)
+        flat: Float32 = near.reshape(-1, nodes.shape[-1])  # or UInt8: compiled for either
+        _along(flat, left, np.minimum(left + 1, nodes.shape[-1] - 1), aside, lines.reshape(len(flat), -1))
+        return cls(lines, above - used.start, below - used.start, part)
 
     def cut(self, rows: slice, cols: slice = slice(None)) -> "Lerp":
         """The same for some of the pixels, with the nodes that they need."""
-        before, after = self.before[cols], self.after[cols]
-        nodes = slice(int(before.min()), int(after.max()) + 1)
-        return Lerp(self.lines[..., rows, nodes], before - nodes.start, after - nodes.start, self.part[cols])
+        above, below = self.above[rows], self.below[rows]
+        nodes = slice(int(above.min()), int(below.max()) + 1)
+        return Lerp(self.lines[..., nodes, cols], above - nodes.start, below - nodes.start, self.part[rows])
 
     def values(self) -> Float32:
         """(..., y, x) float32."""
-        out: Float32 = self.lines[..., self.before] * (1 - self.part) + self.lines[..., self.after] * self.part
+        *outer, nodes, width = self.lines.shape
+        out = np.empty((*outer, len(self.part), width), np.float32)
+        lines = np.ascontiguousarray(self.lines).reshape(-1, nodes, width)
+        _between(lines, self.above, self.below, self.part, out.reshape(-1, len(self.part), width))
         return out
+
+
+@compiled
+def _along(nodes: Float32, left: Int64, right: Int64, part: Float32, lines: Float32) -> None:
+    """Rows of nodes to rows of pixels. Equal neighbours give exactly their value."""
+    for row in range(len(nodes)):
+        for x in range(len(part)):
+            before = np.float32(nodes[row, left[x]])
+            lines[row, x] = before + (np.float32(nodes[row, right[x]]) - before) * part[x]
+
+
+@compiled
+def _between(lines: Float32, above: Int64, below: Int64, part: Float32, out: Float32) -> None:
+    for one in range(len(out)):
+        for y in range(len(part)):
+            upper, lower = lines[one, above[y]], lines[one, below[y]]
+            for x in range(lines.shape[2]):
+                out[one, y, x] = upper[x] + (lower[x] - upper[x]) * part[y]
 
 
 def bilinear(nodes: Float32, rows: Float64, cols: Float64) -> Float32:

@@ -6,11 +6,14 @@ S2opsError
 │   ├── GridError         a tile name, or a resolution that does not fit the grid
 │   ├── CatalogError      a catalog, item or asset that cannot be used as it is
 │   ├── RasterError       a raster that is missing, broken or of the wrong kind
+│   │   └── OffTile       a scene that shows nothing of the tile
 │   ├── ModelError        a weights file or its metadata
+│   ├── NotMade           what an earlier step makes is not there
 │   └── OutputError       the output cannot be written: read-only, full, no rights
 └── TransientError        exit 75 (EX_TEMPFAIL): the same command may succeed later
     ├── CatalogUnreachable
-    └── StoreUnreachable
+    ├── StoreUnreachable
+    └── InferenceUnreachable
 
 A message is one sentence that names the input, the value found and the remedy.
 """
@@ -44,8 +47,16 @@ class RasterError(InputError):
     """A raster that is missing, broken or of the wrong kind."""
 
 
+class OffTile(RasterError):
+    """A scene that can be read and shows nothing of the tile: its swath misses it."""
+
+
 class ModelError(InputError):
     """A weights file or its metadata."""
+
+
+class NotMade(InputError):
+    """What an earlier step makes is not there: it failed for the tile, or has not run."""
 
 
 class OutputError(InputError):
@@ -64,3 +75,16 @@ class CatalogUnreachable(TransientError):
 
 class StoreUnreachable(TransientError):
     """The object store did not answer, or answered with a server error."""
+
+
+class InferenceUnreachable(TransientError):
+    """The inference server did not answer, or no longer serves the weights that the process began with."""
+
+
+class Stopped(BaseException):
+    """The process was told to stop (SIGTERM), as when a node is drained: exit 75. What it had finished stands.
+
+    Like KeyboardInterrupt it is no error, so that nothing that mends or records errors holds it up.
+    """
+
+    exit_code = 75

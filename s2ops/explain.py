@@ -31,6 +31,13 @@ def ordered(record: SelectRecord) -> list[Candidate]:
 
 def headline(record: SelectRecord) -> str:
     """The result in one line."""
+    if record.renewed is not None:
+        taken, dropped = len(record.renewed.taken), len(record.renewed.dropped)
+        what = f"{taken} newer taken, {dropped} dropped" if taken else "no newer scene improves it: nothing changed"
+        return (
+            f"refreshed since {record.renewed.since}: {what}; {len(record.selected)} scenes cover "
+            f"{100 * record.covered:.2f} % of the tile"
+        )
     proof = "proven smallest" if record.status == "optimal" else f"{record.status}, gap {100 * record.gap:.1f} %"
     return (
         f"{len(record.selected)} of {len(record.candidates)} scenes cover {100 * record.covered:.2f} % of the tile; "

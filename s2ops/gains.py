@@ -20,6 +20,7 @@ from scipy.sparse import coo_matrix, csc_matrix, diags
 from scipy.sparse.linalg import splu
 
 from s2ops.codes import BANDS, Bool, Float32, Float64, Int64, UInt8
+from s2ops.compiled import compiled
 from s2ops.errors import RasterError
 from s2ops.radiometry import FULL
 
@@ -43,27 +44,16 @@ Gains = tuple[float, ...]
 """One gain per band, in the order of `codes.BANDS`."""
 
 
-def gain_table(gain: float) -> Float32:
-    """Level -> corrected, unrounded level: shape (256,), float32; 0 stays 0, the rest stays in 1..255.
-
-    Gain 1 changes nothing, exactly.
-    """
-    table: Float32 = np.clip(np.arange(256) + FULL * np.log(gain), 1, 255).astype(np.float32)
-    table[0] = 0
-    return table
+def gain_shift(gains: Sequence[float]) -> Float32:
+    """Levels that gains add, one for each band: (4,) float32. Gain 1 adds exactly 0."""
+    out: Float32 = (FULL * np.log(gains)).astype(np.float32)
+    return out
 
 
-def gain_tables(gains: Sequence[float]) -> Float32:
-    """The tables of all bands: (4, 256) float32."""
-    return np.stack([gain_table(gain) for gain in gains])
-
-
-def corrected(levels: UInt8, table: Float32 | None) -> Float32:
-    """Levels of one band, any shape, through its (256,) table; None changes nothing."""
-    if table is None:
-        return levels.astype(np.float32)
-    # mode="clip" skips the bounds check; every uint8 is in range anyway
-    out: Float32 = np.take(table, levels, mode="clip")
+def corrected(levels: UInt8, shift: Float32 | float) -> Float32:
+    """Levels of any shape, shifted, unrounded: 0 stays 0, the rest stays in 1..255."""
+    out: Float32 = np.clip(levels + np.float32(shift), 1, 255)
+    out[levels == 0] = 0
     return out
 
 
@@ -99,9 +89,7 @@ class PairCounts:
         """Count (4, y, x) levels `a` and `b` where `valid` (y, x), both clear; level 0 is left out anyway."""
         if a.shape != b.shape or a.shape[1:] != valid.shape:
             raise RasterError(f"levels of {a.shape} and {b.shape} and a mask of {valid.shape} are no pair; cut alike")
-        for band in range(len(BANDS)):
-            codes = a[band][valid].astype(np.int64) << 8 | b[band][valid]
-            self.counts[band] += np.bincount(codes, minlength=65_536).reshape(256, 256)
+        _count_pairs(a, b, valid, self.counts)
         return self
 
     def ratio(self, minimum: int = MIN_PIXELS) -> Ratio | None:
@@ -115,6 +103,15 @@ class PairCounts:
             weights=tuple(weight for _, weight in known),
             pixels=int(self.counts[:, 1:, 1:].sum(axis=(1, 2)).min()),
         )
+
+
+@compiled
+def _count_pairs(a: UInt8, b: UInt8, valid: Bool, counts: Int64) -> None:
+    for band in range(len(a)):
+        for y in range(valid.shape[0]):
+            for x in range(valid.shape[1]):
+                if valid[y, x]:
+                    counts[band, a[band, y, x], b[band, y, x]] += 1
 
 
 def pair_ratio(a: UInt8, b: UInt8, valid: Bool, minimum: int = MIN_PIXELS) -> Ratio | None:

@@ -119,6 +119,16 @@ class TileIndex:
         """The tiles that overlap a tile, sorted by name, without itself; `a` is one of `b`'s if `b` is one of `a`'s."""
         return tuple(other for other in self.overlapping(of.footprint) if other != of)
 
+    def edges(self) -> dict[str, int]:
+        """How many of the index's tiles overlap each one, by name: all at once, for 20,000 tiles in seconds."""
+        one, other = self._tree.query(self._parts, predicate="intersects")
+        pairs = self._owners[one] < self._owners[other]
+        one, other = one[pairs], other[pairs]
+        shared = shapely.area(shapely.intersection(self._parts[one], self._parts[other])) > _LEAST_OVERLAP
+        met = np.unique(np.column_stack([self._owners[one[shared]], self._owners[other[shared]]]), axis=0)
+        counts = np.bincount(met.ravel(), minlength=len(self._tiles))
+        return {tile.name: int(count) for tile, count in zip(self._tiles, counts, strict=True)}
+
 
 def neighbours(of: Tile, among: tuple[Tile, ...] | None = None) -> tuple[Tile, ...]:
     """The tiles of `among`, or of the whole grid, that overlap a tile: see TileIndex.neighbours.

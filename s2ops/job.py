@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from odc.geo.geobox import GeoBox
 
 from s2ops.catalog import Found, SceneCatalog, open_catalog
 from s2ops.config import RunConfig
 from s2ops.grid import Tile, neighbours
-from s2ops.inference.onnx import open_scorer, open_segmenter
+from s2ops.inference.counted import Counted
+from s2ops.inference.networks import Networks, Weights, open_networks
 from s2ops.inference.segmenter import Scorer, Segmenter
-from s2ops.models.registry import ModelFile, find
 from s2ops.store import Store
 
 Status = Literal["done", "skipped", "empty"]
@@ -53,6 +53,16 @@ class Job:
         """Pixel size in metres."""
         return self.config.resolution
 
+    @cached_property
+    def handed_on(self) -> dict[str, Any]:
+        """What a step's marker has read of the whole run for its `run`, which takes it out: read once, never stale."""
+        return {}
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Tile]:
+        """The run's tiles by name."""
+        return {tile.name: tile for tile in self.tiles}
+
     def geobox(self, tile: Tile) -> GeoBox:
         """The tile's pixel grid at the run's resolution."""
         return tile.geobox(self.res)
@@ -72,19 +82,36 @@ class Job:
         """The catalog's scenes of the tile, searched once a process."""
         return self._searches(tile)
 
-    def model(self, network: str) -> ModelFile:
-        """The weights file of a network."""
-        return find(network, self.config.models)
+    @cached_property
+    def _newer(self) -> Callable[[Tile], Found]:
+        config = self.config
+        first = config.since or config.dates.start
+        return lru_cache(maxsize=None)(
+            lambda tile: self.catalog.scenes(tile.name, first, config.dates.end, config.max_cloud)
+        )
+
+    def newer_scenes(self, tile: Tile) -> Found:
+        """Those from `since` on."""
+        return self._newer(tile)
 
     @cached_property
-    def _segmenters(self) -> Callable[[str], Segmenter]:
-        return lru_cache(maxsize=None)(lambda name: open_segmenter(name, self.config.models, threads=self.threads))
+    def _networks(self) -> Networks:
+        return open_networks(self.config.segmenter, self.config.models, self.threads)
+
+    def model(self, network: str) -> Weights:
+        """The weights that a network answers with: the file's, or the server's."""
+        return self._networks.weights(network)
 
     def segmenter(self, network: str) -> Segmenter:
-        """The network, loaded once a process."""
-        return self._segmenters(network)
+        """The network, opened once a process."""
+        return Counted(self._networks.segmenter(network), network)
 
-    @cached_property
+    @property
+    def landcover(self) -> Segmenter:
+        """The networks of the land-cover map as one, which gives their classes one after the other."""
+        return Counted(self._networks.landcover, "landcover")
+
+    @property
     def scorer(self) -> Scorer:
         """The haze network."""
-        return open_scorer("preview-haze", self.config.models)
+        return self._networks.scorer

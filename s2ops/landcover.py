@@ -9,11 +9,15 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
-from s2ops.codes import CLASS_NAMES, Float32, LandCover, Mask, UInt8
+from s2ops.codes import BANDS, CLASS_NAMES, Bool, Float32, LandCover, Mask, UInt8
 from s2ops.errors import InputError
+from s2ops.radiometry import levels_of
 
 CLASSES: Final = tuple(LandCover)[1:]
 """Order of the class axis: water, grass, tree, residential, industrial, barren."""
+BARREN: Final = CLASSES.index(LandCover.BARREN)
+NOTHING: Final = 0.5
+"""Odds of barren: three times "other" is weaker evidence than if the three networks erred independently."""
 NO_CONFIDENCE: Final = 255
 """Confidence where there is no data."""
 BLOCK_ROWS: Final = 32
@@ -24,11 +28,14 @@ BLOCK_ROWS: Final = 32
 class FusionRule:
     """The probabilistic model's numbers; docs/landcover.md derives the formula."""
 
-    error: float = 0.05
+    error: float = 0.02
     """Part of the looks that say nothing of the ground (haze, a missed shadow): mixed in evenly, so that no
     date can veto what the others say."""
     correlation: float = 0.5
     """Of two dates' errors: the same roof is mistaken on every date. 0: independent, 1: a date counts once."""
+    absence: float = 0.5
+    """Part by which a look that finds nothing (barren) weighs less than one that finds something: haze and blur hide
+    houses and woods, and a field is bare for half the year; nothing makes houses out of sand on one date alone."""
     prior: tuple[float, ...] = (1 / 6,) * 6
     """Probability of each class before any look; the networks are trained on balanced classes."""
 
@@ -44,7 +51,7 @@ def combine(water: UInt8, vegetation: UInt8, building: UInt8) -> Float32:
     "other", and so on; barren is "other" for all three. Taken as independent and normalised, each class has
     the odds against barren that its own network states against "other":
 
-        odds(water) = water / other,  odds(grass) = grass / other, ...,  odds(barren) = 1
+        odds(water) = water / other,  odds(grass) = grass / other, ...,  odds(barren) = NOTHING
 
     Half a level is added everywhere, so that 0 is "under 1/500" rather than "never".
     """
@@ -54,14 +61,14 @@ def combine(water: UInt8, vegetation: UInt8, building: UInt8) -> Float32:
         for offset, level in enumerate(probs[1:]):
             np.add(level, np.float32(0.5), out=odds[first + offset])
             odds[first + offset] /= other
-    odds[5] = 1
+    odds[BARREN] = NOTHING
     odds /= odds.sum(axis=0)
     return odds
 
 
 @dataclass
 class Fusion:
-    """Dates of one slab, fed one after another; the sum alone is kept: (6 + 1, y, x) float32.
+    """Dates of one slab, fed one after another; sums alone are kept: (6 + 2, y, x) float32.
 
     The order of feeding changes rounding only; feed in a fixed order for equal bytes.
     """
@@ -69,12 +76,15 @@ class Fusion:
     shape: tuple[int, int]
     rule: FusionRule = DEFAULT
     evidence: Float32 = field(init=False, repr=False)
-    """(6, y, x): sum over dates of weight * log(likelihood of the class)."""
+    """(6, y, x): sum over dates of told weight * log(likelihood of the class)."""
+    told: Float32 = field(init=False, repr=False)
+    """(y, x): sum of the weights, less where a look found nothing."""
     weight: Float32 = field(init=False, repr=False)
     """(y, x): sum of the weights."""
 
     def __post_init__(self) -> None:
         self.evidence = np.zeros((6, *self.shape), np.float32)
+        self.told = np.zeros(self.shape, np.float32)
         self.weight = np.zeros(self.shape, np.float32)
 
     def feed(self, water: UInt8, vegetation: UInt8, building: UInt8, weight: Float32) -> None:
@@ -87,12 +97,14 @@ class Fusion:
         prior = np.array(self.rule.prior, np.float32)[:, None, None]
         for rows in _blocks(self.shape[0]):
             share = combine(water[:, rows], vegetation[:, rows], building[:, rows])
+            told = weight[rows] * (1 - np.float32(self.rule.absence) * share[BARREN])
             share *= np.float32(1 - self.rule.error)
             share += np.float32(self.rule.error / 6)
             share /= prior
             np.log(share, out=share)
-            share *= weight[rows]
+            share *= told
             self.evidence[:, rows] += share
+            self.told[rows] += told
         self.weight += weight
 
     def decide(self) -> tuple[UInt8, UInt8]:
@@ -104,7 +116,7 @@ class Fusion:
         prior = np.log(np.array(self.rule.prior, np.float32))[:, None, None]
         for rows in _blocks(self.shape[0]):
             weight = self.weight[rows]
-            posterior = self.evidence[:, rows] * self._tempering(weight) + prior
+            posterior = self.evidence[:, rows] * self._scale(weight, self.told[rows]) + prior
             best = posterior.argmax(axis=0)
             posterior -= posterior.max(axis=0)
             np.exp(posterior, out=posterior)
@@ -113,17 +125,31 @@ class Fusion:
             confidence[rows] = np.where(weight > 0, percent, NO_CONFIDENCE)
         return classes, confidence
 
-    def _tempering(self, weight: Float32) -> Float32:
-        """Effective over nominal number of dates: W dates of equal correlation r are worth W / (1 + r (W - 1))."""
-        surplus = np.maximum(weight - 1, 0)
-        tempering: Float32 = np.reciprocal(1 + np.float32(self.rule.correlation) * surplus, dtype=np.float32)
-        return tempering
+    def _scale(self, weight: Float32, told: Float32) -> Float32:
+        """What the sum of all looks is multiplied by: their mean, times the number of independent looks it is worth.
+
+        W dates of equal correlation r are worth W / (1 + r (W - 1)); a doubtful look alone is worth one. What is seen
+        through veils alone is worth one look that is trusted half.
+        """
+        dates = np.maximum(weight, 1)
+        worth = dates / (1 + np.float32(self.rule.correlation) * (dates - 1))
+        worth[(weight > 0) & (weight < LEAST_WEIGHT)] = VEIL_TRUST
+        scale: Float32 = np.divide(worth, np.maximum(told, np.float32(1e-6)), dtype=np.float32)
+        return scale
 
 
 RAMP_M: Final = 200.0
 """Distance from cloud and shadow at which a pixel counts in full: haze fringes reach about so far."""
 LEAST_WEIGHT: Final = 0.25
-"""Weight of a clear pixel that touches a cloud: seen only there, it still gets a class, with low confidence."""
+"""Weight of a clear pixel that touches a cloud, beside other dates; seen only there, it counts in full."""
+
+VEIL_WEIGHT: Final = 0.01
+"""Of a look through a veil or into a shadow: any clear look outweighs two dozen of them."""
+VEIL_TRUST: Final = 0.5
+"""What such looks are worth together where no date is clear."""
+VEIL_REFLECTANCE: Final = 0.2
+"""In blue: cloud that is darker lets the ground shine through (haze over Boadella is 0.04 to 0.13, its clouds 0.36 and
+more)."""
 
 
 def ramp_px(res: float) -> int:
@@ -144,6 +170,16 @@ def date_weight(mask: UInt8, res: float) -> Float32:
         weight = np.float32(LEAST_WEIGHT) + distance.astype(np.float32) * np.float32((1 - LEAST_WEIGHT) / ramp)
     weight[mask != Mask.CLEAR] = 0
     return weight
+
+
+def seen_through(mask: UInt8, levels: UInt8) -> Bool:
+    """(y, x) where a masked pixel still shows something of the ground: shadow, and thin cloud.
+
+    `mask` (y, x) holds the codes of `Mask`, `levels` (4, y, x) the image.
+    """
+    thin = levels[BANDS.index("blue")] < levels_of(np.array(VEIL_REFLECTANCE, np.float32))
+    out: Bool = (mask == Mask.SHADOW) | ((mask == Mask.CLOUD) & thin)
+    return out
 
 
 def class_areas(classes: UInt8, res: float) -> dict[str, float]:

@@ -14,10 +14,11 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from s2ops.codes import BANDS, Bool, Float32, Float64
-from s2ops.composite import ClearScene
+from s2ops.codes import BANDS, Bool, Float32, Float64, UInt8
+from s2ops.compiled import compiled
+from s2ops.composite import shifted
 from s2ops.distance import Lerp
-from s2ops.gains import corrected
+from s2ops.looks import ClearScene
 
 WIDTHS: Final = (24.0, 8.0, 3.0)
 """Standard deviations, in cells, of the smoothing: the wide one (14 km) says what the next (5 km, then 2 km) cannot."""
@@ -49,42 +50,61 @@ class ShiftField:
 def local_shifts(scenes: Sequence[ClearScene], cell: int) -> list[ShiftField]:
     """The shift field of each scene, best scene first; that one's is 0.
 
-    The scenes are whole tiles, decimated alike, with the `tables` of their gains; `cell` is the side of a cell in
-    their pixels. A field follows from the tile's scenes only, so every slab sees the same one.
+    The scenes are whole tiles, decimated alike, with the `gain` of each; `cell` is the side of a cell in their pixels.
+    A field follows from the tile's scenes only, so every slab sees the same one.
     """
     shape = scenes[0].clear.shape if scenes else (0, 0)
     picture = np.zeros((len(BANDS), *shape), np.float32)
     known = np.zeros(shape, np.bool_)
     fields = []
     for scene in scenes:
+        gain = np.zeros(len(BANDS), np.float32) if scene.gain is None else scene.gain
         clear = scene.clear & (scene.levels != 0).all(axis=0)
-        values = np.stack(
-            [corrected(scene.levels[b], None if scene.tables is None else scene.tables[b]) for b in range(len(BANDS))]
-        )
-        field = ShiftField(_field(picture - values, known & clear, cell))
+        field = _field(picture, known & clear, (scene.levels, gain), cell)
         fields.append(field)
-        new = clear & ~known
-        picture[:, new] = (values + field.rows(0, shape[0], shape[1], cell).values())[:, new]
+        _continue(picture, clear & ~known, scene.levels, gain, field.rows(0, shape[0], shape[1], cell).values())
         known |= clear
     return fields
 
 
-def _field(difference: Float32, both: Bool, cell: int) -> Float32:
-    """(4, y, x) differences, counted where `both` -> (4, cell row, cell column) smooth shift."""
-    count = _cell_sums(both.astype(np.float64), cell) / cell**2
-    out = []
-    for band in difference:
-        total = _cell_sums(np.where(both, np.clip(band, -LIMIT, LIMIT), 0).astype(np.float64), cell) / cell**2
-        shift = np.zeros_like(count)
-        for width in WIDTHS:
-            near, weight = (gaussian_filter(part, width, mode="constant") for part in (total, count))
-            shift = (near + TRUST * shift) / (weight + TRUST)
-        out.append(shift.astype(np.float32))
-    return np.stack(out)
+def _field(picture: Float32, both: Bool, scene: tuple[UInt8, Float32], cell: int) -> ShiftField:
+    """What the picture has more than the scene's (levels, gain), counted where `both`, smoothed."""
+    shape = tuple(ceil(side / cell) for side in both.shape)
+    sums, count = np.zeros((len(BANDS), *shape)), np.zeros(shape)
+    _differences(picture, both, *scene, cell, sums, count)
+    if not count.any():
+        return ShiftField(np.zeros(sums.shape, np.float32))
+    shift = np.zeros_like(sums)
+    for width in WIDTHS:
+        weight = gaussian_filter(count, width, mode="constant") / cell**2
+        for band, total in enumerate(sums):
+            near = gaussian_filter(total, width, mode="constant") / cell**2
+            shift[band] = (near + TRUST * shift[band]) / (weight + TRUST)
+    return ShiftField(shift.astype(np.float32))
 
 
-def _cell_sums(values: Float64, cell: int) -> Float64:
-    """(y, x) -> (cell row, cell column) sums; the last cells may be cut by the raster's border."""
-    starts = [np.arange(ceil(side / cell)) * cell for side in values.shape]
-    out: Float64 = np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
-    return out
+@compiled
+def _differences(
+    picture: Float32, both: Bool, levels: UInt8, gain: Float32, cell: int, sums: Float64, count: Float64
+) -> None:
+    """Into `sums` (4, cell row, cell column) the differences, into `count` the pixels that have one."""
+    bands, height, width = levels.shape
+    most = np.float32(LIMIT)
+    for y in range(height):
+        for x in range(width):
+            if both[y, x]:
+                count[y // cell, x // cell] += 1
+                for band in range(bands):
+                    apart = picture[band, y, x] - shifted(levels[band, y, x], gain[band])
+                    sums[band, y // cell, x // cell] += min(max(apart, -most), most)
+
+
+@compiled
+def _continue(picture: Float32, new: Bool, levels: UInt8, gain: Float32, shift: Float32) -> None:
+    """Put a scene's corrected levels where the picture is `new`."""
+    bands, height, width = levels.shape
+    for band in range(bands):
+        for y in range(height):
+            for x in range(width):
+                if new[y, x]:
+                    picture[band, y, x] = shifted(levels[band, y, x], gain[band]) + shift[band, y, x]

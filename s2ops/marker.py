@@ -63,6 +63,11 @@ class Marker:
     key: str
     fingerprint: str
 
+    def standing(self, store: Store) -> dict[str, Any] | None:
+        """The JSON, if it stands."""
+        found = read_json(store, self.key)
+        return found if fingerprint_in(found) == self.fingerprint else None
+
     def stands_in(self, store: Store) -> bool:
         """Whether the step that writes this marker has nothing to do."""
-        return fingerprint_in(read_json(store, self.key)) == self.fingerprint
+        return self.standing(store) is not None

@@ -9,7 +9,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from s2ops.codes import UInt8
-from s2ops.raster import gdal_env
+from s2ops.raster import gdal_env, own
 
 
 @dataclass
@@ -19,16 +19,16 @@ class Opened:
     _closing: ExitStack
     _files: dict[str, DatasetReader] = field(default_factory=dict)
 
-    def read(self, path: str, rows: slice, cols: slice | None = None) -> UInt8:
-        """(band, rows, columns) of a window; all columns unless said."""
-        file = self._files.get(path)
-        if file is None:
-            file = self._files[path] = self._closing.enter_context(rasterio.open(path))
-        across = cols or slice(0, file.width)
-        out: UInt8 = file.read(
-            window=Window(across.start, rows.start, across.stop - across.start, rows.stop - rows.start)
-        )
-        return out
+    def read(self, path: str, rows: slice, cols: slice | None = None, out: UInt8 | None = None) -> UInt8:
+        """(band, rows, columns) of a window; all columns unless said. Into `out` where it is given."""
+        with own(path):
+            file = self._files.get(path)
+            if file is None:
+                file = self._files[path] = self._closing.enter_context(rasterio.open(path))
+            across = cols or slice(0, file.width)
+            window = Window(across.start, rows.start, across.stop - across.start, rows.stop - rows.start)
+            found: UInt8 = file.read(window=window, out=out)
+        return found
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from odc.geo.geobox import GeoBox
 
+from s2ops import tally
 from s2ops.cog import CogKind, SlabFile
 from s2ops.config import RunConfig
 from s2ops.marker import sha256
@@ -41,9 +42,9 @@ class Publisher:
     def put(self, key: str, file: SlabFile) -> str:
         """Finish the COG, put it under `key`, and give its SHA-256."""
         path = file.finish()
-        digest = sha256(path)
-        self.store.put_file(key, path)
-        path.unlink()
+        digest, size = sha256(path), path.stat().st_size
+        # read for its checksum, and once more for an upload
+        tally.add("scratch_read", size * (2 if self.store.take_file(key, path) else 1))
         return digest
 
 

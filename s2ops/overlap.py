@@ -16,6 +16,7 @@ from shapely import LineString, box, get_parts
 from shapely.ops import linemerge
 
 from s2ops.codes import Float32, Float64
+from s2ops.resample import sharp
 
 Window: TypeAlias = tuple[slice, slice]
 """Rows and columns."""
@@ -26,8 +27,8 @@ ReadWindow: TypeAlias = Callable[[Window], Float32]
 _ALIGNED = 1e-6
 """Pixels; grids that differ by less are the same grid."""
 
-_MARGIN = 2
-"""Source pixels around the target's outline: bilinear needs one, curved outlines a little more."""
+_MARGIN = 5
+"""Source pixels around the target's outline: Lanczos needs three, curved outlines a little more."""
 
 
 def shift(src: GeoBox, dst: GeoBox) -> tuple[int, int] | None:
@@ -47,7 +48,7 @@ def window_of(src: GeoBox, dst: GeoBox) -> Window | None:
     if at is not None:
         rows, cols = (at[0], at[0] + dst.height), (at[1], at[1] + dst.width)
     else:
-        y, x = _pixels(src, dst, *_outline(dst))
+        y, x = pixels_in(src, dst, *_outline(dst))
         rows = (int(np.floor(y.min())) - _MARGIN, int(np.ceil(y.max())) + _MARGIN)
         cols = (int(np.floor(x.min())) - _MARGIN, int(np.ceil(x.max())) + _MARGIN)
     part = (
@@ -58,26 +59,31 @@ def window_of(src: GeoBox, dst: GeoBox) -> Window | None:
 
 
 def onto(
-    read: ReadWindow, src: GeoBox, dst: GeoBox, bands: int, method: Literal["bilinear", "nearest"] = "bilinear"
+    read: ReadWindow, src: GeoBox, dst: GeoBox, bands: int, method: Literal["sharp", "bilinear", "nearest"] = "bilinear"
 ) -> Float32:
     """What `src` shows on the grid `dst`: (band, y, x) float32, 0 where nothing.
 
-    Reads only the window it needs. Bilinear means over the valid ones of the four pixels around a place, and needs
-    half of their weight to be valid; pixels of source and target must be of one size or nearly so.
+    Reads only the window it needs. Sharp is for pictures (`resample.py`). Bilinear means over the valid ones of the
+    four pixels around a place, and needs half of their weight to be valid. Pixels of source and target must be of one
+    size or nearly so.
     """
     window = window_of(src, dst)
     if window is None:
         return np.zeros((bands, *dst.shape), np.float32)
     part, at = read(window), shift(src, dst)
     if at is not None:
+        if part.shape[1:] == dst.shape:
+            return part
         out = np.zeros((bands, *dst.shape), np.float32)
         top, left = window[0].start - at[0], window[1].start - at[1]
         out[:, top : top + part.shape[1], left : left + part.shape[2]] = part
         return out
     centres = (np.arange(size, dtype=np.float64) + 0.5 for size in dst.shape)
-    y, x = _pixels(src, dst, *centres)
+    y, x = pixels_in(src, dst, *centres)
     # map_coordinates counts from the centre of the first pixel of the part
     places = np.stack([y - (window[0].start + 0.5), x - (window[1].start + 0.5)])
+    if method == "sharp":
+        return sharp(part, *places)
     if method == "nearest":
         return np.stack([map_coordinates(band, np.floor(places + 0.5), order=0, cval=0.0) for band in part])
     return _bilinear(part, places)
@@ -92,8 +98,11 @@ def _bilinear(part: Float32, places: Float64) -> Float32:
     return out
 
 
-def _pixels(src: GeoBox, dst: GeoBox, rows: Float64, cols: Float64) -> tuple[Float64, Float64]:
-    """Where the crossings of `rows` and `cols` (pixels of `dst` from its corner) lie in pixels of `src`: y, x."""
+def pixels_in(src: GeoBox, dst: GeoBox, rows: Float64, cols: Float64) -> tuple[Float64, Float64]:
+    """Where the crossings of `rows` and `cols` (pixels of `dst` from its corner) lie in pixels of `src`: y, x.
+
+    Each is (rows, cols).
+    """
     x, y = np.meshgrid(dst.transform.c + cols * dst.transform.a, dst.transform.f + rows * dst.transform.e)
     if src.crs != dst.crs:
         x, y = _transformer(str(dst.crs), str(src.crs)).transform(x, y)
@@ -122,7 +131,7 @@ def border_inside(grid: GeoBox, other: GeoBox) -> Float64 | None:
     ])  # fmt: skip
     points = []
     for row, col in ring:
-        y, x = _pixels(grid, other, np.array([row * other.height]), np.array([col * other.width]))
+        y, x = pixels_in(grid, other, np.array([row * other.height]), np.array([col * other.width]))
         points.append((float(x[0, 0]), float(y[0, 0])))
     inside = LineString(points).intersection(box(1, 1, grid.width - 1, grid.height - 1))
     lines = [part for part in get_parts(inside) if isinstance(part, LineString) and not part.is_empty]

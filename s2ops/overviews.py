@@ -69,19 +69,29 @@ def halved(levels: UInt8, method: Method, nodata: int | None) -> UInt8:
     return out
 
 
+_SHARES = (65536, 65536, 32768, 21846, 16384)
+"""65536 over the number of pixels with data: a sum of up to 4 * 255 times it, shifted by 16, is the exact quotient."""
+
+
 @compiled
 def _averages(source: UInt8, nodata: int, target: UInt8) -> None:
+    """Without a branch or a division, so that it is vectorised."""
     height, width = source.shape
     for y in range(target.shape[0]):
-        lower = min(2 * y + 1, height - 1)  # a last odd row counts twice, which leaves means as they are
-        for x in range(target.shape[1]):
-            right = min(2 * x + 1, width - 1)
-            total, count = 0, 0
-            for value in (source[2 * y, 2 * x], source[2 * y, right], source[lower, 2 * x], source[lower, right]):
-                if value != nodata:
-                    total += value
-                    count += 1
-            target[y, x] = (total + count // 2) // count if count else nodata
+        upper, lower = source[2 * y], source[min(2 * y + 1, height - 1)]  # a last odd row counts twice: the same mean
+        for x in range(width // 2):
+            target[y, x] = _average(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1], nodata)
+        if width % 2:
+            target[y, -1] = _average(upper[-1], upper[-1], lower[-1], lower[-1], nodata)
+
+
+@compiled
+def _average(a: int, b: int, c: int, d: int, nodata: int) -> np.int32:
+    p, q, r, s = np.int32(a != nodata), np.int32(b != nodata), np.int32(c != nodata), np.int32(d != nodata)
+    count = p + q + r + s
+    total = np.int32(a) * p + np.int32(b) * q + np.int32(c) * r + np.int32(d) * s + (count >> 1)
+    share = _SHARES[2] if count == 2 else _SHARES[3] if count == 3 else _SHARES[4] if count == 4 else _SHARES[1]
+    return np.int32((total * np.int32(share)) >> 16) if count > 0 else np.int32(nodata)
 
 
 @compiled
@@ -92,6 +102,9 @@ def _modes(source: UInt8, nodata: int, target: UInt8) -> None:
         for x in range(target.shape[1]):
             right = min(2 * x + 1, width - 1)
             a, b, c, d = source[2 * y, 2 * x], source[2 * y, right], source[lower, 2 * x], source[lower, right]
+            if a == b and a == c and a == d:  # most places
+                target[y, x] = a
+                continue
             best, most = a, 0
             for value in (a, b, c, d):
                 count = (a == value) + (b == value) + (c == value) + (d == value)

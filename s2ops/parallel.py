@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
+from threading import Lock
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,12 +19,34 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
     if threads <= 1:
         yield from map(function, items)
         return
-    todo, ahead = iter(items), deque[Future[R]]()
     with ThreadPoolExecutor(threads) as pool:
-        try:
-            ahead.extend(pool.submit(function, item) for item in islice(todo, threads + 1))
-            while ahead:
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(function, item) for item in islice(todo, 1))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from on_pool(pool, function, items, threads + 1)
+
+
+def on_pool(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+    """`in_order` on threads that are there already; at most `most` items are begun and not given yet."""
+    todo, ahead = iter(items), deque[Future[R]]()
+    try:
+        ahead.extend(pool.submit(function, item) for item in islice(todo, most))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(function, item) for item in islice(todo, 1))
+    finally:
+        for one in ahead:
+            one.cancel()
+
+
+def asked_once(function: Callable[[T], R]) -> Callable[[T], R]:
+    """`function`, whose answers are kept: of threads that ask for the same at once, one works and the others wait.
+
+    `lru_cache` lets all of them work. An error is not kept.
+    """
+    lock, kept = Lock(), dict[T, R]()
+
+    def answer(of: T) -> R:
+        with lock:
+            if of not in kept:
+                kept[of] = function(of)
+            return kept[of]
+
+    return answer

@@ -1,12 +1,11 @@
 """The preview of a scene: its thumbnail where that is cheap, else a decimated read of its bands."""
 
-import warnings
 from typing import Literal
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from scipy import ndimage
 
 from s2ops.access import gdal_path, sign
@@ -14,8 +13,9 @@ from s2ops.codes import UInt8
 from s2ops.errors import RasterError
 from s2ops.grid import Tile
 from s2ops.radiometry import SCALE, TRACE, tci_levels
-from s2ops.raster import BandFile, gdal_env, open_foreign
+from s2ops.raster import BandFile, gdal_env, open_picture
 from s2ops.scene import Scene
+from s2ops.traffic import scene_files
 
 SIZE = 343
 """Pixels a side, as ESA's preview images (PVI) have: 320 m on the ground."""
@@ -51,15 +51,11 @@ def _remote(href: str) -> bool:
 
 def _thumbnail(href: str) -> UInt8:
     try:
-        with warnings.catch_warnings(), gdal_env():
-            warnings.simplefilter(
-                "ignore", NotGeoreferencedWarning
-            )  # a JPEG has no place; the tile's outline is its own
-            src = open_foreign(gdal_path(sign(href)))
-        with gdal_env(), src:
+        with gdal_env(), open_picture(gdal_path(sign(href))) as src:  # its place is the tile's outline
             if src.count < 3:
                 raise RasterError(f"the thumbnail {href} has {src.count} bands, not 3")
-            rgb: UInt8 = src.read([1, 2, 3], out_shape=(3, SIZE, SIZE), resampling=Resampling.average)
+            with scene_files():
+                rgb: UInt8 = src.read([1, 2, 3], out_shape=(3, SIZE, SIZE), resampling=Resampling.average)
     except RasterioError as error:
         raise RasterError(f"the thumbnail {href} cannot be read: broken or gone") from error
     dark = (rgb <= _DARK).all(axis=0)

@@ -20,7 +20,7 @@ def _six_digits(value: float) -> float:
 Number: TypeAlias = Annotated[float, AfterValidator(_six_digits)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), AfterValidator(_six_digits)]
 Decision: TypeAlias = Literal["taken", "spare", "left"]
-SolverStatus: TypeAlias = Literal["optimal", "time limit", "nothing to cover"]
+SolverStatus: TypeAlias = Literal["optimal", "time limit", "nothing to cover", "refreshed"]
 StopReason: TypeAlias = Literal["covered", "no candidates left", "scene cap"]
 
 
@@ -31,8 +31,14 @@ class Record(BaseModel):
 
     def write(self) -> bytes:
         """UTF-8 JSON with sorted keys and a final newline; equal records give equal bytes."""
-        text = json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(
+            self.model_dump(mode="json", exclude=self._absent()), indent=1, sort_keys=True, ensure_ascii=False
+        )
         return (text + "\n").encode()
+
+    def _absent(self) -> set[str]:
+        """Fields that are left out of the file."""
+        return set()
 
     @classmethod
     def read(cls, data: bytes, key: str) -> Self:
@@ -92,6 +98,20 @@ class Candidate(Record):
         return self.datetime[:10]
 
 
+class Renewed(Record):
+    """How a refresh changed a scene list."""
+
+    since: str
+    """First day of the scenes that were new."""
+    base: str
+    """Fingerprint of the list that it began from (`select/T.base.json`)."""
+    basis: str
+    """What the steps after select depend on: the base's where nothing was taken, so that nothing runs again."""
+    taken: tuple[str, ...]
+    dropped: tuple[str, ...]
+    """Scenes of the earlier list of which newer ones show all; first among the spares."""
+
+
 class SelectRecord(Record):
     """`select/T.json`: the smallest scene list of a tile, and everything needed to dispute it."""
 
@@ -123,6 +143,16 @@ class SelectRecord(Record):
     left_out: tuple[LeftOut, ...]
     """Scenes of the search that were not candidates: too cloudy, duplicate, broken preview."""
     fingerprint: str
+    renewed: Renewed | None = None
+    """Where the list is that of an earlier run, with newer scenes; then nothing was solved, and bounds are 0."""
+
+    def _absent(self) -> set[str]:
+        return set() if self.renewed else {"renewed"}
+
+    @property
+    def basis(self) -> str:
+        """What the next steps depend on: equal where the list is the same as before a refresh."""
+        return self.renewed.basis if self.renewed else self.fingerprint
 
     def candidate(self, scene: str) -> Candidate:
         """The candidate with that id; an InputError names those that there are."""
@@ -131,6 +161,16 @@ class SelectRecord(Record):
                 return candidate
         known = ", ".join(candidate.id for candidate in self.candidates) or "none"
         raise InputError(f"{self.tile}: {scene} is no candidate; there are: {known}")
+
+
+class BaseRecord(Record):
+    """`select/T.base.json`: where a refresh begins, whatever is run again after it."""
+
+    since: str
+    """The refresh that it is the base of."""
+    record: SelectRecord
+    scenes: tuple[str, ...]
+    """Scenes of the composite, in its order."""
 
 
 class SceneRecord(Record):

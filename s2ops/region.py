@@ -1,7 +1,6 @@
 """From the region of a configuration to its tiles."""
 
 import json
-from pathlib import Path
 from typing import Any, Final
 
 import shapely
@@ -12,6 +11,7 @@ from s2ops import grid
 from s2ops.config import Region
 from s2ops.errors import ConfigError
 from s2ops.grid import Tile
+from s2ops.texts import read_text
 
 _WORLD: Final = shapely.box(-180, -90, 180, 90)
 
@@ -31,7 +31,8 @@ def tiles_of(region: Region) -> tuple[Tile, ...]:
     if region.bbox is not None:
         area, source = area_of_box(*region.bbox), f"region.bbox {list(region.bbox)}"
     else:
-        area, source = area_of_geojson(Path(region.geojson or "")), f"region.geojson {region.geojson}"
+        source = f"region.geojson {region.geojson if isinstance(region.geojson, str) else 'in the configuration'}"
+        area = area_of_geojson(_content(region.geojson), source)
     tiles = grid.whole_grid().overlapping(area)
     if not tiles:
         raise ConfigError(f"{source} touches no Sentinel-2 tile: the grid reaches from 84 degrees south to 84 north")
@@ -50,51 +51,55 @@ def area_of_box(west: float, south: float, east: float, north: float) -> BaseGeo
     return shapely.union_all([shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)])
 
 
-def area_of_geojson(path: Path) -> BaseGeometry:
-    """The union of all geometries of a GeoJSON file in WGS 84; longitudes beyond 180 are wrapped round."""
+def _content(given: str | dict[str, Any] | None) -> Any:
+    """The GeoJSON object that the configuration holds or points to."""
+    if not isinstance(given, str):
+        return given
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read region.geojson {path}: {error.strerror}; give the path of a file") from error
+        return json.loads(read_text(given, "region.geojson"))
     except ValueError as error:
-        raise ConfigError(f"region.geojson {path} is not JSON: {error}") from error
-    shapes = [_shape(geometry, path) for geometry in _geometries(content, path)]
-    area = shapely.union_all([_wrapped(shape, path) for shape in shapes])
+        raise ConfigError(f"region.geojson {given} is not JSON: {error}") from error
+
+
+def area_of_geojson(content: Any, source: str) -> BaseGeometry:
+    """The union of all geometries of GeoJSON in WGS 84; longitudes beyond 180 are wrapped round."""
+    shapes = [_shape(geometry, source) for geometry in _geometries(content, source)]
+    area = shapely.union_all([_wrapped(shape, source) for shape in shapes])
     if area.is_empty:
-        raise ConfigError(f"region.geojson {path} holds no geometry: add at least one polygon")
+        raise ConfigError(f"{source} holds no geometry: add at least one polygon")
     return area
 
 
-def _geometries(content: Any, path: Path) -> list[dict[str, Any]]:
+def _geometries(content: Any, source: str) -> list[dict[str, Any]]:
     """The geometry objects of a geometry, feature or feature collection; features without one are passed over."""
     kind = content.get("type") if isinstance(content, dict) else None
     if kind == "FeatureCollection" and isinstance(content.get("features"), list):
-        return [each for feature in content["features"] for each in _geometries(feature, path)]
+        return [each for feature in content["features"] for each in _geometries(feature, source)]
     if kind == "Feature":
-        return [] if content.get("geometry") is None else _geometries(content["geometry"], path)
+        return [] if content.get("geometry") is None else _geometries(content["geometry"], source)
     if kind == "GeometryCollection" or (isinstance(kind, str) and "coordinates" in content):
         return [content]
-    raise ConfigError(f"region.geojson {path} is no GeoJSON: found {str(content)[:60]!r}; see RFC 7946")
+    raise ConfigError(f"{source} is no GeoJSON: found {str(content)[:60]!r}; see RFC 7946")
 
 
-def _shape(geometry: dict[str, Any], path: Path) -> BaseGeometry:
+def _shape(geometry: dict[str, Any], source: str) -> BaseGeometry:
     try:
         shape = shapely.from_geojson(json.dumps(geometry))
     except (shapely.errors.GEOSException, ValueError) as error:
-        raise ConfigError(f"region.geojson {path} holds a broken {geometry.get('type')}: {error}") from error
+        raise ConfigError(f"{source} holds a broken {geometry.get('type')}: {error}") from error
     if not shape.is_valid:
         reason = shapely.is_valid_reason(shape)
-        raise ConfigError(f"region.geojson {path} holds an invalid {geometry.get('type')}: {reason}; repair it first")
+        raise ConfigError(f"{source} holds an invalid {geometry.get('type')}: {reason}; repair it first")
     return shape
 
 
-def _wrapped(shape: BaseGeometry, path: Path) -> BaseGeometry:
+def _wrapped(shape: BaseGeometry, source: str) -> BaseGeometry:
     """The shape with longitudes in -180..180: parts that lie beyond are moved round the Earth."""
     if shape.is_empty:
         return shape
     west, south, east, north = shape.bounds
     if south < -90 or north > 90 or west < -360 or east > 360:
-        raise ConfigError(f"region.geojson {path} is not in degrees (found {shape.bounds}): convert it to WGS 84")
+        raise ConfigError(f"{source} is not in degrees (found {shape.bounds}): convert it to WGS 84")
     if west >= -180 and east <= 180:
         return shape
     turned = [affinity.translate(shape, xoff=turn) for turn in (-360, 0, 360)]

@@ -31,6 +31,8 @@ class Scene:
     """Processing baseline and time, for choosing among duplicates."""
     orbit: int | None = None
     """Relative orbit, where the item states it."""
+    nodata: float | None = None
+    """Percent of the tile outside the swath, where the item states it. Only the plan of a run reads it."""
 
     @property
     def band_hrefs(self) -> dict[str, str]:

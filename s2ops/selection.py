@@ -22,6 +22,9 @@ DEPTH_DISCOUNT: Final = 0.1
 SPARES_PER_SCENE: Final = 2
 """Spares kept for each scene that the cap allows; more would never be reached."""
 
+MOSTLY_CLEAR: Final = 0.5
+"""Part of the tile that a further date must show clear to be worth classifying."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:

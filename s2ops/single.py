@@ -18,12 +18,12 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from s2ops.codes import BANDS, UInt8
+from s2ops.codes import BANDS, Float32, UInt8
 from s2ops.cog import CLASSES, IMAGERY, MASK, PERCENT, SlabFile
 from s2ops.errors import ConfigError, RasterError
 from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.windows import segment_slabs
-from s2ops.landcover import Fusion, date_weight
+from s2ops.landcover import VEIL_WEIGHT, Fusion, date_weight, seen_through
 from s2ops.masking import whole_mask
 from s2ops.outputs import imagery_tags
 from s2ops.radiometry import clean_levels, levels_of
@@ -94,7 +94,7 @@ def _open(stack: ExitStack, path: Path, options: Options, grid: GeoBox | None = 
         src = stack.enter_context(
             WarpedVRT(
                 src, crs=str(grid.crs), transform=grid.transform, height=grid.height, width=grid.width,
-                resampling=Resampling.bilinear, src_nodata=empty, nodata=empty,
+                resampling=Resampling.cubic, src_nodata=empty, nodata=empty,
             )
         )  # fmt: skip
     return Image(src, grid or own, bands, options.offset)
@@ -151,7 +151,8 @@ def _mask_of(image: Image, source: Path, options: Options) -> UInt8:
 def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
     """Write the land cover that all dates agree on best, and beside it its confidence, whose path is given back.
 
-    Cloud and shadow are masked in each date first; a pixel that no date shows clear is 0.
+    Cloud and shadow are masked in each date first. A pixel that no date shows clear is classified, with little
+    confidence, where a thin veil or a shadow lets the ground be seen, and is 0 under opaque cloud.
     """
     confidence_path = target.with_suffix(".confidence.tif")
     networks = [
@@ -164,8 +165,7 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
         grid, res = images[0].grid, images[0].res
         weights, streams = [], []
         for image, source in zip(images, sources, strict=True):
-            codes = _mask_of(image, source, options)
-            weights.append(date_weight(codes, res))
+            weights.append(_weight(image, source, options, res))
             read = lru_cache(maxsize=1)(_sound(source, image.read))
             streams.append([segment_slabs(network, read, grid.height, grid.width) for network in networks])
         class_file = SlabFile(target, grid, ["class"], CLASSES)
@@ -182,6 +182,16 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
         class_file.finish()
         percent_file.finish()
     return confidence_path
+
+
+def _weight(image: Image, source: Path, options: Options, res: float) -> Float32:
+    """(y, x) how much the date counts at each pixel."""
+    codes, read = _mask_of(image, source, options), _sound(source, image.read)
+    weight = date_weight(codes, res)
+    for rows in slabs(image.grid.height):
+        veiled = seen_through(codes[rows], read(rows.start, rows.stop))
+        weight[rows][veiled] = VEIL_WEIGHT
+    return weight
 
 
 def _sound(source: Path, read: Callable[[int, int], UInt8]) -> Callable[[int, int], UInt8]:

@@ -1,7 +1,7 @@
-"""STAC items, collections and the root catalog of a run: pure builders, equal input gives equal bytes.
+"""STAC items of a run: pure builders, equal input gives equal bytes. Collections: `stac_catalog.py`.
 
-Version 1.1 with the extensions projection, raster, eo, classification, file, processing, grid and scientific. Links
-and hrefs are relative, so a run can be copied anywhere. There are no creation times: an item says when its scenes
+Version 1.1 with the extensions projection, raster, eo, classification, file, processing and grid. Links and hrefs
+are relative, so a run can be copied anywhere. There are no creation times: an item says when its scenes
 were acquired, never when it was written, because a rerun must give the same bytes.
 """
 
@@ -16,9 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from s2ops import grid
 from s2ops.codes import BANDS, CLASS_COLOURS, CLASS_NAMES, LandCover
-from s2ops.errors import InputError
-from s2ops.footprint import bbox_of, geojson, union_bbox
-from s2ops.marker import to_json
+from s2ops.footprint import bbox_of, geojson
 from s2ops.radiometry import reflectance_table
 
 Json: TypeAlias = dict[str, Any]
@@ -29,9 +27,9 @@ COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 GEOJSON: Final = "application/geo+json"
 JSON: Final = "application/json"
 
-_SCHEMAS: Final = "https://stac-extensions.github.io"
+SCHEMAS: Final = "https://stac-extensions.github.io"
 EXTENSIONS: Final = tuple(
-    f"{_SCHEMAS}/{name}/schema.json"
+    f"{SCHEMAS}/{name}/schema.json"
     for name in (
         "projection/v2.0.0",
         "raster/v2.0.0",
@@ -41,26 +39,13 @@ EXTENSIONS: Final = tuple(
         "grid/v1.1.0",
     )
 )
-ELECTRO_OPTICAL: Final = f"{_SCHEMAS}/eo/v2.0.0/schema.json"
+ELECTRO_OPTICAL: Final = f"{SCHEMAS}/eo/v2.0.0/schema.json"
 """Imagery only: its schema refuses items without any eo: field."""
-SCIENTIFIC: Final = f"{_SCHEMAS}/scientific/v1.0.0/schema.json"
-
-PAPER: Final = (
-    "M. Swaine, C. Smit, S. Tripodi, G. Fonteix, Y. Tarabalka, L. Laureore, J. Hyland: Operational pipeline for a "
-    "global cloud-free mosaic and classification of Sentinel-2 images"
-)
-LICENCE_URL: Final = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice"
 
 TITLES: Final[dict[Kind, str]] = {
     "composite": "Cloud-free composite",
     "mosaic": "Cloud-free mosaic",
     "landcover": "Land cover",
-}
-DESCRIPTIONS: Final[dict[Kind, str]] = {
-    "composite": "One tile fused from its own scenes, before balancing and blending.",
-    "mosaic": "Red, green, blue and near infrared without clouds and without seams between tiles, as 8-bit levels "
-    "of surface reflectance; s2ops:levels turns a level back into reflectance.",
-    "landcover": "Water, grass, tree, residential, industrial/commercial and barren, and the probability of the class.",
 }
 LINEAGES: Final[dict[Kind, str]] = {
     "composite": "Scenes masked for cloud and shadow, fused per pixel, recent first, with cross-faded patch borders.",
@@ -195,70 +180,9 @@ def tile_item(
     }
 
 
-def catalog(mosaic: Mapping[str, Json], landcover: Mapping[str, Json], description: str = "") -> dict[str, bytes]:
-    """The static catalog over items by tile: key -> JSON bytes; a product without items gets no collection."""
-    products: list[tuple[Kind, Mapping[str, Json]]] = [("mosaic", mosaic), ("landcover", landcover)]
-    made = [(kind, items) for kind, items in products if items]
-    if not made:
-        raise InputError("there is no item to publish: run the steps before publish first")
-    root = {
-        "type": "Catalog",
-        "stac_version": STAC_VERSION,
-        "id": "s2ops",
-        "title": "s2ops run",
-        "description": description or "Cloud-free Sentinel-2 mosaic and land cover.",
-        "links": [
-            _link("root", "./catalog.json", JSON),
-            *(_link("child", f"./{kind}/collection.json", JSON, TITLES[kind]) for kind, _ in made),
-        ],
-    }
-    files = {"catalog.json": to_json(root)}
-    for kind, items in made:
-        files[f"{kind}/collection.json"] = to_json(collection(kind, items))
-    return files
-
-
-def collection(kind: Kind, items: Mapping[str, Json]) -> Json:
-    """The collection over a product's items, by tile name."""
-    tiles = sorted(items)
-    start = min(items[tile]["properties"]["start_datetime"] for tile in tiles)
-    end = max(items[tile]["properties"]["end_datetime"] for tile in tiles)
-    boxes = sorted([tuple(items[tile]["bbox"]) for tile in tiles])
-    properties = [items[tile]["properties"] for tile in tiles]
+def asset_kind(asset: Asset, resolution: float) -> Json:
+    """What all assets of this kind share, for an item and for a collection's `item_assets`."""
     return {
-        "type": "Collection",
-        "stac_version": STAC_VERSION,
-        "stac_extensions": [SCIENTIFIC],
-        "id": f"s2ops-{kind}",
-        "title": TITLES[kind],
-        "description": DESCRIPTIONS[kind],
-        "license": "other",
-        "keywords": ["sentinel-2", "mosaic", "land cover", "cloud-free"],
-        "providers": [
-            {"name": "ESA / Copernicus", "roles": ["licensor", "producer"], "url": "https://sentinels.copernicus.eu"}
-        ],
-        "sci:publications": [{"citation": PAPER}],
-        "extent": {
-            "spatial": {"bbox": [list(union_bbox(boxes))]},
-            "temporal": {"interval": [[start, end]]},
-        },
-        "summaries": {
-            "constellation": ["sentinel-2"],
-            "gsd": sorted({value["gsd"] for value in properties}),
-            "proj:code": sorted({value["proj:code"] for value in properties}),
-        },
-        "links": [
-            _link("root", "../catalog.json", JSON),
-            _link("parent", "../catalog.json", JSON),
-            _link("license", LICENCE_URL, "application/pdf", "Contains modified Copernicus Sentinel data"),
-            *(_link("item", f"./{tile}/item.json", GEOJSON, tile) for tile in tiles),
-        ],
-    }
-
-
-def _asset(asset: Asset, resolution: float) -> Json:
-    return {
-        "href": f"./{asset.href}",
         "type": asset.media_type,
         "title": asset.title,
         "roles": list(asset.roles),
@@ -267,24 +191,32 @@ def _asset(asset: Asset, resolution: float) -> Json:
         "raster:spatial_resolution": resolution,
         "raster:sampling": "area",
         "bands": [dict(band) for band in asset.bands],
+    }
+
+
+def _asset(asset: Asset, resolution: float) -> Json:
+    return {
+        "href": f"./{asset.href}",
+        **asset_kind(asset, resolution),
         "file:checksum": checksum(asset.sha256),
         **({"file:size": asset.size} if asset.size is not None else {}),
     }
 
 
 def _item_links(kind: Kind, derived_from: Sequence[str]) -> list[Json]:
-    lineage = [_link("derived_from", href, GEOJSON) for href in derived_from]
+    lineage = [link("derived_from", href, GEOJSON) for href in derived_from]
     if kind == "composite":  # an intermediate: in no collection
         return lineage
     return [
-        _link("root", "../../catalog.json", JSON),
-        _link("parent", "../collection.json", JSON),
-        _link("collection", "../collection.json", JSON),
+        link("root", "../../catalog.json", JSON),
+        link("parent", "../collection.json", JSON),
+        link("collection", "../collection.json", JSON),
         *lineage,
     ]
 
 
-def _link(rel: str, href: str, media_type: str, title: str | None = None) -> Json:
+def link(rel: str, href: str, media_type: str, title: str | None = None) -> Json:
+    """A STAC link."""
     return {"rel": rel, "href": href, "type": media_type, **({"title": title} if title else {})}
 
 

@@ -4,23 +4,41 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import obstore
 from obstore import exceptions
 from obstore.store import LocalStore, ObjectStore
 
+from s2ops import metrics
 from s2ops.errors import ConfigError, OutputError, S2opsError, StoreUnreachable
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 _VSI = {"s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/"}
+SCHEMES = ("file", *_VSI)
+"""What a URI may begin with."""
+_PIECE = 4 * 2**20
 _REFUSED = (
     exceptions.PermissionDeniedError,
     exceptions.UnauthenticatedError,
     exceptions.InvalidPathError,
     exceptions.UnknownConfigurationKeyError,
 )
+
+
+_RETRY: Final["RetryConfig"] = {
+    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5), "base": 3},
+    "max_retries": 100,
+    "retry_timeout": timedelta(seconds=60),
+}
+"""A store that is away for less than a minute (a failover, a new version) costs no step its work; by itself the client
+gives up after two seconds of refused connections."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +63,59 @@ class Store:
                 return LocalStore(self.folder, mkdir=True)
             if urlsplit(self.uri).scheme not in _VSI:
                 raise ConfigError(f"out is {self.uri}: use a folder, or a file://, s3://, gs:// or az:// URI")
-            return obstore.store.from_url(self.uri)
+            return obstore.store.from_url(self.uri, retry_config=_RETRY)
 
     def get(self, key: str) -> bytes | None:
         """The object's bytes, or None where there is none."""
         try:
             with self._explained(key):
-                return obstore.get(self._objects, key).bytes().to_bytes()
+                data = obstore.get(self._objects, key).bytes().to_bytes()
         except FileNotFoundError:
             return None
+        metrics.read("records", len(data))
+        return data
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """The object's bytes in pieces of some MiB, so that it may be of any size; none where there is no object."""
+        try:
+            with self._explained(key):
+                for piece in obstore.get(self._objects, key).stream(min_chunk_size=_PIECE):
+                    metrics.read("records", len(piece))
+                    yield bytes(piece)
+        except FileNotFoundError:
+            return
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object in one go."""
         with self._explained(key):
             obstore.put(self._objects, key, data)
+        metrics.written("records", len(data))
 
     def put_file(self, key: str, path: Path) -> None:
         """Upload a local file in one go."""
         with self._explained(key):
             obstore.put(self._objects, key, path)
+        metrics.written("rasters", path.stat().st_size)
+
+    def take_file(self, key: str, path: Path) -> bool:
+        """Make a local file the object: renamed where it lies on the store's own disk, else uploaded and deleted.
+
+        Gives whether its bytes had to be read.
+        """
+        size = path.stat().st_size
+        if self.folder is not None:
+            target = self.folder / key
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+            except OSError:
+                pass  # another disk, mostly; what else is wrong the upload says
+            else:
+                metrics.written("rasters", size)
+                return False
+        self.put_file(key, path)
+        path.unlink()
+        return True
 
     def exists(self, key: str) -> bool:
         """Whether there is an object of this key."""
@@ -79,6 +131,16 @@ class Store:
         with self._explained(prefix or "."):
             chunks = obstore.list(self._objects, prefix or None)
             return sorted(meta["path"] for chunk in chunks for meta in chunk)
+
+    def versions(self, prefix: str) -> dict[str, str]:
+        """All keys under a folder-like prefix, each with a text that changes when the object does."""
+        with self._explained(prefix):
+            chunks = obstore.list(self._objects, prefix)
+            return {
+                meta["path"]: meta["e_tag"] or f"{meta['last_modified'].timestamp()}-{meta['size']}"
+                for chunk in chunks
+                for meta in chunk
+            }
 
     def delete(self, key: str) -> None:
         """Remove an object; removing what is not there is no error."""

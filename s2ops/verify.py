@@ -7,7 +7,9 @@ and the pixels (`s2ops/verify_pixels.py`). Nothing is repaired and nothing is wr
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Final, TypeAlias
 
@@ -26,16 +28,22 @@ Json: TypeAlias = dict[str, Any]
 MAX_SEAM: Final = 1.25
 """A step across a former edge above this multiple of the landscape's own steps can be seen."""
 
+MIN_ENERGY: Final = 0.9
+"""Part of the gradient energy that must be left where tiles are blended: less is blur, or two dates in one place."""
+
 _TILE, _SCENE = r"\d\d[A-Z]{3}", r"[\w.-]+"
 _ITEM: Final = re.compile(rf"(composite|mosaic|landcover)/({_TILE})/item\.json")
 _KNOWN: Final = re.compile(
-    rf"plan/plan\.json|plan/groups/\d+\.json|select/{_TILE}\.(json|previews\.tif)"
-    rf"|scenes/{_TILE}/{_SCENE}\.(json|tif)|(composite|mosaic)/{_TILE}/(composite|mosaic|provenance)\.tif"
+    rf"plan/plan\.json|plan/groups/\w+/\d+\.json|select/{_TILE}(\.base)?\.(json|previews\.tif)"
+    rf"|scenes/{_TILE}/{_SCENE}\.(json|tif)|(composite|mosaic)/{_TILE}/(composite|mosaic|provenance|weight)\.tif"
     rf"|landcover/{_TILE}/(landcover|confidence)\.tif|(composite|mosaic|landcover)/{_TILE}/item\.json"
     r"|balance/[\w./-]+\.json|catalog\.json|(mosaic|landcover)/collection\.json|\w+-\d{5}\.vrt"
+    r"|\w+\.gti\.gpkg|\w+\.mosaic\.json|areas[\w.-]*\.(csv|parquet)"
     r"|report/[\w./-]+|run/[\w./-]+\.json|publish/[\w./-]+\.json|(scorecard|truth)[\w./-]*\.json"
 )
-_UNFINISHED: Final = re.compile(r"#\d+$|\.(tmp|part|plain\.tif|aux\.xml)$")
+_UNFINISHED: Final = re.compile(r"#\d+$|\.(tmp|part|plain\.tif)$")
+_FROM_LOOKING: Final = ".aux.xml"
+"""What QGIS and GDAL leave beside a raster that somebody looked at: its statistics."""
 
 
 def verify(store: Store, max_seam: float = MAX_SEAM, pixels: bool = True) -> list[Finding]:
@@ -46,36 +54,64 @@ def verify(store: Store, max_seam: float = MAX_SEAM, pixels: bool = True) -> lis
     """
     keys = store.keys()
     findings = [*_leftovers(store, keys), *_plan(store, keys), *_scenes(store, keys), *_catalog(store, keys)]
+    run = _Run(store, frozenset(keys))
     for key in keys:
         if match := _ITEM.fullmatch(key):
-            findings += _item(store, key, match[1], max_seam, pixels)
+            findings += _item(run, key, match[1], max_seam, pixels)
     return sorted(set(findings))
 
 
 def digest(store: Store, key: str) -> str:
-    """SHA-256 of an object, hex; a local file is read in pieces."""
-    if store.folder is not None:
-        with (store.folder / key).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(store.get(key) or b"").hexdigest()
+    """SHA-256 of an object, hex; it is read in pieces."""
+    found = hashlib.sha256()
+    for piece in store.pieces(key):
+        found.update(piece)
+    return found.hexdigest()
 
 
-def _item(store: Store, key: str, kind: str, max_seam: float, pixels: bool) -> Iterator[Finding]:
-    item = _json(store, key)
+@dataclass(frozen=True)
+class _Run:
+    """What checking one tile needs of all others: read once, so that the time grows with the tiles and no faster."""
+
+    store: Store
+    there: frozenset[str]
+    """All keys."""
+
+    @cached_property
+    def neighbours(self) -> dict[str, list[str]]:
+        """Of each planned tile."""
+        return dict((_json(self.store, "plan/plan.json") or {}).get("tiles", {}))
+
+    @cached_property
+    def composite(self) -> Callable[[str], str | None]:
+        """The fingerprint of a tile's composite; None where that is missing or has none."""
+
+        def read(tile: str) -> str | None:
+            item = _json(self.store, f"composite/{tile}/item.json") or {}
+            found = item.get("properties", {}).get("s2ops:fingerprint")
+            return None if found is None else str(found)
+
+        return lru_cache(maxsize=None)(read)
+
+
+def _item(run: _Run, key: str, kind: str, max_seam: float, pixels: bool) -> Iterator[Finding]:
+    item = _json(run.store, key)
     if item is None:
         yield error(key, "is no JSON object; run again, and the step that writes it starts over")
         return
     yield from _stac(key, item)
     intact = True
     for name, asset in sorted(item.get("assets", {}).items()):
-        found = list(_asset(store, key, name, asset))
+        found = list(_asset(run, key, name, asset))
         intact = intact and not found
         yield from found
+    if kind == "composite":
+        yield from _patches(key, item, max_seam)
     if kind == "mosaic":
-        yield from _lineage(store, key, item)
-        yield from _seams(store, key, item, max_seam)
+        yield from _lineage(run, key, item)
+        yield from _seams(run, key, item, max_seam)
     if intact and pixels:  # the pixels of a file that is missing or altered say nothing more
-        yield from pixel_findings(store, key, kind, item)
+        yield from pixel_findings(run.store, key, kind, item)
 
 
 def _stac(key: str, value: Json) -> Iterator[Finding]:
@@ -89,33 +125,34 @@ def _stac(key: str, value: Json) -> Iterator[Finding]:
         yield error(key, f"is not valid STAC: {broken}")
 
 
-def _asset(store: Store, key: str, name: str, asset: Json) -> Iterator[Finding]:
+def _asset(run: _Run, key: str, name: str, asset: Json) -> Iterator[Finding]:
     target = _resolve(key, str(asset.get("href", "")))
     stated = sha256_of(asset)
     if stated is None:
         yield error(key, f"asset {name} states no SHA-256 checksum")
-    if not store.exists(target):
+    if target not in run.there:
         yield error(target, f"is missing; asset {name} of {key} points to it")
-    elif stated is not None and (found := digest(store, target)) != stated:
+    elif stated is not None and (found := digest(run.store, target)) != stated:
         yield error(target, f"does not match its checksum: SHA-256 {found[:12]}..., {key} says {stated[:12]}...")
 
 
-def _lineage(store: Store, key: str, item: Json) -> Iterator[Finding]:
+def _lineage(run: _Run, key: str, item: Json) -> Iterator[Finding]:
     """Each composite that the mosaic says it was blended from is the one that lies there now."""
     for tile, stated in sorted(item["properties"].get("s2ops:composites", {}).items()):
         source = f"composite/{tile}/item.json"
-        found = (_json(store, source) or {}).get("properties", {}).get("s2ops:fingerprint")
+        found = run.composite(tile)
         if found is None:
             yield error(key, f"was blended from {source}, which is missing or without fingerprint")
         elif found != stated:
             yield error(key, f"was blended from another {source}: fingerprint {stated[:12]}..., now {found[:12]}...")
 
 
-def _seams(store: Store, key: str, item: Json, max_seam: float) -> Iterator[Finding]:
+def _seams(run: _Run, key: str, item: Json, max_seam: float) -> Iterator[Finding]:
     seams = {seam["neighbour"]: seam for seam in item["properties"].get("s2ops:seams", [])}
     tile = key.split("/")[1]
-    for neighbour in (_json(store, "plan/plan.json") or {}).get("tiles", {}).get(tile, []):
-        if neighbour not in seams:
+    for neighbour in run.neighbours.get(tile, []):
+        # a neighbour that some step failed for has no composite: the tile was rightly blended without it
+        if neighbour not in seams and f"composite/{neighbour}/item.json" in run.there:
             yield error(key, f"states no seam figures for its edge with {neighbour}")
     for neighbour, seam in sorted(seams.items()):
         before, after = seam.get("before"), seam.get("after")
@@ -127,6 +164,20 @@ def _seams(store: Store, key: str, item: Json, max_seam: float) -> Iterator[Find
                 f"has a visible seam with {neighbour}: its step is {after['excess']:.2f} times that of the landscape, "
                 f"the limit is {max_seam:g}",
             )
+
+    kept = item["properties"].get("s2ops:energy_kept")
+    if kept is not None and kept < MIN_ENERGY:
+        yield error(
+            key, f"is blurred where tiles overlap: {kept:.2f} of the gradient energy is left, not {MIN_ENERGY:g}"
+        )
+
+
+def _patches(key: str, item: Json, max_seam: float) -> Iterator[Finding]:
+    """The borders between the scenes of a composite; at coarse pixels a fade of 300 m is too short to hide them all."""
+    found = item["properties"].get("s2ops:patches")
+    if found and found["excess"] > max_seam:
+        step = f"its step is {found['excess']:.2f} times that of the landscape, the limit is {max_seam:g}"
+        yield warning(key, f"shows where one scene gives way to another: {step}")
 
 
 def _plan(store: Store, keys: Sequence[str]) -> Iterator[Finding]:
@@ -187,6 +238,8 @@ def _catalog(store: Store, keys: Sequence[str]) -> Iterator[Finding]:
         for target, rel in sorted(targets.items()):
             if target not in there:
                 yield error(key, f"links to {target} as {rel}, which is missing")
+        for asset in value.get("assets", {}).values():
+            yield from _checked(store, there, _resolve(key, asset["href"]), sha256_of(asset) or "", key)
         if key != "catalog.json":
             kind = key.split("/", maxsplit=1)[0]
             for item in (each for each in keys if (match := _ITEM.fullmatch(each)) and match[1] == kind):
@@ -200,6 +253,8 @@ def _leftovers(store: Store, keys: Sequence[str]) -> Iterator[Finding]:
     on_disk = set() if store.folder is None else {p for p in store.folder.rglob("*") if p.is_file()}
     names = there | {str(PurePosixPath(p.relative_to(store.folder))) for p in on_disk if store.folder}
     for key in sorted(names):
+        if key.endswith(_FROM_LOOKING):
+            continue
         if _UNFINISHED.search(key):
             yield error(key, "is a temporary file that a run left behind; delete it")
         elif not _KNOWN.fullmatch(key):

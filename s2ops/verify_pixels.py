@@ -40,6 +40,7 @@ EXPECTED: Final[dict[str, Expected]] = {
     "composite": Expected(4, 0, BANDS, levels=True),
     "mosaic": Expected(4, 0, BANDS, levels=True),
     "provenance": Expected(1, 0),
+    "weight": Expected(1, 0),
     "landcover": Expected(1, 0, colours=True),
     "confidence": Expected(1, 255),
 }
@@ -86,6 +87,12 @@ def imagery_rules(name: str, scenes: int) -> tuple[Rule, ...]:
     )
 
 
+WEIGHT: Final = Rule(
+    "weight",
+    "are above 100 percent, or disagree with provenance on what is a hole",
+    lambda p: (p["weight"][0] > 100) | ((p["weight"][0] == 0) != (p["provenance"][0] == 0)),
+    ("weight", "provenance"),
+)
 COVERED: Final = Rule(
     "mosaic",
     "are no data although the tile's own composite covers them",
@@ -119,7 +126,9 @@ def pixel_findings(store: Store, key: str, kind: str, item: Json) -> Iterator[Fi
     """Findings of the rasters beside the item at `key`; `kind` is composite, mosaic or landcover."""
     folder = key.removesuffix("/item.json")
     tile = folder.split("/")[1]
-    rasters = {"landcover": ("landcover", "confidence")}.get(kind, (kind, "provenance"))
+    rasters = {"landcover": ("landcover", "confidence"), "composite": ("composite", "provenance", "weight")}.get(
+        kind, (kind, "provenance")
+    )
     keys = {name: f"{folder}/{name}.tif" for name in rasters}
     sound = True
     for name in rasters:
@@ -133,7 +142,7 @@ def pixel_findings(store: Store, key: str, kind: str, item: Json) -> Iterator[Fi
         keys[beside] = f"{beside}/{tile}/{beside}.tif"
     properties = item["properties"]
     scenes = len(properties.get("s2ops:scenes", []))
-    rules = LANDCOVER_RULES if kind == "landcover" else (*imagery_rules(kind, scenes), COVERED)
+    rules = LANDCOVER_RULES if kind == "landcover" else (*imagery_rules(kind, scenes), WEIGHT, COVERED)
     try:
         yield from broken_rules(store, keys, [rule for rule in rules if all(name in keys for name in rule.needs)])
         if kind != "landcover":

@@ -1,14 +1,18 @@
 #!/bin/sh
-# Installs what tests/test_stac_api.py starts a real STAC API on: PostgreSQL 15 with PostGIS, of Debian 12.
-# Does nothing where both are there. Needs root (or sudo) only when something is missing.
+# Installs what tests start real programs from, of Debian 12: PostgreSQL 15 with PostGIS (tests/test_stac_api.py), Prometheus
+# with promtool (tests/test_metrics.py), Chromium with its driver and a font (tests/test_view_browser.py). Does nothing where
+# all are there. Needs root (or sudo) only when something is missing.
 set -eu
 
 have() {
-    [ -x /usr/lib/postgresql/15/bin/initdb ] && [ -e /usr/share/postgresql/15/extension/postgis.control ]
+    [ -x /usr/lib/postgresql/15/bin/initdb ] && [ -e /usr/share/postgresql/15/extension/postgis.control ] &&
+        command -v prometheus >/dev/null && command -v promtool >/dev/null &&
+        command -v chromium >/dev/null && command -v chromedriver >/dev/null &&
+        [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]
 }
 
 if have; then
-    echo "PostgreSQL 15 with PostGIS is there"
+    echo "PostgreSQL 15 with PostGIS, Prometheus and Chromium are there"
     exit 0
 fi
 as_root=""
@@ -16,5 +20,6 @@ as_root=""
 export DEBIAN_FRONTEND=noninteractive
 $as_root apt-get update -qq
 # No recommended packages: they pull in a display server.
-$as_root apt-get install -y -qq --no-install-recommends postgresql-15 postgresql-15-postgis-3
-have || { echo "PostgreSQL 15 with PostGIS is still missing after apt-get install" >&2; exit 1; }
+$as_root apt-get install -y -qq --no-install-recommends \
+    postgresql-15 postgresql-15-postgis-3 prometheus chromium chromium-driver fonts-dejavu-core
+have || { echo "PostgreSQL 15 with PostGIS, Prometheus or Chromium is still missing after apt-get install" >&2; exit 1; }

@@ -23,12 +23,15 @@ def make_world(folder: Path, tiles: Sequence[str] = TILES, dates: Sequence[date]
     return simulate(folder, [tile(name) for name in tiles], dates, 120, seed=5, cloudiness=0.2)
 
 
-def write_config(path: Path, catalog: Path | str, out: Path, tiles: Sequence[str] = TILES, extra: str = "") -> Path:
-    """A run configuration over the world."""
+def write_config(
+    path: Path, catalog: Path | str, out: Path, tiles: Sequence[str] = TILES, extra: str = "", looks: int = 2
+) -> Path:
+    """A run configuration over the world; two looks a tile, or one, are enough where land cover is not the matter."""
+    cover = "" if "landcover:" in extra else f"landcover: {{max_dates: {looks}}}\n"
     path.write_text(
         f"region: {{tiles: [{', '.join(tiles)}]}}\n"
         "dates: {start: 2023-06-01, end: 2023-07-31}\n"
-        f"catalog: {catalog}\nmax_cloud: 95\nresolution: 120\nout: {out}\n{extra}"
+        f"catalog: {catalog}\nmax_cloud: 95\nresolution: 120\nout: {out}\n{cover}{extra}"
     )
     return path
 
@@ -41,16 +44,16 @@ def command(*words: object) -> list[str]:
 def s2ops(*words: object, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; never raises."""
     return subprocess.run(
-        command(*words), capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **settings}
+        command(*words), capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **settings}
     )
 
 
 def bytes_of(out: Path) -> dict[str, str]:
-    """SHA-256 of every output; `run/` and `report/` hold run times, and are left out."""
+    """SHA-256 of every output but run times (`run/`, `report/`) and the groups of a cluster (`plan/groups/`)."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.relative_to(out).parts[0] not in {"run", "report"}
+        if path.is_file() and not {"run", "report", "groups"} & set(path.relative_to(out).parts[:2])
     }
 
 

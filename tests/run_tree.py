@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from s2ops import stac
+from s2ops import stac, stac_catalog
 from s2ops.codes import BANDS, CLASS_NAMES, LandCover, UInt8
-from s2ops.cog import CLASSES, CODES, IMAGERY, MASK, PERCENT, STACK, CogKind, SlabFile
+from s2ops.cog import CLASSES, CODES, IMAGERY, MASK, PERCENT, SHARE, STACK, CogKind, SlabFile
 from s2ops.grid import tile as tile_named
 from s2ops.marker import to_json
 from s2ops.outputs import imagery_tags
@@ -50,11 +50,11 @@ class Tree:
         neighbours = {name: [other for other in self.tiles if other != name] for name in self.tiles}
         config = {"landcover": {"enabled": self.landcover}, "resolution": self.res}
         self.store.put("plan/plan.json", to_json({"config": config, "tiles": neighbours, "fingerprint": "p"}))
-        self.store.put("plan/groups/000.json", to_json(list(self.tiles)))
+        self.store.put("plan/groups/blend/000.json", to_json({"tiles": list(self.tiles)}))
         for name in self.tiles:
             self._tile(name)
         self.store.put("balance/balance.json", to_json({"gains": {name: [1, 1, 1, 1] for name in self.tiles}}))
-        for key, data in stac.catalog(self.items["mosaic"], self.items["landcover"]).items():
+        for key, data in stac_catalog.catalog(self.items["mosaic"], self.items["landcover"]).items():
             self.store.put(key, data)
         self._virtual()
         return self.store
@@ -146,6 +146,10 @@ class Tree:
                 [scene.id for scene in scenes],
             ),
         }
+        if kind == "composite":
+            weight = np.where(source > 0, 100, 0).astype(np.uint8)[None]
+            digest = self.cog(f"{folder}/weight.tif", weight, name, SHARE, ["weight"])
+            assets["weight"] = stac.Asset("weight.tif", digest, "Share of that scene", ({"name": "weight"},))
         facts |= {
             "s2ops:fingerprint": f"{kind}-{name}",
             "s2ops:scenes": [{"id": s.id, "date": s.datetime[:10], "tile": name} for s in scenes],

@@ -27,7 +27,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(catalog: Path | str, folder: Path, tiles: tuple[str, ...] = (TILE,)) -> tuple[int, str, Path]:
     """(exit code, stderr, output folder) of a run."""
     out = folder / "out"
-    done = s2ops("run", write_config(folder / "run.yaml", catalog, out, tiles), "--workers", 1)
+    done = s2ops("run", write_config(folder / "run.yaml", catalog, out, tiles, looks=1), "--workers", 1)
     return done.returncode, done.stderr, out
 
 
@@ -128,6 +128,22 @@ def test_a_truncated_asset_costs_its_scene_only(world: Path, tmp_path: Path, kep
     assert code == 0, said
     assert "broken, truncated or gone" in reasons(out)[broken.stem]
     assert not (out / f"scenes/{TILE}/{broken.stem}.tif").exists()
+
+
+@pytest.mark.parametrize(("names", "step"), [("*.tif", "acquire"), ("*", "select")])
+def test_a_tile_whose_scenes_are_all_broken_is_an_error_not_an_empty_tile(
+    world: Path, tmp_path: Path, names: str, step: str
+) -> None:
+    catalog = copied(world, tmp_path / "world")
+    for item in items(catalog):
+        for asset in item.parent.glob(names):
+            if asset.suffix != ".json":
+                asset.write_bytes(b"no raster")
+    code, said, out = run(catalog, tmp_path)
+    assert code == 2
+    assert f"{TILE}: 3 of its scenes cannot be read and none can be used" in said
+    assert (out / f"run/{step}/{TILE}.failed.json").exists()
+    assert not (out / f"composite/{TILE}/item.json").exists()
 
 
 def test_a_corrupt_asset_costs_its_scene_only(world: Path, tmp_path: Path) -> None:

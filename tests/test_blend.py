@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import gaussian_filter
 
-from s2ops.blend import Blended, Blender, Layer, TileWeight, alone, blend, spans, valid_cells
+from s2ops.afar import SIDE as SIDE_AFAR
+from s2ops.afar import FromAfar
+from s2ops.blend import Blended, Blender, Layer, TileWeight, alone, blend, corrected, spans, valid_cells
 from s2ops.codes import Bool, Float32
+from s2ops.corrections import Correction
+from s2ops.energy import Energy
 from s2ops.errors import RasterError
-from s2ops.gains import corrected, gain_tables
 
 RES = 120.0
 SIDE = 60
@@ -24,6 +28,12 @@ CORNERS = {"A": (0, 0), "B": (4, 38), "C": (41, 2), "D": (37, 43)}
 def levels(name: str) -> Float32:
     rng = np.random.default_rng(ord(name))
     return rng.uniform(1, 255, (4, SIDE, SIDE)).astype(np.float32)
+
+
+def afar(name: str) -> Float32:
+    """Smooth, and of another mean for each tile."""
+    rows, cols = np.indices((SIDE, SIDE))
+    return np.stack([90 + 3 * ord(name) % 7 + band + rows / 9 - cols / 13 for band in range(4)]).astype(np.float32)
 
 
 def weight_of(valid: Bool, ramp_m: float = 2_400) -> Float32:
@@ -52,6 +62,7 @@ def seen_from(viewer: str, masks: dict[str, Bool], order: tuple[str, ...] = ("A"
             Layer(
                 name,
                 levels(name)[:, own[0], own[1]],
+                afar(name)[:, own[0], own[1]],
                 weight_of(masks[name])[own],
                 masks[name][own],
                 max(dy, 0),
@@ -74,6 +85,20 @@ def test_every_viewer_sees_the_same_pixels_in_the_overlaps() -> None:
         np.testing.assert_array_equal(view.dominant[known], source[place][known])
         canvas[:, place[0], place[1]] = view.levels
         source[place] = view.dominant
+
+
+@given(masks=arrays(np.bool_, (4, 6, 6)))
+@settings(deadline=None, max_examples=25)
+def test_blending_is_symmetric_whatever_is_valid(masks: Bool) -> None:
+    """Any holes, in blocks of 10 x 10 pixels: what two tiles share looks the same from both, where three meet too."""
+    valid = {name: np.kron(mask, np.ones((10, 10), np.bool_)) for name, mask in zip(CORNERS, masks, strict=True)}
+    seen = {name: seen_from(name, valid) for name in CORNERS}
+    for a, b in permutations(CORNERS, 2):
+        dy, dx = CORNERS[b][0] - CORNERS[a][0], CORNERS[b][1] - CORNERS[a][1]
+        in_a = (slice(max(dy, 0), SIDE + min(dy, 0)), slice(max(dx, 0), SIDE + min(dx, 0)))
+        in_b = (slice(max(-dy, 0), SIDE - max(dy, 0)), slice(max(-dx, 0), SIDE - max(dx, 0)))
+        np.testing.assert_array_equal(seen[a].levels[:, *in_a], seen[b].levels[:, *in_b])
+        np.testing.assert_array_equal(seen[a].dominant[in_a], seen[b].dominant[in_b])
 
 
 def test_the_order_of_tiles_changes_no_byte() -> None:
@@ -104,8 +129,8 @@ def test_holes_of_one_tile_are_filled_by_its_neighbour_alone() -> None:
     mask = np.ones((SIDE, SIDE), np.bool_)
     holed = mask.copy()
     holed[20:25, 31:33] = False
-    whole = Layer("A", levels("A"), weight_of(mask), mask)
-    view = blend((SIDE, SIDE), [whole, Layer("B", levels("B"), weight_of(holed), holed)])
+    whole = Layer("A", levels("A"), afar("A"), weight_of(mask), mask)
+    view = blend((SIDE, SIDE), [whole, Layer("B", levels("B"), afar("B"), weight_of(holed), holed)])
     np.testing.assert_array_equal(view.levels[:, ~holed], np.rint(levels("A"))[:, ~holed])
     assert (view.dominant[~holed] == 1).all()
 
@@ -121,7 +146,7 @@ LAYERS = st.lists(
 @settings(deadline=None)
 def test_weights_sum_to_one_so_equal_layers_stay_as_they_are(parts: list[tuple[Bool, Float32]]) -> None:
     constant = np.full((4, 5, 7), 117, np.float32)
-    view = blend((5, 7), [Layer(f"{n}", constant, weight, valid) for n, (valid, weight) in enumerate(parts)])
+    view = blend((5, 7), [Layer(f"{n}", constant, constant, weight, valid) for n, (valid, weight) in enumerate(parts)])
     covered = np.any([valid for valid, _ in parts], axis=0)
     np.testing.assert_array_equal(view.levels, np.broadcast_to(np.where(covered, 117, 0), (4, 5, 7)))
 
@@ -131,7 +156,7 @@ def test_weights_sum_to_one_so_equal_layers_stay_as_they_are(parts: list[tuple[B
 def test_coverage_never_shrinks_and_the_dominant_tile_is_valid(parts: list[tuple[Bool, Float32]]) -> None:
     rng = np.random.default_rng(0)
     layers = [
-        Layer(f"{n}", rng.uniform(1, 255, (4, 5, 7)).astype(np.float32), weight, valid)
+        Layer(f"{n}", *rng.uniform(1, 255, (2, 4, 5, 7)).astype(np.float32), weight, valid)
         for n, (valid, weight) in enumerate(parts)
     ]
     view = blend((5, 7), layers)
@@ -192,7 +217,8 @@ def test_two_whole_tiles_over_the_full_overlap_share_it_evenly() -> None:
 def test_layers_out_of_order_are_refused() -> None:
     ones = np.ones((2, 2), np.bool_)
     blender = Blender((2, 2))
-    layer = Layer("33TWM", np.ones((4, 2, 2), np.float32), ones.astype(np.float32), ones)
+    flat = np.ones((4, 2, 2), np.float32)
+    layer = Layer("33TWM", flat, flat, ones.astype(np.float32), ones)
     blender.feed(layer)
     with pytest.raises(RasterError, match="layer 33TWL comes after 33TWM"):
         blender.feed(layer._replace(name="33TWL"))
@@ -202,7 +228,8 @@ def test_layers_out_of_order_are_refused() -> None:
 
 def test_a_layer_that_leaves_the_slab_is_named() -> None:
     ones = np.ones((2, 2), np.bool_)
-    layer = Layer("33TWM", np.ones((4, 2, 2), np.float32), ones.astype(np.float32), ones, top=1)
+    flat = np.ones((4, 2, 2), np.float32)
+    layer = Layer("33TWM", flat, flat, ones.astype(np.float32), ones, top=1)
     with pytest.raises(RasterError, match=r"layer 33TWM leaves the slab of \(2, 2\) pixels"):
         blend((2, 2), [layer])
     with pytest.raises(RasterError, match="layer 33TWM has levels of"):
@@ -214,14 +241,59 @@ def test_a_slab_outside_the_raster_is_refused() -> None:
         valid_cells((10, 10), 120).feed(np.ones((6, 10), np.bool_), top=5)
 
 
-@given(valid=arrays(np.bool_, (6, 256)), gain=st.floats(0.75, 1.33))
+@given(valid=arrays(np.bool_, (6, 256)), centre=st.floats(-20, 20), slope=st.floats(-10, 10))
 @settings(deadline=None)
-def test_a_tile_alone_is_copied_as_blending_would_make_it(valid: Bool, gain: float) -> None:
-    raw = np.broadcast_to(np.arange(256, dtype=np.uint8), (4, 6, 256))
-    seen, tables = valid & (raw[0] != 0), gain_tables((gain, 1.0, 1.1, 0.9))
-    bands = np.stack([corrected(raw[band], tables[band]) for band in range(4)])
-    blended = blend((6, 256), [Layer("A", bands, np.full((6, 256), 0.3, np.float32), seen)])
-    np.testing.assert_array_equal(alone(raw, seen, tables), blended.levels)
+def test_a_tile_alone_is_copied_as_blending_would_make_it(valid: Bool, centre: float, slope: float) -> None:
+    raw = np.ascontiguousarray(np.broadcast_to(np.arange(256, dtype=np.uint8), (4, 6, 256)))
+    made = Correction.of(np.array([[centre, slope, -slope]] * 4))
+    plane = made.plane(np.linspace(-1, 1, 6), np.linspace(-1, 1, 256))
+    seen, known = valid & (raw[0] != 0), corrected(raw, plane)
+    assert (known[:, raw[0] == 0] == 0).all()
+    blended = blend((6, 256), [Layer("A", known, known, np.full((6, 256), 0.3, np.float32), seen)])
+    np.testing.assert_array_equal(alone(raw, seen, plane), blended.levels)
+
+
+def side_by_side(west: Float32, east: Float32) -> tuple[list[Layer], Blended]:
+    """Two tiles over the same 80 x 80 pixels of 120 m: the whole overlap, from where one begins to where one ends."""
+    valid = np.ones((80, 80), np.bool_)
+    across = np.broadcast_to((np.arange(80, dtype=np.float32) + 0.5) / 80, (80, 80))
+    rise = across * across * (3 - 2 * across)
+    smooth = [np.stack([gaussian_filter(band, 7) for band in image]) for image in (west, east)]
+    layers = [Layer("A", west, smooth[0], 1 - rise, valid), Layer("B", east, smooth[1], rise, valid)]
+    return layers, blend((80, 80), layers)
+
+
+def test_texture_that_does_not_match_is_not_laid_over_one_another() -> None:
+    rng = np.random.default_rng(0)
+    west, east = (rng.normal(110, 12, (4, 80, 80)).astype(np.float32) for _ in range(2))
+    layers, blended = side_by_side(west, east)
+    assert Energy.of(blended.levels, layers).kept > 0.93
+    plain = west * (1 - layers[1].weight) + east * layers[1].weight
+    assert Energy.of(np.rint(plain).astype(np.uint8), layers).kept < 0.8
+
+
+def test_a_difference_of_colour_is_spread_over_the_whole_overlap() -> None:
+    _, blended = side_by_side(np.full((4, 80, 80), 100, np.float32), np.full((4, 80, 80), 120, np.float32))
+    row = blended.levels[0, 40].astype(int)
+    assert (row[0], row[-1]) == (100, 120)
+    assert np.diff(row).max() <= 1
+    assert (np.diff(row) >= 0).all()
+
+
+def test_energy_is_one_for_pictures_that_match_and_unknown_where_none_meet() -> None:
+    image = np.random.default_rng(0).integers(20, 200, (4, 80, 80)).astype(np.float32)
+    layers, blended = side_by_side(image, image)
+    assert Energy.of(blended.levels, layers).kept == pytest.approx(1, abs=1e-3)
+    assert Energy.of(blended.levels, layers[:1]).kept is None
+
+
+def test_from_afar_a_picture_keeps_its_means_and_bridges_its_holes() -> None:
+    picture = np.tile(np.array([60, 90, 120, 150], np.uint8)[:, None, None], (1, SIDE_AFAR, SIDE_AFAR))
+    picture[:, 100:130, 200:220] = 0
+    picture[:, ::2] = np.where(picture[:, ::2] > 0, picture[:, ::2] + 4, 0)
+    cells = FromAfar.of(picture).at(np.linspace(0, 1, 50), np.linspace(0, 1, 40))
+    assert cells.shape == (4, 50, 40)
+    np.testing.assert_allclose(cells, np.broadcast_to([[[62]], [[92]], [[122]], [[152]]], cells.shape), atol=0.8)
 
 
 def test_spans_cover_all_columns_and_say_where_another_is_seen() -> None:

@@ -6,16 +6,18 @@ import random
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from chain_tools import TILES, bytes_of, command, make_world, s2ops, write_config
+from chain_tools import DATES, TILES, bytes_of, command, make_world, s2ops, write_config
 
 from s2ops import config, engine
 from s2ops.grid import tile
 from s2ops.job import StepResult
+from s2ops.store import Store
 
 
 class Silent:
@@ -36,7 +38,7 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world(tmp_path_factory.mktemp("world"))
+    return make_world(tmp_path_factory.mktemp("world"), dates=DATES[:2])
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,32 @@ def test_a_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path:
     assert engine.run(settings, [tile(name) for name in TILES], 1, 1, progress) == []
     assert set(progress.pending.values()) == {0}
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
+def test_publish_reads_each_item_once_for_the_catalog_and_weights_once(
+    catalog: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(undisturbed, tmp_path / "out")
+    (out / "catalog.json").unlink()
+    settings = config.load(write_config(tmp_path / "run.yaml", catalog, out))
+    reads: Counter[str] = Counter()
+    get, read_bytes = Store.get, Path.read_bytes
+
+    def counted_get(store: Store, key: str) -> bytes | None:
+        reads[key] += 1
+        return get(store, key)
+
+    def counted_bytes(path: Path) -> bytes:
+        reads[path.name] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Store, "get", counted_get)
+    monkeypatch.setattr(Path, "read_bytes", counted_bytes)
+    ran = engine.run(settings, [tile(name) for name in TILES], 1, 1, Silent())
+    assert [result.step for result in ran] == ["publish"]
+    # is land cover done, publish, report
+    assert {reads[f"landcover/{name}/item.json"] for name in TILES} == {3}
+    assert {reads[f"{name}.onnx"] for name in ("water", "vegetation", "building")} == {1}
 
 
 def test_two_workers_and_another_order_of_tiles_give_the_same_bytes(

@@ -1,4 +1,4 @@
-"""Facts about the fusion of a tile's scenes, and about bounded distances."""
+"""Facts about the fusion of a tile's scenes, the shares that they claim, and bounded distances."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from s2ops.codes import Bool, UInt8
-from s2ops.composite import MAX_SCENES, ClearScene, FadedFirst, fade_ramp, fuse
-from s2ops.distance import bounded_distance, halo
+from s2ops.composite import FadedFirst, fuse
+from s2ops.distance import bounded_distance
 from s2ops.errors import RasterError
-from s2ops.gains import gain_tables
+from s2ops.fading import Fade, cells_for
+from s2ops.gains import gain_shift
+from s2ops.looks import MAX_SCENES, ClearScene, Looks
 
 SHAPE = (23, 9)
 MASKS = arrays(np.bool_, (3, *SHAPE))
@@ -24,8 +26,12 @@ def picture(seed: int, shape: tuple[int, int] = SHAPE) -> UInt8:
 
 
 def stack(clear: Bool, seed: int = 5) -> list[ClearScene]:
-    tables = [None, gain_tables((1.1, 0.9, 1.0, 1.05)), gain_tables((0.8, 1.0, 1.2, 1.0))]
-    return [ClearScene(picture(seed + n), mask, tables[n % 3]) for n, mask in enumerate(clear)]
+    gains = [None, gain_shift((1.1, 0.9, 1.0, 1.05)), gain_shift((0.8, 1.0, 1.2, 1.0))]
+    return [ClearScene(picture(seed + n), mask, gains[n % 3]) for n, mask in enumerate(clear)]
+
+
+def share(clear: Bool, fade: float) -> Fade:
+    return Fade.of(cells_for(clear.shape, fade).feed(clear), fade)
 
 
 @given(mask=arrays(np.bool_, (17, 13)), cap=st.floats(1, 40))
@@ -48,13 +54,26 @@ def test_distances_do_not_show_the_blocks_they_were_computed_in() -> None:
     np.testing.assert_array_equal(cut, np.minimum(whole, 40))
 
 
-def test_a_block_that_nobody_wants_is_left_out() -> None:
-    mask = np.ones((600, 600), np.bool_)
-    wanted = np.zeros_like(mask)
-    wanted[:10, :10] = True
-    distance = bounded_distance(mask, 5, wanted)
-    assert (distance[:512, :512] == 5).all()
-    assert (distance[512:] == 0).all()
+@given(clear=arrays(np.bool_, SHAPE), fade=FADES)
+@settings(deadline=None)
+def test_a_share_is_zero_in_cells_with_cloud_and_whole_at_the_width_of_the_fade(clear: Bool, fade: float) -> None:
+    found = share(clear, fade)
+    distance = bounded_distance(clear, 40)  # to the nearest pixel that is not clear
+    rows, cols = (
+        np.minimum(np.arange(side) // found.cell, limit - 1)
+        for side, limit in zip(SHAPE, found.cells.shape, strict=True)
+    )
+    cells = found.cells[rows][:, cols]
+    assert (cells[~clear] == 0).all()
+    deep = distance >= max(fade, 1) + 2 * found.cell
+    assert (cells[deep] == 255).all()
+    near = (distance > 0) & (distance < max(fade, 1) - 2 * found.cell)
+    assert (cells[near] < 255).all()
+    whole = found.whole(slice(0, SHAPE[0]), slice(0, SHAPE[1]))[rows][:, cols]
+    values = found.at(slice(0, SHAPE[0]), slice(0, SHAPE[1])).values()
+    assert (values[whole] == 1).all()
+    assert values.min() >= 0
+    assert values.max() <= 1
 
 
 @given(clear=MASKS, fade=FADES, rows=st.integers(1, SHAPE[0]))
@@ -62,14 +81,10 @@ def test_a_block_that_nobody_wants_is_left_out() -> None:
 def test_cutting_a_tile_into_slabs_changes_no_pixel(clear: Bool, fade: float, rows: int) -> None:
     scenes = stack(clear)
     whole = fuse(scenes, fade)
-    reach = halo(fade)
-    parts = []
-    for top in range(0, SHAPE[0], rows):
-        start, stop = max(top - reach, 0), min(top + rows + reach, SHAPE[0])
-        slab = [ClearScene(s.levels[:, start:stop], s.clear[start:stop], s.tables) for s in scenes]
-        parts.append(fuse(slab, fade, slice(top - start, min(top + rows, SHAPE[0]) - start)))
-    np.testing.assert_array_equal(np.concatenate([part.levels for part in parts], axis=1), whole.levels)
-    np.testing.assert_array_equal(np.concatenate([part.source for part in parts]), whole.source)
+    parts = [fuse(scenes, fade, slice(top, min(top + rows, SHAPE[0]))) for top in range(0, SHAPE[0], rows)]
+    for name in ("levels", "source", "weight"):
+        found = np.concatenate([getattr(part, name) for part in parts], axis=-2)
+        np.testing.assert_array_equal(found, getattr(whole, name))
 
 
 @given(clear=MASKS, fade=FADES)
@@ -95,7 +110,7 @@ def test_provenance_names_a_scene_that_was_clear_there(clear: Bool, fade: float)
 @given(clear=MASKS, fade=FADES)
 @settings(deadline=None)
 def test_a_fused_level_lies_between_those_of_the_clear_scenes(clear: Bool, fade: float) -> None:
-    scenes = [scene._replace(tables=None) for scene in stack(clear)]
+    scenes = [scene._replace(gain=None) for scene in stack(clear)]
     fused = fuse(scenes, fade)
     stacked = np.stack([scene.levels for scene in scenes]).astype(np.int16)
     low = np.where(clear[:, None], stacked, 999).min(axis=0)
@@ -109,14 +124,14 @@ def test_a_fused_level_lies_between_those_of_the_clear_scenes(clear: Bool, fade:
 @settings(deadline=None)
 def test_one_scene_comes_out_unchanged(clear: Bool, fade: float) -> None:
     levels = picture(1)
-    fused = fuse([ClearScene(levels, clear, gain_tables((1.0,) * 4))], fade)
+    fused = fuse([ClearScene(levels, clear, gain_shift((1.0,) * 4))], fade)
     np.testing.assert_array_equal(fused.levels, np.where(clear, levels, 0))
 
 
 @given(clear=MASKS)
 @settings(deadline=None)
 def test_without_a_fade_each_pixel_is_that_of_the_first_clear_scene(clear: Bool) -> None:
-    scenes = [scene._replace(tables=None) for scene in stack(clear)]
+    scenes = [scene._replace(gain=None) for scene in stack(clear)]
     fused = fuse(scenes, 0)
     first = np.where(clear.any(axis=0), clear.argmax(axis=0) + 1, 0)
     np.testing.assert_array_equal(fused.source, first)
@@ -130,9 +145,10 @@ def test_the_second_scene_comes_in_gradually_towards_a_cloud() -> None:
     clear[0, 40:] = False
     first, second = (np.full((4, 1, 60), level, np.uint8) for level in (200, 100))
     row = fuse([ClearScene(first, clear), ClearScene(second, np.ones_like(clear))], 20).levels[0, 0].astype(int)
-    assert (row[:21] == 200).all()
+    assert (row[:19] == 200).all()
+    assert (row[19:21] >= 198).all()
     assert (row[40:] == 100).all()
-    steps = np.diff(row[20:41])
+    steps = np.diff(row[21:41])
     assert steps.min() >= -6
     assert steps.max() <= -4
 
@@ -145,24 +161,17 @@ def test_pixels_without_data_are_never_taken_though_the_mask_says_clear() -> Non
     assert fused.levels[:, 4, 5].tolist() == [0, 0, 0, 0]
 
 
-def test_the_rule_is_done_when_a_scene_has_covered_all() -> None:
-    rule = FadedFirst(SHAPE)
-    assert not rule.is_done
-    rule.feed(picture(1), fade_ramp(np.ones(SHAPE, np.bool_), 7))
-    assert rule.is_done
-    assert not rule.wanted.any()
-
-
 @given(clear=MASKS, fade=FADES)
 @settings(deadline=None)
-def test_fading_ramps_skipped_where_nothing_is_open_change_no_pixel(clear: Bool, fade: float) -> None:
-    scenes = stack(clear)
-    rule = FadedFirst(SHAPE)
+def test_scenes_left_out_where_nothing_is_open_would_change_no_pixel(clear: Bool, fade: float) -> None:
+    scenes, window = stack(clear), (slice(0, SHAPE[0]), slice(0, SHAPE[1]))
+    looks = Looks().begin(SHAPE)
     for scene in scenes:
-        rule.feed(scene.levels, fade_ramp(scene.clear, fade), scene.tables)
-    lazy = fuse(scenes, fade)
-    np.testing.assert_array_equal(rule.result().levels, lazy.levels)
-    np.testing.assert_array_equal(rule.result().source, lazy.source)
+        looks.place()[:] = scene.levels
+        looks.add(scene.clear, share(scene.clear, fade).at(*window), scene.gain)
+    whole, lazy = FadedFirst.result(looks), fuse(scenes, fade)
+    for eager, left in zip(whole, lazy, strict=True):
+        np.testing.assert_array_equal(eager, left)
 
 
 def test_scenes_that_can_change_nothing_are_not_even_asked_for() -> None:
@@ -184,14 +193,48 @@ def test_no_scene_at_all_is_said_so() -> None:
 
 
 def test_a_scene_of_another_shape_is_named() -> None:
-    rule = FadedFirst(SHAPE)
-    with pytest.raises(RasterError, match=r"scene 1 has levels of \(4, 9, 23\)"):
-        rule.feed(picture(1, (9, 23)), np.ones(SHAPE, np.float32))
+    with pytest.raises(RasterError, match=r"scene 2 is \(4, 9, 23\)"):
+        fuse(
+            [
+                ClearScene(picture(1), np.zeros(SHAPE, np.bool_)),
+                ClearScene(picture(1, (9, 23)), np.ones((9, 23), np.bool_)),
+            ],
+            3,
+        )
+    with pytest.raises(RasterError, match=r"scene 1 has a mask of \(9, 23\)"):
+        Looks().begin(SHAPE).add(
+            np.ones((9, 23), np.bool_), share(np.ones((9, 23), np.bool_), 3).at(slice(0, 9), slice(0, 23))
+        )
 
 
 def test_more_scenes_than_provenance_can_name_are_refused() -> None:
-    rule = FadedFirst((1, 1))
+    looks = Looks().begin((1, 1))
     for _ in range(MAX_SCENES):
-        rule.feed(np.ones((4, 1, 1), np.uint8), np.zeros((1, 1), np.float32))
+        looks.skip()
     with pytest.raises(RasterError, match="lower max_scenes"):
-        rule.feed(np.ones((4, 1, 1), np.uint8), np.zeros((1, 1), np.float32))
+        looks.skip()
+
+
+def test_a_scene_that_lacks_a_band_somewhere_is_said_to_be_incomplete() -> None:
+    looks, clear = Looks().begin(SHAPE), np.ones(SHAPE, np.bool_)
+    everywhere = share(clear, 3).at(slice(0, SHAPE[0]), slice(0, SHAPE[1]))
+    looks.place()[:] = 7
+    assert looks.add(clear, everywhere)
+    looks.place()[:] = 7
+    looks.place()[2, 4, 5] = 0
+    assert not looks.add(clear, everywhere)
+    looks.place()[:] = 7
+    looks.place()[2, 4, 5] = 0
+    clear[4, 5] = False
+    assert looks.add(clear, everywhere)
+
+
+def test_memory_used_again_for_another_block_shows_nothing_of_the_last() -> None:
+    looks = Looks()
+    for shape in ((8, 8), (5, 3), (8, 8), (11, 9)):
+        looks.begin(shape)
+        clear = np.ones(shape, np.bool_)
+        for number in range(3):
+            looks.place()[:] = picture(number, shape)
+            looks.add(clear, share(clear, 4).at(slice(0, shape[0]), slice(0, shape[1])))
+        np.testing.assert_array_equal(FadedFirst.result(looks).levels, picture(0, shape))

@@ -222,7 +222,7 @@ def test_labels_that_are_no_labels_are_refused(places: Path) -> None:
     [
         ("{", r"is no GeoJSON feature collection"),
         ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"class": "lake"}}]}',
-         r"feature 1 is a Point, but labels are areas"),
+         r"feature 1 is a Point, but areas are asked for"),
         ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"name": "x"}}]}',
          r"feature 1 has no attribute 'class' \(it has name\)"),
     ],
@@ -274,6 +274,8 @@ def test_haze_has_no_pixel_labels(places: Path) -> None:
     [
         ("trained_on: [x]\n", "give pools as sources, or folders of images with labels"),
         ("trained_on: [x]\nsources: {a: 1}\n", "nothing is held out: name pools as validation, or files"),
+        ("trained_on: [x]\nsources: {a: 1}\nvalidation: [b]\nlearn: last\n", "learn: last needs weights to start"),
+        ("trained_on: [x]\nsources: {a: 1}\nvalidation: [b]\nkeep: 0.5\n", "keep needs weights of the same network"),
         ("trained_on: [x]\nfolders: [{images: a, labels: b, classes: {1: lake}}]\n", "folders.0.classes.1.*'lake'"),
     ],
 )

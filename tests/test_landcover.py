@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from s2ops.codes import Float32, LandCover, UInt8
 from s2ops.errors import InputError
-from s2ops.landcover import Fusion, FusionRule, class_areas, combine, date_weight, ramp_px
+from s2ops.landcover import VEIL_WEIGHT, Fusion, FusionRule, class_areas, combine, date_weight, ramp_px, seen_through
 
 SHAPE = (5, 7)
 ONE = np.ones(SHAPE, np.float32)
@@ -75,7 +75,7 @@ def test_combining_is_exactly_one_true_normalised() -> None:
             w[0] * v[2] * b[0],
             w[0] * v[0] * b[1],
             w[0] * v[0] * b[2],
-            w[0] * v[0] * b[0],
+            w[0] * v[0] * b[0] / 2,
         ]
     )
     np.testing.assert_allclose(combine(water, vegetation, building), joint / joint.sum(axis=0), rtol=1e-4)
@@ -109,18 +109,26 @@ def test_one_sure_date_does_not_veto_three_that_agree() -> None:
 def test_one_date_seen_clearly_gives_the_networks_own_probability() -> None:
     look = dates(1, 4)
     _, confidence = fused(look).decide()
-    own = 0.95 * combine(*look[0]).max(axis=0) + 0.05 / 6
+    own = 0.98 * combine(*look[0]).max(axis=0) + 0.02 / 6
     np.testing.assert_allclose(confidence, 100 * own, atol=0.51)
     assert confidence.dtype == np.uint8
 
 
-def test_a_doubtful_look_is_drawn_towards_the_prior() -> None:
+def test_a_doubtful_look_counts_less_beside_others_and_in_full_alone() -> None:
+    look, other = sure(LandCover.INDUSTRIAL, 250), sure(LandCover.GRASS, 240)
+    faint = ONE * np.float32(0.25)
+    alone, full = fused([look], faint).decide(), fused([look]).decide()
+    np.testing.assert_array_equal(alone, full)
+    fusion = fused([look], faint)
+    fusion.feed(*other, ONE)
+    assert (fusion.decide()[0] == LandCover.GRASS).all()
+
+
+def test_a_rare_class_needs_more_evidence() -> None:
     look = [sure(LandCover.INDUSTRIAL, 250)]
-    full, faint = fused(look).decide(), fused(look, ONE * np.float32(0.25)).decide()
-    assert (full[0] == faint[0]).all()
-    assert faint[1].max() < full[1].min()
     rare = FusionRule(prior=(0.3, 0.3, 0.3, 0.04, 0.01, 0.05))
-    assert (fused(look, ONE * np.float32(0.25), rare).decide()[0] != LandCover.INDUSTRIAL).all()
+    assert (fused(look, rule=rare).decide()[1] <= fused(look).decide()[1]).all()
+    assert (fused([sure(LandCover.INDUSTRIAL, 90)], ONE * np.float32(VEIL_WEIGHT), rare).decide()[0] != 5).all()
 
 
 def test_independent_dates_count_more_than_correlated_ones() -> None:
@@ -128,6 +136,36 @@ def test_independent_dates_count_more_than_correlated_ones() -> None:
     order = [fused(looks, rule=FusionRule(correlation=r)).decide()[1].min() for r in (0.0, 0.5, 1.0)]
     assert order[0] > order[1] > order[2]
     assert order[2] == fused(looks[:1]).decide()[1].min()
+
+
+def test_what_one_date_of_two_shows_is_there_though_the_other_finds_nothing() -> None:
+    bare, shown = sure(LandCover.BARREN), sure(LandCover.RESIDENTIAL, 245)
+    assert (fused([bare, shown]).decide()[0] == LandCover.RESIDENTIAL).all()
+    assert (fused([bare, shown], rule=FusionRule(absence=0)).decide()[0] == LandCover.BARREN).all()
+    assert (fused([bare, sure(LandCover.RESIDENTIAL, 120), bare]).decide()[0] == LandCover.BARREN).all()
+
+
+def test_where_no_date_is_clear_looks_through_veils_decide_with_little_confidence() -> None:
+    veil = ONE * np.float32(VEIL_WEIGHT)
+    classes, confidence = fused([sure(LandCover.WATER)] * 3, veil).decide()
+    assert (classes == LandCover.WATER).all()
+    assert 40 < confidence[0, 0] < 80
+    assert (confidence == fused([sure(LandCover.WATER)], veil).decide()[1]).all()
+
+
+def test_one_clear_look_outweighs_a_dozen_through_veils() -> None:
+    fusion = fused([sure(LandCover.WATER)] * 12, ONE * np.float32(VEIL_WEIGHT))
+    fusion.feed(*sure(LandCover.TREE, 230), ONE)
+    assert (fusion.decide()[0] == LandCover.TREE).all()
+
+
+def test_shadow_and_thin_cloud_let_the_ground_be_seen_and_opaque_cloud_does_not() -> None:
+    mask = np.array([[0, 1, 1, 2, 255]], np.uint8)
+    levels = np.full((4, 1, 5), 200, np.uint8)
+    levels[2] = [[90, 130, 140, 200, 0]]  # blue reflectance 0.20 is level 128
+    assert seen_through(mask, levels).tolist() == [[False, False, False, True, False]]
+    levels[2, 0, 1] = 120
+    assert seen_through(mask, levels).tolist() == [[False, True, False, True, False]]
 
 
 def test_pixels_that_no_date_sees_are_no_data() -> None:

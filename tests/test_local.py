@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from s2ops.codes import Float32, UInt8
-from s2ops.composite import ClearScene, fuse
-from s2ops.gains import gain_tables
+from s2ops.composite import fuse
+from s2ops.gains import corrected, gain_shift
 from s2ops.local import LIMIT, ShiftField, local_shifts
+from s2ops.looks import ClearScene
 
 SHAPE = (150, 110)
 CELL = 5
@@ -69,8 +70,8 @@ def test_scenes_that_share_no_clear_ground_are_not_shifted() -> None:
 
 
 def test_a_shift_starts_from_what_the_gains_have_corrected() -> None:
-    bright = gain_tables((1.1,) * 4)[0][stored(ground())]
-    second = ClearScene(stored(bright), EVERYWHERE, gain_tables((1 / 1.1,) * 4))
+    bright = corrected(stored(ground()), gain_shift((1.1,))[0])
+    second = ClearScene(stored(bright), EVERYWHERE, gain_shift((1 / 1.1,) * 4))
     fields = local_shifts([ClearScene(stored(ground()), EVERYWHERE), second], CELL)
     assert np.abs(fields[1].cells).max() < 0.5
 

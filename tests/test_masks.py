@@ -21,14 +21,14 @@ def blank(height: int = 40, width: int = 30) -> Bool:
 
 
 def test_a_cloud_grows_by_its_buffer_in_metres_at_every_resolution() -> None:
-    for res, reach in ((10, 4), (20, 2), (60, 1), (120, 1)):
+    for res, reach in ((10, 4), (20, 2), (60, 1), (120, 0)):
         cloud = blank()
         cloud[12:22, 8:18] = True
         mask = scene_mask(probs(cloud, blank()), ~blank(), res)
         rows = np.flatnonzero((mask == 1).any(axis=1))
         assert (rows[0], rows[-1]) == (12 - reach, 21 + reach)
         assert mask.dtype == np.uint8
-        assert mask[12 - reach, 8 - reach] == 0, "a disc leaves the corner of its square"
+        assert reach == 0 or mask[12 - reach, 8 - reach] == 0, "a disc leaves the corner of its square"
 
 
 def test_bright_roofs_are_no_clouds_at_10_m_and_single_pixels_are_at_120_m() -> None:
@@ -37,7 +37,7 @@ def test_bright_roofs_are_no_clouds_at_10_m_and_single_pixels_are_at_120_m() -> 
     assert not scene_mask(probs(roof, blank()), ~blank(), 10).any()
     dot = blank()
     dot[5, 5] = True
-    assert (scene_mask(probs(dot, blank()), ~blank(), 120) == 1).sum() == 5
+    assert (scene_mask(probs(dot, blank()), ~blank(), 120) == 1).sum() == 1
 
 
 def test_cloud_wins_over_shadow_and_no_data_over_both() -> None:
@@ -52,7 +52,7 @@ def test_cloud_wins_over_shadow_and_no_data_over_both() -> None:
 
 def test_half_a_doubt_is_cloud_but_a_little_is_not() -> None:
     doubtful = np.zeros((3, 40, 30), np.uint8)
-    for level, code in ((102, 1), (101, 0)):
+    for level, code in ((89, 1), (88, 0)):
         doubtful[1], doubtful[0] = level, 255 - level
         assert (scene_mask(doubtful, ~blank(), 20) == code).all()
 
@@ -66,9 +66,21 @@ def test_cloud_outside_the_swath_casts_no_mask_inside() -> None:
     assert not mask[:, 10:].any()
 
 
-def test_a_preview_mask_grows_by_one_pixel_and_keeps_no_data() -> None:
+def test_of_coarse_pixels_beside_a_cloud_only_doubtful_ones_join_it() -> None:
+    levels = np.zeros((3, 9, 9), np.uint8)
+    levels[1, 4, 2:5] = 255
+    levels[1, 3, 2:5] = 77, 76, 255
+    levels[1, 0, 8] = 85  # as doubtful, but alone
+    levels[0] = 255 - levels[1]
+    mask = scene_mask(levels, np.ones((9, 9), bool), 120)
+    assert mask[3, 2:5].tolist() == [1, 0, 1]
+    assert (mask == 1).sum() == 5
+
+
+def test_a_preview_mask_grows_into_doubtful_neighbours_and_keeps_no_data() -> None:
     levels = np.zeros((2, 9, 8), np.uint8)
     levels[0], levels[1, 4, 3] = 255, 255
+    levels[1, 4, 2], levels[1, 3, 3], levels[1, 5, 3], levels[1, 4, 4], levels[1, 4, 5] = 80, 80, 80, 80, 80
     valid = np.ones((9, 8), bool)
     valid[:, 7] = False
     mask = preview_mask(levels, valid)
@@ -79,12 +91,15 @@ def test_a_preview_mask_grows_by_one_pixel_and_keeps_no_data() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(
-    seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 60), res=st.sampled_from([10, 20, 60]), sigma=st.floats(0, 2)
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 60),
+    res=st.sampled_from([10, 20, 60, 120]),
+    sigma=st.floats(0, 2),
 )
 def test_cutting_a_scene_into_slabs_changes_no_pixel(seed: int, rows: int, res: int, sigma: float) -> None:
     rng = np.random.default_rng(seed)
     noise = ndimage.gaussian_filter(rng.normal(size=(3, 60, 23)), (0, sigma, sigma))
-    levels = (255 * (noise > np.quantile(noise, 0.75))).astype(np.uint8)
+    levels = np.clip(255 * (noise - noise.min()) / np.ptp(noise), 0, 255).astype(np.uint8)
     valid = rng.random((60, 23)) > 0.02
     rule = MaskRule()
     halo, parts = rule.halo_px(res), []

@@ -1,12 +1,13 @@
 """Slabs on threads: results in order, errors in their place."""
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 
-from s2ops.parallel import in_order
+from s2ops.parallel import asked_once, in_order
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -47,3 +48,16 @@ def test_an_error_is_raised_in_its_place() -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the fourth slab"):
         next(results)
+
+
+def test_of_threads_that_ask_for_the_same_one_works() -> None:
+    worked: list[str] = []
+
+    def slow(name: str) -> str:
+        worked.append(name)
+        time.sleep(0.02)
+        return name.upper()
+
+    ask = asked_once(slow)
+    assert list(in_order(ask, ["a", "b"] * 8, 8)) == ["A", "B"] * 8
+    assert sorted(worked) == ["a", "b"]

@@ -13,7 +13,7 @@ from s2ops.errors import InputError
 from s2ops.grid import all_tiles, by_name, neighbours, tile
 from s2ops.marker import to_json
 from s2ops.report import MAX_DETAILED, build, layers, tables
-from s2ops.report.gather import gather
+from s2ops.report.gather import Edges, Seam, gather
 from s2ops.report.maps import Canvas, meeting_place
 from s2ops.store import Store
 
@@ -89,6 +89,35 @@ def test_the_page_tells_scenes_seams_and_costs(page: str) -> None:
     assert "S2B_CLOUDY cloud cover 97 % is above max_cloud 80" in text
     assert "peak memory 660 MiB" in text
     assert "Contains modified Copernicus Sentinel data" in text
+
+
+def test_the_page_lists_tiles_that_failed_with_what_was_said(tmp_path: Path) -> None:
+    store = small_run(tmp_path)
+    said = {"step": "acquire", "tile": "33TWL", "error": "B04.tif <b>is cut off</b>: take another catalog"}
+    store.put("run/acquire/33TWL.failed.json", to_json({**said, "kind": "RasterError", "exit_code": 2}))
+    page = build(store, TWO)
+    assert "tile step why 33TWL acquire B04.tif &lt;b&gt;is cut off&lt;/b&gt;: take another catalog" in text_of(page)
+    assert page.count('id="failed"') == 1
+
+
+def test_a_complete_run_has_no_list_of_failures(page: str) -> None:
+    assert 'id="failed"' not in page
+
+
+def test_of_many_tiles_only_the_first_keep_their_scene_lists(store: Store) -> None:
+    first, second = gather(store, TWO, detailed=1).tiles
+    assert first.select is not None
+    assert first.acquired is not None
+    assert (second.select, second.acquired) == (None, None)
+    assert (second.looked, second.used) == (2, 2)
+    assert {*(second.mosaic or {})} == {"s2ops:holes", "s2ops:gains", "s2ops:scenes"}
+
+
+def test_of_many_edges_the_worst_are_kept_and_all_are_counted() -> None:
+    seams = [Seam("33TWL", f"n{number:03}", {"excess": number / 100}, {"excess": 1.0}) for number in range(1, 400)]
+    edges = Edges().joined(seams[:7]).joined(seams[7:]).joined([Seam("33TWL", "unmeasured", None, None)])
+    assert (edges.count, edges.before, edges.after) == (399, 3.99, 1.0)
+    assert [seam.neighbour for seam in edges.worst] == [f"n{number:03}" for number in range(399, 199, -1)]
 
 
 def test_class_areas_on_the_map_count_overlaps_once(store: Store) -> None:

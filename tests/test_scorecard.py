@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from affine import Affine
 from typer.testing import CliRunner
 
 from s2ops.cli.app import app
+from s2ops.codes import UInt8
 from s2ops.errors import ConfigError
-from s2ops.models.datasets.real import RealScene
-from s2ops.scoring import card, fusion, peers
+from s2ops.scoring import card, claim, drawn, fusion, peers, published, spectral
 from s2ops.scoring.card import Card, Part, drift
 from s2ops.scoring.figures import (
     Figure,
@@ -28,7 +29,7 @@ from s2ops.scoring.figures import (
     resampled,
 )
 from s2ops.scoring.page import page
-from s2ops.scoring.real import water_by_swir
+from s2ops.scoring.reservoir import water
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -116,6 +117,22 @@ def test_a_peer_that_is_installed_only_here_is_no_drift() -> None:
     assert drift(Card(weights={}, full=part, quick=part), now, {}) == []
 
 
+def test_what_only_the_network_for_all_classes_can_say_is_kept_with_the_weights_that_said_it() -> None:
+    claimed = figure(0.9, network="land cover", data=f"{claim.TITLE} · simulated, 10 m", score="macro F1")
+    names = ("water", "vegetation", "building")
+    old = Card(
+        weights={name: f"{name[0] * 8}ffff" for name in names},
+        full=Part(figures=(figure(0.5), claimed), curves=()), quick=Part(figures=(), curves=()),
+    )  # fmt: skip
+    now = Part(figures=(figure(0.6),), curves=())
+    assert card.with_claim(now, old, old.weights).figures == (figure(0.6), claimed)
+    kept = card.with_claim(now, old, old.weights | {"water": "other"})
+    assert kept.figures[1].weights == "water wwwwwwww, vegetation vvvvvvvv, building bbbbbbbb"
+    assert "Of earlier weights: water wwwwwwww, vegetation vvvvvvvv, building" in page(kept.figures, kept.curves)
+    again = card.with_claim(now, Card(weights={}, full=kept, quick=now), dict.fromkeys(names, "third"))
+    assert again.figures[1].weights == kept.figures[1].weights
+
+
 def test_the_check_exits_1_on_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = Part(figures=(figure(0.9),), curves=())
     card.write(Card(weights=card.weights(), full=part, quick=part), tmp_path)
@@ -145,14 +162,31 @@ def test_the_committed_page_is_the_committed_figures_of_the_shipped_weights() ->
 
 
 def test_a_series_is_the_same_each_time_and_of_one_ground() -> None:
-    truth, images = fusion.series(1, 10, 2, 0.35)
-    again, images_again = fusion.series(1, 10, 2, 0.35)
+    tile = fusion.a_tile(1, 10, 2, "mixed weather")
+    truth, images = tile.place(2)
+    again, images_again = fusion.a_tile(1, 10, 2, "mixed weather").place(2)
     np.testing.assert_array_equal(truth, again)
     np.testing.assert_array_equal(images[1], images_again[1])
     assert truth.shape == (256, 256)
     assert images[0].shape == (4, 256, 256)
     assert set(np.unique(truth)) <= {1, 2, 3, 4, 5, 6}
     assert (images[0] != images[1]).any()
+    assert (tile.place(1)[0] != truth).any()
+
+
+def test_where_no_date_is_clear_every_sky_has_clouds_over_the_places_that_are_judged() -> None:
+    tile = fusion.a_tile(2, 10, 3, "never clear")
+    least, most = fusion.NEVER_CLEAR
+    assert all(least <= tile.cover(flight.sky) <= most for flight in tile.flights)
+    assert tile.place(0)[1][0].shape == (4, 256, 256)
+
+
+def test_what_was_not_classified_counts_as_wrong() -> None:
+    truth = np.array([[1, 1, 2]], np.uint8)
+    table = fusion._table(truth, np.array([[1, 0, 2]], np.uint8), truth > 0)
+    assert table.shape == (7, 7)
+    assert (table[0, 0], table[0, 6], table[1, 1]) == (1, 1, 1)
+    assert macro_f1(table.astype(np.float64)) == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_bright_blue_is_what_the_simplest_mask_calls_cloud() -> None:
@@ -161,12 +195,87 @@ def test_bright_blue_is_what_the_simplest_mask_calls_cloud() -> None:
     assert peers.bright_mask(levels).tolist() == [[0, 1]]
 
 
-def test_water_by_short_wave_infrared_leaves_the_shore_open() -> None:
-    green, swir = np.full((1, 12), 0.08, np.float32), np.full((1, 12), 0.2, np.float32)
-    swir[:, :5], green[:, 11] = 0.01, 0.21
-    scene = RealScene("x", "x", 10, np.ones((4, 1, 12), np.uint8), clear=True, bands={"B03": green, "B11": swir})
-    assert water_by_swir(scene, shore=True).tolist() == [[1] * 5 + [0] * 6 + [255]]
-    assert water_by_swir(scene, shore=False).tolist() == [[1] * 3 + [255] * 4 + [0] * 2 + [255] * 3]
+def test_the_shore_is_where_band_11_is_halfway_and_stays_open_where_it_should() -> None:
+    lake = np.zeros((60, 60), bool)
+    lake[:, :40] = True
+    swir = np.full((60, 60), 0.2, np.float32)
+    swir[:, :30], swir[:, 30] = 0.01, 0.08  # column 30 is two thirds water
+    assert (water({"B11": swir}, lake, shore=True)[20] == (np.arange(60) < 31)).all()
+    assert water({"B11": swir}, lake, shore=False)[20, 27:36].tolist() == [1, 1, 255, 255, 255, 255, 0, 0, 0]
+
+
+def test_drawn_polygons_lie_where_they_were_drawn_and_each_is_one_unit() -> None:
+    # 20 m pixels of the British grid around Exeter
+    labels, numbers = drawn.polygons("exeter", "EPSG:27700", Affine(20, 0, 288_000, 0, -20, 96_000), (400, 500))
+    assert set(labels) == set(drawn.CLASSES)
+    assert numbers.dtype == np.uint16
+    assert numbers.max() <= len(labels)
+    assert len(np.unique(numbers)) > 0.9 * len(labels)
+    assert (numbers > 0).sum() > 8000
+
+
+def test_each_class_of_the_map_has_its_place_among_the_drawn_ones() -> None:
+    found = [drawn.CLASSES[index] for index in drawn.OURS[1:]]
+    assert found == ["water", "grass", "tree", "built", "built", "barren"]
+    assert drawn.OURS[0] == drawn.NONE
+    assert [drawn.CLASSES[drawn.DYNAMIC_WORLDS[code]] for code in (0, 1, 2, 6, 7)] == [
+        "water", "tree", "grass", "built", "barren",
+    ]  # fmt: skip
+
+
+def test_clouds_of_a_peer_are_shown_as_they_come_and_grown_by_40_m(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = np.zeros((32, 32), np.uint8)
+    found[:, 16:], found[10:13, 10:13] = 2, 1
+    monkeypatch.setattr(peers, "csmask", lambda *_: found.copy())
+    masks = dict(peers.csmasks(np.full((4, 32, 32), 90, np.uint8), 10))
+    assert list(masks) == ["ukis-csmask 1.0.0", "ukis-csmask 1.0.0, clouds grown by 40 m"]
+    plain, grown = masks.values()
+    assert (plain == found).all()
+    assert grown[11, 4:19].tolist() == [0, 0, *[1] * 11, 2, 2]
+    monkeypatch.setattr(peers, "csmask", lambda *_: None)
+    assert dict(peers.csmasks(np.full((4, 32, 32), 90, np.uint8), 10)) == {}
+
+
+def test_published_models_that_are_not_installed_leave_no_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(published, "find_spec", lambda _: None)
+    published._cloudless.cache_clear()
+    bands = {band: np.ones((2, 3), np.float32) for band in (*published.CLOUDLESS_BANDS, "B03", "B06", "B07")}
+    assert published.cloudless(bands) is None
+    assert published.dynamic_world(tmp_path, bands) is None
+    assert published.dynamic_world(tmp_path, {"B02": bands["B02"]}) is None
+    published._cloudless.cache_clear()
+
+
+def test_air_is_taken_off_the_bands_that_see_it_and_off_no_other() -> None:
+    bands = {"B02": np.full((1, 1), 0.2, np.float32), "B11": np.full((1, 1), 0.2, np.float32)}
+    near = spectral._near_l2a(bands)
+    assert near["B02"][0, 0] < 0.2
+    assert near["B11"][0, 0] == pytest.approx(0.2)
+
+
+class Fixed:
+    """A network that gives the same probabilities everywhere."""
+
+    bands = ("red", "green", "blue", "nir")
+    window = 512
+
+    def __init__(self, *probs: int) -> None:
+        self.classes = tuple("abcdef"[: len(probs)])
+        self.probs = np.array(probs, np.uint8)
+
+    def predict(self, windows: UInt8) -> UInt8:
+        shape = (len(windows), len(self.probs), *windows.shape[2:])
+        return np.broadcast_to(self.probs[None, :, None, None], shape).copy()
+
+
+def test_three_networks_and_one_for_all_classes_answer_in_the_same_codes() -> None:
+    three = [Fixed(255, 0), Fixed(0, 0, 255), Fixed(255, 0, 0)]
+    answers = list(claim._answers(three, Fixed(0, 0, 0, 0, 204, 51), np.full((4, 32, 32), 90, np.uint8)))
+    assert [(name, int(found[0, 0])) for name, found, _ in answers] == [(claim.THREE, 2), (claim.SINGLE, 4)]
+    assert answers[1][2][0, 0] == pytest.approx(0.8)
+    assert answers[0][2][0, 0] > 0.98
 
 
 def test_scoring_needs_no_torch() -> None:

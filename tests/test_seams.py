@@ -5,6 +5,7 @@ import pytest
 
 from s2ops.codes import UInt8
 from s2ops.errors import RasterError
+from s2ops.patches import MOST, across, figures
 from s2ops.seams import REACH, EdgeLine, hard_edge, measure
 
 HEIGHT, WIDTH = 300, 200
@@ -151,3 +152,33 @@ def test_a_single_point_is_no_line() -> None:
 def test_a_strip_of_another_width_is_refused() -> None:
     with pytest.raises(RasterError, match=r"is not \(band, along, 48\)"):
         measure(np.ones((4, 100, 30), np.uint8))
+
+
+def patched(step: int) -> tuple[UInt8, UInt8]:
+    """A landscape whose round patch of another scene differs by `step` levels, and its provenance."""
+    rows, cols = np.indices((HEIGHT, WIDTH))
+    inside = (rows - 150) ** 2 + (cols - 97) ** 2 < 60**2
+    levels = np.clip(landscape().astype(np.int16) + step * inside, 1, 255).astype(np.uint8)
+    return levels, np.where(inside, 2, 1).astype(np.uint8)
+
+
+def test_a_patch_that_fits_is_invisible_and_one_that_does_not_is_seen() -> None:
+    hidden, seen = figures([across(*patched(0))]), figures([across(*patched(25))])
+    assert hidden is not None
+    assert seen is not None
+    assert 0.85 < hidden["excess"] < 1.1  # type: ignore[operator]
+    assert seen["excess"] > 1.6  # type: ignore[operator]
+    assert seen["pixels"] == 2 * 119
+
+
+def test_a_composite_of_one_scene_has_no_patches_and_holes_are_no_border() -> None:
+    levels, source = patched(9)
+    assert figures([across(levels, np.ones_like(source))]) is None
+    source[source == 2] = 0
+    assert across(levels, source).shape == (4, 0, 2 * REACH)
+    assert figures([]) is None
+
+
+def test_of_many_borders_an_even_choice_is_looked_at() -> None:
+    source = np.indices((HEIGHT, WIDTH)).sum(axis=0).astype(np.uint8) % 2 + 1
+    assert MOST / 2 < across(landscape(), source).shape[1] <= MOST

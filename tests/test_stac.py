@@ -15,7 +15,7 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.scientific import ScientificExtension
 from rasterio.transform import Affine
 
-from s2ops import stac
+from s2ops import stac, stac_catalog
 from s2ops.errors import GridError, InputError
 from s2ops.footprint import bbox_of, geojson, union_bbox
 from s2ops.grid import tile
@@ -136,7 +136,7 @@ def test_the_box_over_boxes_is_the_narrowest(boxes: list[tuple[float, ...]], exp
 
 def test_the_catalog_is_walked_by_pystac_through_relative_links_alone(tmp_path: Path) -> None:
     items = {"mosaic": {n: mosaic_item(n) for n in ("33TWM", "33TWL")}, "landcover": {"33TWL": landcover_item()}}
-    files = stac.catalog(items["mosaic"], items["landcover"])
+    files = stac_catalog.catalog(items["mosaic"], items["landcover"])
     files |= {f"{kind}/{name}/item.json": to_json(item) for kind, of in items.items() for name, item in of.items()}
     for key, data in files.items():
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
@@ -154,13 +154,15 @@ def test_the_catalog_is_walked_by_pystac_through_relative_links_alone(tmp_path: 
 
 def test_equal_items_in_another_order_give_the_same_bytes() -> None:
     one, two = mosaic_item("33TWL"), mosaic_item("33TWM")
-    assert stac.catalog({"33TWL": one, "33TWM": two}, {}) == stac.catalog({"33TWM": two, "33TWL": one}, {})
+    assert stac_catalog.catalog({"33TWL": one, "33TWM": two}, {}) == stac_catalog.catalog(
+        {"33TWM": two, "33TWL": one}, {}
+    )
 
 
 def test_a_product_without_items_gets_no_collection_and_nothing_at_all_is_refused() -> None:
-    assert sorted(stac.catalog({"33TWL": mosaic_item()}, {})) == ["catalog.json", "mosaic/collection.json"]
+    assert sorted(stac_catalog.catalog({"33TWL": mosaic_item()}, {})) == ["catalog.json", "mosaic/collection.json"]
     with pytest.raises(InputError, match="run the steps before publish first"):
-        stac.catalog({}, {})
+        stac_catalog.catalog({}, {})
 
 
 def write_tiles(folder: Path, res: int, bands: int) -> list[VrtSource]:

@@ -27,7 +27,7 @@ from s2ops.errors import CatalogError
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 POSTGIS = Path("/usr/share/postgresql/15/extension/postgis.control")
 DAYS = [date(2023, 8, 1) + timedelta(days=5 * number) for number in range(12)]
-TIMEOUT_S = 30
+TIMEOUT_S = 180
 
 LOAD = """
 import sys

@@ -1,9 +1,11 @@
 """One store: bytes under keys, whole or absent, and errors that say what to do."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from s2ops import store as store_module
 from s2ops.errors import ConfigError, OutputError, StoreUnreachable
 from s2ops.marker import Marker, fingerprint, to_json
 from s2ops.store import Store, gdal_endpoint
@@ -17,6 +19,23 @@ def test_what_is_put_is_got_back(tmp_path: Path) -> None:
     assert store.get("a/b.json") == b"{}"
     assert store.keys() == ["a/b.json", "a/c.tif"]
     assert Path(store.gdal("a/c.tif")).read_bytes() == b"x" * 1000
+
+
+def test_a_file_on_the_same_disk_is_renamed_and_one_on_another_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another_disk(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    store = Store(str(tmp_path / "out"))
+    for name in ("renamed", "copied"):
+        path = tmp_path / "made.tif"
+        path.write_bytes(b"x" * 1000)
+        if name == "copied":
+            monkeypatch.setattr(Path, "replace", another_disk)
+        assert store.take_file(f"a/{name}.tif", path) is (name == "copied")
+        assert not path.exists()
+        assert store.get(f"a/{name}.tif") == b"x" * 1000
 
 
 def test_what_is_not_there_is_none_and_deleting_it_is_no_error(tmp_path: Path) -> None:
@@ -56,6 +75,7 @@ def test_a_server_that_does_not_answer_is_transient(monkeypatch: pytest.MonkeyPa
         ("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "local"),
     ):  # fmt: skip
         monkeypatch.setenv(name, value)
+    monkeypatch.setitem(store_module._RETRY, "max_retries", 2)
     with pytest.raises(StoreUnreachable, match="s3://bucket: key failed for now"):
         Store("s3://bucket").get("key")
     assert gdal_endpoint()["AWS_S3_ENDPOINT"] == "127.0.0.1:9"

@@ -14,7 +14,7 @@ from s2ops.models import train as training  # noqa: E402
 from s2ops.models.configuration import TrainConfig, load_config  # noqa: E402
 from s2ops.models.datasets.make import in_parallel, shrunk, simulated, turned  # noqa: E402
 from s2ops.models.datasets.pools import BUILT, EITHER, IGNORE, Pool, images, labels  # noqa: E402
-from s2ops.models.registry import NETWORKS, find  # noqa: E402
+from s2ops.models.registry import TRAINABLE, find  # noqa: E402
 from s2ops.models.scores import auc, best_temperature, class_scores, confusion, segmentation_loss  # noqa: E402
 from s2ops.models.train import learning_rate, train  # noqa: E402
 from s2ops.radiometry import TOP  # noqa: E402
@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples" / "train"
 
 
 def samples(count: int, seed: int) -> Iterator[tuple[UInt8, UInt8, UInt8]]:
-    """Dark ground with one bright square a sample: cloud, and industry below it."""
+    """Dark woods with one bright square a sample, cloud; below them a strip of water and one of shadow."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         image = rng.integers(40, 80, (4, 64, 64), dtype=np.uint8)
@@ -31,6 +31,7 @@ def samples(count: int, seed: int) -> Iterator[tuple[UInt8, UInt8, UInt8]]:
         y, x = rng.integers(4, 30, 2)
         image[:, y : y + 30, x : x + 30] += 120
         mask[y : y + 30, x : x + 30] = 1
+        cover[60:62], mask[62:] = 1, 2
         yield image, cover, mask
 
 
@@ -65,7 +66,7 @@ def config(**changes: object) -> TrainConfig:
 
 def test_a_tiny_run_learns_and_writes_a_model_that_the_engine_opens(pools: Path, tmp_path: Path) -> None:
     run = training.Run("scene-cloud", config(steps=30), tmp_path / "run", torch.device("cpu"))
-    drawn = training.Samples("scene-cloud", {"squares": 1.0}, pools, torch.device("cpu"), {})
+    drawn = training.Samples("scene-cloud", config(steps=30), pools, torch.device("cpu"), {})
     losses = [run.advance(drawn) for _ in range(30)]
     assert np.mean(losses[-3:]) < 0.75 * losses[0]
     meta = train("scene-cloud", config(), pools, tmp_path / "out", device="cpu")
@@ -79,6 +80,53 @@ def test_a_run_that_was_stopped_and_continued_is_the_run_that_was_not(pools: Pat
     train("water", config(), pools, tmp_path / "parts", device="cpu")
     whole, parts = ((tmp_path / name / "water.onnx").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
+
+
+def test_a_kill_while_a_checkpoint_is_written_loses_nothing_of_the_one_before(
+    pools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training.save_file
+
+    def killed(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        whole(tensors, path)
+        if path.name == "checkpoint-16.safetensors":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train("water", config(steps=24), pools, tmp_path / "killed", device="cpu")
+    monkeypatch.setattr(training, "save_file", whole)
+    for name in ("killed", "whole"):
+        train("water", config(steps=24), pools, tmp_path / name, device="cpu")
+    killed_file, whole_file = ((tmp_path / name / "water.onnx").read_bytes() for name in ("killed", "whole"))
+    assert killed_file == whole_file
+
+
+@pytest.mark.parametrize("name", ["state.json", "checkpoint-8.safetensors"])
+def test_a_broken_checkpoint_is_named(name: str, pools: Path, tmp_path: Path) -> None:
+    train("water", config(), pools, tmp_path / "out", device="cpu", until=8)
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ModelError, match=r"the checkpoint in .*out is broken .*: give an empty folder"):
+        train("water", config(), pools, tmp_path / "out", device="cpu")
+
+
+def test_samples_without_a_band_or_a_class_are_named(pools: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no training label is grass, so vegetation could not learn it"):
+        train("vegetation", config(), pools, tmp_path / "out", device="cpu")
+    Pool.of((image[:3], cover, mask) for image, cover, mask in samples(4, 3)).save(pools / "rgb")
+    with pytest.raises(ConfigError, match="water looks at nir, red, green, but a pool has samples of 3 bands"):
+        train("water", config(sources={"rgb": 1.0}), pools, tmp_path / "out", device="cpu")
+
+
+def test_a_pool_whose_files_do_not_belong_together_is_named(pools: Path, tmp_path: Path) -> None:
+    np.save(pools / "squares" / "cover.npy", np.zeros((12, 32, 32), np.uint8))
+    with pytest.raises(ConfigError, match=r"squares holds images of \(12, 4, 64, 64\), cover of \(12, 32, 32\)"):
+        train("water", config(), pools, tmp_path / "out", device="cpu")
+    (pools / "squares" / "mask.npy").write_bytes(b"torn")
+    with pytest.raises(ConfigError, match=r"squares is broken .*: make it again"):
+        train("water", config(), pools, tmp_path / "out", device="cpu")
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
@@ -119,9 +167,12 @@ def test_missing_pools_are_named(tmp_path: Path) -> None:
         train("water", config(), tmp_path, tmp_path / "out", device="cpu")
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_the_example_configurations_are_valid(network: str) -> None:
-    assert load_config(EXAMPLES / f"{network}.yaml").width == 16
+def test_the_example_configurations_are_valid() -> None:
+    found = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.yaml"))
+    assert set(found) >= {f"{network}.yaml" for network in TRAINABLE}
+    for name in found:
+        width = int(name.split("-")[-1].split(".")[0]) if name.startswith("widths/") else 16
+        assert load_config(EXAMPLES / name).width == width
 
 
 def test_a_wrong_configuration_names_its_fields(tmp_path: Path) -> None:

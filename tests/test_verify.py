@@ -211,6 +211,16 @@ def test_a_visible_seam_is_an_error_above_the_limit_only(run: Path) -> None:
     assert errors(run, max_seam=1.6) == []
 
 
+def test_a_blurred_blend_is_an_error_and_visible_patches_a_warning(run: Path) -> None:
+    visible = {"s2ops:patches": {"excess": 1.7, "energy": 2.0, "pixels": 900}}
+    edit_item(run, "composite/33TWL/item.json", lambda item: item["properties"].update(visible))
+    edit_item(run, "mosaic/33TWL/item.json", lambda item: item["properties"].update({"s2ops:energy_kept": 0.7}))
+    (found,) = errors(run)
+    assert "mosaic/33TWL/item.json is blurred where tiles overlap: 0.70 of the gradient energy is left" in found
+    warnings = [str(one) for one in verify(Store(str(run))) if one.severity == "warning"]
+    assert any("composite/33TWL/item.json shows where one scene gives way to another" in one for one in warnings)
+
+
 def test_a_seam_that_is_not_stated_is_an_error(run: Path) -> None:
     edit_item(run, "mosaic/33TWL/item.json", lambda item: item["properties"].update({"s2ops:seams": []}))
     assert errors(run) == ["error: mosaic/33TWL/item.json states no seam figures for its edge with 33TWM"]
@@ -220,6 +230,12 @@ def test_a_composite_made_again_after_the_mosaic_is_noticed(run: Path) -> None:
     edit_item(run, "composite/33TWL/item.json", lambda item: item["properties"].update({"s2ops:fingerprint": "newer"}))
     (found,) = errors(run)
     assert "was blended from another composite/33TWL/item.json" in found
+
+
+@pytest.mark.parametrize("name", ["mosaic/33TWL/mosaic.tif.aux.xml", "mosaic-32633.vrt.aux.xml"])
+def test_statistics_that_qgis_left_beside_a_raster_are_no_finding(run: Path, name: str) -> None:
+    (run / name).write_text("<PAMDataset/>")
+    assert verify(Store(str(run)), pixels=False) == []
 
 
 @pytest.mark.parametrize("name", ["mosaic.plain.tif", "mosaic.tif#1", "mosaic.tif.part"])

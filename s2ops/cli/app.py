@@ -2,7 +2,7 @@
 
 import typer
 
-from s2ops.cli import looking, networks, running, single
+from s2ops.cli import cluster, looking, networks, planning, running, serving, single
 
 app = typer.Typer(
     name="s2ops",
@@ -12,5 +12,5 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (running, looking, single, networks):
+for module in (running, planning, cluster, looking, single, networks, serving):
     module.add_to(app)

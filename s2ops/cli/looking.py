@@ -1,10 +1,11 @@
-"""Commands that look at a run: explain, verify, truth."""
+"""Commands that look at a run: explain, verify, view, truth, areas."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from s2ops.cli.options import cores
 from s2ops.errors import InputError
 
 RunUri = Annotated[str, typer.Argument(help="the run's `out`: a folder or URI")]
@@ -78,8 +79,66 @@ def _truth(
     store.put(keys.REPORT, build(store, sorted(plan["tiles"])).encode())
 
 
+def _view(
+    out: RunUri,
+    compare: Annotated[str | None, typer.Option(help="another run, to swipe between the two")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port")] = 8000,
+    host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 lets other machines in")] = "127.0.0.1",
+    browse: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+    basemap: Annotated[
+        str | None, typer.Option(help="map tiles to lie underneath, such as https://tiles.example.org/{z}/{x}/{y}.png")
+    ] = None,
+    credit: Annotated[str, typer.Option(help="whom the map names for the basemap")] = "",
+) -> None:
+    """Show a run on a map: mosaic, land cover, dates, seams, tiles and their scene lists (docs/view.md)."""
+    try:
+        from s2ops.view import server  # noqa: PLC0415
+        from s2ops.view.basemap import Basemap  # noqa: PLC0415
+        from s2ops.view.run import Run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("s2ops"):
+            raise
+        raise InputError(f"s2ops view needs {error.name}: pip install 's2ops[view]'") from error
+
+    below = Basemap.of(basemap, credit) if basemap else None
+    runs = {name: Run(place) for name, place in (("a", out), ("b", compare)) if place}
+    server.serve(runs, server.bound(host, port), below, max(2, min(8, 2 * cores())), browse)
+
+
+def _areas(
+    out: RunUri,
+    polygons: Annotated[
+        Path | None, typer.Option(help="GeoJSON or GeoPackage: rows of each polygon instead of each tile")
+    ] = None,
+    attribute: Annotated[str, typer.Option(help="attribute that names the polygons")] = "name",
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="metres: read overviews instead of every pixel; quicker, less exact")
+    ] = None,
+    to: Annotated[
+        list[Path] | None, typer.Option("--to", help="file to write, .csv or .parquet; repeat for both; default: print")
+    ] = None,
+) -> None:
+    """Print the area and mean confidence of each land-cover class, by tile or by polygon, all ground counted once."""
+    from s2ops import areas, tables  # noqa: PLC0415
+    from s2ops.polygons import read_polygons  # noqa: PLC0415
+    from s2ops.store import Store  # noqa: PLC0415
+
+    store = Store(out)
+    if polygons is None:
+        rows = list(areas.of_tiles(store, resolution))
+    else:
+        rows = areas.of_polygons(store, *read_polygons(polygons, attribute), resolution)
+    for path in to or ():
+        tables.write(rows, path)
+        typer.echo(f"wrote {path}")
+    if not to:
+        typer.echo(tables.as_csv(rows), nl=False)
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("explain")(_explain)
     app.command("verify")(_verify)
+    app.command("view")(_view)
     app.command("truth")(_truth)
+    app.command("areas")(_areas)

@@ -35,6 +35,10 @@ def _score(
     check: Annotated[
         Path | None, typer.Option("--check", help="scorecard.json to compare the quick part with; exit 1 on drift")
     ] = None,
+    all_classes: Annotated[
+        str | None,
+        typer.Option("--all-classes", help="folder with all-classes.onnx, to compare the three networks with"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="folder of scorecard.md and scorecard.json")] = Path("docs"),
 ) -> None:
     """Score every network, next to what others do on the same pixels, and write the scorecard."""
@@ -51,7 +55,9 @@ def _score(
         for line in found:
             typer.echo(f"drift: {line}")
         raise typer.Exit(1 if found else 0)
-    full = card.run(data, quick=False, say=_note)
+    full = card.run(data, quick=False, say=_note, all_classes=all_classes)
+    if all_classes is None and (out / "scorecard.json").exists():
+        full = card.with_claim(full, card.read(out / "scorecard.json"), card.weights())
     card.write(card.Card(weights=card.weights(), full=full, quick=small), out)
     for line in page.lines(full.figures):
         typer.echo(line)

@@ -8,39 +8,46 @@ from typing import Annotated
 
 import typer
 
-from s2ops.cli.progress import LogFormat, reporter
+from s2ops.cli.options import ConfigPlace, Format, MetricsPort, Out, Threads, Where, cores
+from s2ops.cli.progress import reporter
 from s2ops.config import RunConfig, load
 from s2ops.errors import ConfigError
 
-ConfigPath = Annotated[Path, typer.Argument(help="the run's YAML file; see examples/")]
-Out = Annotated[str | None, typer.Option("--out", help="replaces `out` of the configuration")]
-Format = Annotated[LogFormat, typer.Option("--log-format", help="text, or json lines for containers")]
-
 
 def _run(
-    config: ConfigPath,
+    config: ConfigPlace,
     out: Out = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="processes; default: one a core, at most one a tile")
     ] = None,
+    segmenter: Where = None,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="balanced tiles keep their corrections, new ones join them")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="refresh: take only scenes from this day on that improve a tile"),
+    ] = None,
     log_format: Format = "text",
+    _metrics_port: MetricsPort = None,
 ) -> None:
     """Run the whole chain on this machine: plan, select, acquire, composite, balance, blend, landcover, publish."""
-    from s2ops import engine  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
+    from s2ops import engine, gaps  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
+    from s2ops.job import Job  # noqa: PLC0415
     from s2ops.region import tiles_of  # noqa: PLC0415
 
-    settings = load(config, out=out)
+    settings = load(config, out=out, segmenter=segmenter, freeze="true" if freeze else None, since=since)
     tiles = tiles_of(settings.region)
-    cores = os.cpu_count() or 1
-    count = workers or min(cores, len(tiles))
+    count = workers or min(cores(), len(tiles))
     progress = reporter(log_format)
     try:
-        ran = engine.run(settings, tiles, count, max(1, cores // count), progress)
+        ran = engine.run(settings, tiles, count, max(1, cores() // count), progress)
     finally:
         progress.close()
     if not ran:
         typer.echo("Nothing to do: every output is up to date.")
     _say_where(settings)
+    gaps.refuse(Job(settings, tiles))
 
 
 def _say_where(settings: RunConfig) -> None:
@@ -50,33 +57,44 @@ def _say_where(settings: RunConfig) -> None:
         typer.echo(f"land cover  {base}/landcover/")
     typer.echo(f"catalog     {base}/catalog.json")
     typer.echo(f"report      {base}/report/index.html")
+    typer.echo(f"map         s2ops view {base}")
 
 
 def _step(
     name: Annotated[str, typer.Argument(help="plan, select, acquire, composite, balance, blend, landcover or publish")],
-    config: ConfigPath,
+    config: ConfigPlace,
     tile: Annotated[list[str] | None, typer.Option("--tile", help="only these tiles; default: all of the run")] = None,
     out: Out = None,
+    segmenter: Where = None,
+    threads: Threads = None,
     log_format: Format = "text",
+    _metrics_port: MetricsPort = None,
 ) -> None:
     """Run one step of the chain for some tiles: what a container does."""
-    from s2ops import engine  # noqa: PLC0415
-    from s2ops.job import Job, StepResult  # noqa: PLC0415
+    from s2ops import gaps, stages  # noqa: PLC0415
+    from s2ops.job import Job  # noqa: PLC0415
     from s2ops.region import tiles_of  # noqa: PLC0415
     from s2ops.steps import WholeStep, by_name  # noqa: PLC0415
 
-    settings = load(config, out=out)
-    job = Job(settings, tiles_of(settings.region), os.cpu_count() or 1)
+    settings = load(config, out=out, segmenter=segmenter)
+    job = Job(settings, tiles_of(settings.region), threads or cores())
     stage = by_name(name)
-    known = {one.name: one for one in job.tiles}
+    known = [one.name for one in job.tiles]
     if unknown := sorted(set(tile or ()) - set(known)):
         raise ConfigError(f"--tile {', '.join(unknown)}: not in the run's region; it has {', '.join(known)}")
+    stage.check(job)
     progress = reporter(log_format)
-    names = ["all"] if isinstance(stage, WholeStep) else list(tile or known)
-    for one in names:
-        done = stage.done(job) if isinstance(stage, WholeStep) else stage.done(job, known[one])
-        progress.tile(StepResult(name, one, "skipped") if done else engine.step_once(job, name, one))
+    errors = []
+    for one in ["all"] if isinstance(stage, WholeStep) else tile or known:
+        outcome = stages.attempt(job, [name], one)
+        outcome.tell(progress)
+        errors += [outcome.error] if outcome.error is not None else []
     progress.close()
+    stages.verdict(errors)
+    if errors:
+        raise errors[0]
+    if name == "publish":
+        gaps.refuse(job)
 
 
 def _simulate(

@@ -1,7 +1,7 @@
 """How a network is trained: one YAML file, checked before any work starts."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -34,7 +34,28 @@ class TrainConfig(BaseModel):
         tuple[float, float, float],
         Field(description="standard deviations, in levels, of the random shift of a sample, a band and a pixel"),
     ] = (5.0, 2.0, 1.2)
+    start: Annotated[
+        Path | None, Field(description="weights to start from: an ONNX file of the network, or VGG16 (safetensors)")
+    ] = None
+    learn: Annotated[
+        Literal["all", "last"],
+        Field(description="`last`: of the weights that training starts from only those at full resolution change"),
+    ] = "all"
+    keep: Annotated[
+        float, Field(ge=0, lt=1, description="part of the weights that training starts from in those that are written")
+    ] = 0.0
+    teacher: Annotated[
+        Path | None, Field(description="ONNX file of the same network, of any width, whose answers are learnt too")
+    ] = None
+    distil: Annotated[float, Field(ge=0, description="weight of the teacher's answers beside the labels")] = 1.0
+    haze: Annotated[
+        float,
+        Field(ge=0, le=0.3, description="largest path reflectance in blue of the haze laid over half the samples"),
+    ] = 0.0
     seed: int = 0
+    settle: Annotated[
+        float, Field(ge=0, lt=1, description="last part of the steps, in which batch normalisation no longer moves")
+    ] = 0.2
     checkpoint_every: Annotated[int, Field(ge=1, description="steps")] = 500
 
     @model_validator(mode="after")
@@ -43,6 +64,10 @@ class TrainConfig(BaseModel):
             raise ValueError("give pools as sources, or folders of images with labels")
         if not self.validation and not any(folder.val for folder in self.folders):
             raise ValueError("nothing is held out: name pools as validation, or files of a folder as val")
+        if self.learn == "last" and self.start is None:
+            raise ValueError("learn: last needs weights to start from: name them as start")
+        if self.keep and (self.start is None or self.start.suffix != ".onnx"):
+            raise ValueError("keep needs weights of the same network to start from: name an ONNX file as start")
         return self
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from s2ops.models.datasets.pools import EITHER, Pool, images, labels
 from s2ops.models.haze import HazeNet
-from s2ops.models.registry import NETWORKS
+from s2ops.models.registry import TRAINABLE
 from s2ops.models.scores import auc, best_temperature, class_scores, confusion
 from s2ops.models.unet import UNet
 
@@ -42,8 +42,8 @@ def judge(
             scores[f"{name}: auc"] = auc(logits, label)
             kept.append((torch.stack([-logits / 2, logits / 2], dim=1), label))
             continue
-        counts, sample = _count(model, image, label, len(NETWORKS[network].classes), device)
-        scores |= {f"{name}: {key}": value for key, value in class_scores(counts, NETWORKS[network].classes).items()}
+        counts, sample = _count(model, image, label, len(TRAINABLE[network].classes), device)
+        scores |= {f"{name}: {key}": value for key, value in class_scores(counts, TRAINABLE[network].classes).items()}
         kept.append(sample)
     temperature = best_temperature(*(torch.cat(part) for part in zip(*kept, strict=True)))
     return temperature, {key: round(value, 4) for key, value in scores.items()}

@@ -48,13 +48,20 @@ NETWORKS: Final[dict[str, Network]] = {
     "building": Network(("red", "green", "blue"), ("none", "residential", "industrial"), 512),
 }
 
+TRAINABLE: Final[dict[str, Network]] = NETWORKS | {
+    "all-classes": Network(
+        ("red", "green", "blue", "nir"), ("water", "grass", "tree", "residential", "industrial", "barren"), 512
+    )
+}
+"""With the network that the paper's three are compared with: all classes at once. The chain does not use it."""
+
 
 class ModelMeta(BaseModel):
     """What a weights file says of itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(description="one of the six networks")]
+    name: Annotated[str, Field(description="one of `TRAINABLE`")]
     version: Annotated[str, Field(min_length=1, description="version of the weights")]
     bands: tuple[str, ...]
     classes: tuple[str, ...]
@@ -83,9 +90,9 @@ def find(name: str, models: str | None = None) -> ModelFile:
     Raises ModelError where the file is missing, is no ONNX model of ours, or does not fit the network's bands and
     classes; StoreUnreachable where the object store does not answer.
     """
-    network = NETWORKS.get(name)
+    network = TRAINABLE.get(name)
     if network is None:
-        raise ModelError(f"there is no network named {name!r}; the networks are {', '.join(NETWORKS)}")
+        raise ModelError(f"there is no network named {name!r}; the networks are {', '.join(TRAINABLE)}")
     path = _locate(name, models)
     try:
         data = path.read_bytes()

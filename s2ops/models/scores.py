@@ -9,10 +9,13 @@ from torch.nn import functional
 from s2ops.models.datasets.pools import EITHER
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor, dice: float) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor, dice: float, pair: slice = slice(1, None)
+) -> Tensor:
     """Cross entropy with class weights, plus `dice` times one minus the mean Dice coefficient of the classes.
 
-    Cross entropy gives probabilities that mean something; Dice keeps rare classes (shadow, industry) alive.
+    Cross entropy gives probabilities that mean something; Dice keeps rare classes (shadow, industry) alive. Pixels
+    labelled `EITHER` ask for the sum of the classes `pair`.
     """
     known = labels < EITHER
     target = torch.where(known, labels, 0).long()
@@ -20,8 +23,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor, dice: flo
     each_loss = -log_probs.gather(1, target[:, None])[:, 0]
     either = labels == EITHER
     # where nobody knows which, the classes may share the probability as they like
-    each_loss = torch.where(either, -torch.logsumexp(log_probs[:, 1:], dim=1), each_loss)
-    weight = weights[torch.where(either, 1, target)] * (known | either)
+    each_loss = torch.where(either, -torch.logsumexp(log_probs[:, pair], dim=1), each_loss)
+    weight = weights[torch.where(either, pair.start, target)] * (known | either)
     entropy = (each_loss * weight).sum() / torch.clamp(weight.sum(), min=1.0)
     if dice == 0:
         return entropy
@@ -29,6 +32,14 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor, dice: flo
     truth = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
     both, each = (probs * truth).sum(dim=(0, 2, 3)), (probs + truth).sum(dim=(0, 2, 3))
     return entropy + dice * (1 - ((2 * both + 1) / (each + 1)).mean())
+
+
+def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of the pixels' classes from those of a teacher; both (n, class, y, x) logits."""
+    return functional.kl_div(
+        torch.log_softmax(logits.float(), dim=1), torch.log_softmax(taught.float(), dim=1), log_target=True,
+        reduction="none",
+    ).sum(dim=1).mean()  # fmt: skip
 
 
 def haze_loss(logits: Tensor, labels: Tensor) -> Tensor:

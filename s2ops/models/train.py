@@ -7,78 +7,23 @@ that was killed and continued is the run that was not. Checkpoints are safetenso
 import json
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from s2ops.errors import ConfigError, ModelError
 from s2ops.models import evaluate
 from s2ops.models.configuration import TrainConfig, load_config
-from s2ops.models.datasets.pools import Pool, images, labels
-from s2ops.models.export import export
-from s2ops.models.haze import HazeNet
-from s2ops.models.registry import NETWORKS, ModelMeta
-from s2ops.models.scores import haze_loss, segmentation_loss
+from s2ops.models.datasets.pools import EITHER_CLASSES, Pool
+from s2ops.models.export import export, load_into_torch
+from s2ops.models.registry import TRAINABLE, ModelMeta, read_meta
+from s2ops.models.samples import Samples
+from s2ops.models.scores import distillation_loss, haze_loss, segmentation_loss
+from s2ops.models.start import make_network, with_some_of
 from s2ops.models.unet import UNet, folded
-
-
-class Samples:
-    """The pools of one network on the training device, with their shares."""
-
-    def __init__(
-        self, network: str, shares: dict[str, float], pools: Path, device: torch.device, made: Mapping[str, Pool]
-    ) -> None:
-        """`made` holds pools that lie in no folder of `pools`."""
-        self.parts: list[tuple[Tensor, Tensor]] = []
-        for name in shares:
-            pool = made[name] if name in made else Pool.load(pools / name)
-            image, label = images(network, pool), labels(network, pool)
-            self.parts.append((torch.from_numpy(image).to(device), torch.from_numpy(label).to(device)))
-        total = sum(shares.values())
-        self.shares = [share / total for share in shares.values()]
-
-    def draw(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A batch of windows: (n, band, y, x) levels and their labels, both uint8, jittered and turned."""
-        image, label = [], []
-        crop = config.crop
-        for (source, truth), count in zip(self.parts, self._counts(config.batch), strict=True):
-            index = torch.randint(len(source), (count,), generator=random, device=random.device)
-            room = source.shape[-1] - crop
-            y, x = (int(v) for v in torch.randint(room + 1, (2,), generator=random, device=random.device))
-            image.append(source[index][:, :, y : y + crop, x : x + crop])
-            label.append(truth[index] if truth.ndim == 1 else truth[index][:, y : y + crop, x : x + crop])
-        return _turned(_jittered(torch.cat(image), config.jitter, random), torch.cat(label), random)
-
-    def _counts(self, batch: int) -> list[int]:
-        """Whole numbers of samples, in proportion to the shares, that sum to the batch."""
-        ends = [round(batch * sum(self.shares[: index + 1])) for index in range(len(self.shares))]
-        return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-def _jittered(levels: Tensor, jitter: tuple[float, float, float], random: torch.Generator) -> Tensor:
-    """Other gains and a little noise; on the logarithmic tone curve a gain is a shift. No data stays 0."""
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=random, device=random.device)
-
-    count, bands, height, width = levels.shape
-    scene, band, pixel = jitter
-    noise = (
-        scene * normal(count, 1, 1, 1) + band * normal(count, bands, 1, 1) + pixel * normal(count, bands, height, width)
-    )
-    return torch.where(levels == 0, 0, torch.clamp(torch.round(levels + noise), 1, 255)).to(torch.uint8)
-
-
-def _turned(image: Tensor, label: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One of the eight symmetries of the square for the whole batch."""
-    way = int(torch.randint(8, (1,), generator=random, device=random.device))
-    turned = [torch.rot90(part, way % 4, (-2, -1)) if part.ndim > 2 else part for part in (image, label)]
-    if way >= 4:
-        turned = [part.flip(-1) if part.ndim > 2 else part for part in turned]
-    return turned[0], turned[1]
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -89,27 +34,20 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(config.steps - rise, 1)))
 
 
-def make_network(network: str, width: int) -> UNet | HazeNet:
-    """The untrained network, with batch normalisation where it is a U-net."""
-    spec = NETWORKS[network]
-    if len(spec.classes) == 1:
-        return HazeNet(len(spec.bands), width)
-    model = UNet(len(spec.bands), len(spec.classes), width, norm=True)
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return model
-
-
 class Run:
     """The state of a training run: network, optimiser, step; can be written and taken up again."""
 
     def __init__(self, network: str, config: TrainConfig, out: Path, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.network, self.config, self.out, self.device = network, config, out, device
-        self.model = make_network(network, config.width).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=config.weight_decay)
-        classes = len(NETWORKS[network].classes)
+        model = make_network(network, config.width, config.start)
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.learn == "last":
+            _freeze(self.model)
+        self.teacher = None if config.teacher is None else _teacher(network, config.teacher).to(device)
+        learnt = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(learnt, weight_decay=config.weight_decay)
+        classes = len(TRAINABLE[network].classes)
         self.weights = torch.tensor(config.class_weights or (1.0,) * classes, device=device)
         self.step = 0
         self.history: list[tuple[int, float]] = []
@@ -119,12 +57,22 @@ class Run:
         random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
         image, label = samples.draw(self.config, random)
         self.model.train()
+        if self.step >= (1 - self.config.settle) * self.config.steps:
+            for layer in self.model.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()  # batches of different pools differ; what is shipped has one normalisation
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.model(image)
+            if self.teacher is not None:
+                with torch.no_grad():
+                    taught = self.teacher(image)
         if label.ndim == 1:
             loss = haze_loss(logits, label)
         else:
-            loss = segmentation_loss(logits, label, self.weights, self.config.dice)
+            either = EITHER_CLASSES.get(self.network, slice(1, None))
+            loss = segmentation_loss(logits, label, self.weights, self.config.dice, either)
+            if self.teacher is not None:
+                loss = loss + self.config.distil * distillation_loss(logits, taught)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ModelError(
@@ -162,14 +110,20 @@ class Run:
                 old.unlink()
 
     def resume(self) -> None:
-        """Take up the checkpoint in `out`, if there is one of the same configuration."""
+        """Take up the checkpoint in `out`, if there is one of the same configuration.
+
+        Raises ConfigError where it is of another one, ModelError where it is broken.
+        """
+        if not (self.out / "state.json").exists():
+            return
         try:
             state = json.loads((self.out / "state.json").read_text())
-        except FileNotFoundError:
-            return
-        if state["config"] != self.config.model_dump(mode="json"):
+            same = state["config"] == self.config.model_dump(mode="json")
+            tensors = load_file(self.out / state["file"], device=str(self.device))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ModelError(f"the checkpoint in {self.out} is broken ({error}): give an empty folder") from error
+        if not same:
             raise ConfigError(f"{self.out} holds a run of another configuration: give an empty folder")
-        tensors = load_file(self.out / state["file"], device=str(self.device))
         self.model.load_state_dict(
             {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
         )
@@ -190,13 +144,13 @@ def train(
 
     `until` stops at that step and leaves the rest to the next call. Raises ConfigError and ModelError.
     """
-    if network not in NETWORKS:
-        raise ConfigError(f"there is no network named {network!r}; the networks are {', '.join(NETWORKS)}")
+    if network not in TRAINABLE:
+        raise ConfigError(f"there is no network named {network!r}; the networks are {', '.join(TRAINABLE)}")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     run = Run(network, config, out, place)
     run.resume()
     made = _own_pools(network, config)
-    samples = Samples(network, config.shares, pools, place, made)
+    samples = Samples(network, config, pools, place, made)
     while run.step < min(config.steps, until or config.steps):
         loss = run.advance(samples)
         if run.step % 50 == 0 or run.step == config.steps:
@@ -205,9 +159,11 @@ def train(
         if run.step % config.checkpoint_every == 0 or run.step == config.steps:
             run.save()
     model = folded(run.model) if isinstance(run.model, UNet) else run.model.cpu().eval()
+    if config.keep and config.start is not None:
+        model = with_some_of(model, config.start, config.keep)
     judges = (*config.validation, *(name for name in made if name not in config.shares))
     temperature, scores = evaluate.judge(network, model.to(place), judges, pools, place, made)
-    spec = NETWORKS[network]
+    spec = TRAINABLE[network]
     meta = ModelMeta(
         name=network,
         version=config.version,
@@ -226,16 +182,35 @@ def train(
     return meta
 
 
+def _freeze(model: nn.Module) -> None:
+    """Let only the layers at full resolution change: where edges lie, not what things look like.
+
+    It costs half the time, and a few labels of one place make the network forget little of others.
+    """
+    if not isinstance(model, UNet):
+        raise ConfigError("learn: last is for networks that answer for each pixel: leave it out for preview-haze")
+    model.requires_grad_(False)
+    for part in (model.up[0], model.decoder[0], model.head):
+        part.requires_grad_(True)
+
+
+def _teacher(network: str, path: Path) -> UNet:
+    """The network that is learnt from. Raises ConfigError where it is another one."""
+    if not path.is_file():
+        raise ConfigError(f"there is no teacher at {path}: name an ONNX file of {network}")
+    teacher = load_into_torch(path)
+    if not isinstance(teacher, UNet) or read_meta(path).name != network:
+        raise ConfigError(f"the teacher {path} is {read_meta(path).name}: {network} learns from its own kind alone")
+    return teacher
+
+
 def _own_pools(network: str, config: TrainConfig) -> dict[str, Pool]:
     """The pools of the configuration's folders, by name. Raises ConfigError and RasterError."""
     if not config.folders:
         return {}
     from s2ops.models.datasets import folders  # noqa: PLC0415 - needs GDAL, which a training machine may lack
 
-    made = folders.make_folder_pools(network, config.folders, config.crop)
-    if not config.sources:
-        folders.require_classes(network, [made[folder.pool] for folder in config.folders])
-    return made
+    return folders.make_folder_pools(network, config.folders, config.crop)
 
 
 def train_command(network: str, config_path: Path, out: Path) -> None:

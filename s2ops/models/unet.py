@@ -70,7 +70,7 @@ class UNet(nn.Module):
 
     def forward(self, levels: Tensor) -> Tensor:
         """Logits of each pixel."""
-        x = normalised(levels)
+        x = normalised(levels).to(self.head.weight.dtype)  # exact in half precision too
         skips: list[Tensor] = []
         for block in self.encoder:
             x = block(x)

@@ -12,6 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from s2ops.errors import InputError
 from s2ops.explain import ordered
+from s2ops.forecast.comparison import Line, of_run
+from s2ops.forecast.tables import amount
 from s2ops.report import layers, tables
 from s2ops.report.gather import RunFacts, gather
 from s2ops.report.maps import Canvas
@@ -31,7 +33,7 @@ def build(store: Store, names: Sequence[str]) -> str:
     """The report on the tiles of those names, as HTML. Raises InputError for an empty list."""
     if not names:
         raise InputError("a report needs at least one tile; the run has none")
-    return render(store, gather(store, names))
+    return render(store, gather(store, names, MAX_DETAILED))
 
 
 def render(store: Store, facts: RunFacts) -> str:
@@ -42,7 +44,7 @@ def render(store: Store, facts: RunFacts) -> str:
     environment = Environment(
         loader=PackageLoader("s2ops", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"duration": tables.duration, "ordered": ordered}
+    environment.filters |= {"duration": tables.duration, "ordered": ordered, "amount": amount}
     return environment.get_template("page.html.j2").render(
         facts=facts,
         layers=shown,
@@ -51,8 +53,10 @@ def render(store: Store, facts: RunFacts) -> str:
         outlines=layers.outlines([one.tile for one in facts.tiles], canvas),
         figures=tables.headline(facts),
         zooms=layers.zooms(store, facts, res),
-        seams=facts.seams[:MAX_SEAMS],
+        seams=facts.edges.worst[:MAX_SEAMS],
         costs=tables.costs(facts),
+        failures=facts.failures[:MAX_LISTED],
+        planned=_planned(store, [one.tile.name for one in facts.tiles]),
         scores=tables.score_rows(facts.scores),
         strips={one.tile.name: layers.preview_strip(store, one) for one in facts.tiles[:MAX_DETAILED]},
         detailed=facts.tiles[:MAX_DETAILED],
@@ -61,6 +65,14 @@ def render(store: Store, facts: RunFacts) -> str:
         res=res,
         version=version("s2ops"),
     )
+
+
+def _planned(store: Store, names: Sequence[str]) -> list[Line]:
+    """What the plan step had said, beside what the run took; empty where either is missing."""
+    try:
+        return of_run(store, names)
+    except InputError:
+        return []
 
 
 __all__ = ["build", "render"]

@@ -1,19 +1,31 @@
 """What the report tells, read from a run's records; whatever is missing is None and the report says so."""
 
+import heapq
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from s2ops import keys
 from s2ops.errors import InputError
 from s2ops.grid import Tile, by_name
+from s2ops.parallel import in_order
 from s2ops.records import AcquireRecord, SelectRecord
 from s2ops.store import Store
 
 Json: TypeAlias = dict[str, Any]
 SCORES: Final = "report/scores.json"
 R = TypeVar("R", SelectRecord, AcquireRecord)
+
+MAX_SEAMS: Final = 200
+"""Edges kept, the worst first; a continent has a hundred thousand."""
+
+_SHOWN: Final = ("s2ops:holes", "s2ops:gains", "s2ops:scenes")
+"""Properties of items that the report shows; a whole item takes 40 kB of memory."""
+
+_READERS: Final = 16
+"""Threads that read records: they only wait for the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +34,16 @@ class TileFacts:
 
     tile: Tile
     select: SelectRecord | None
+    """None also for a tile of which no details are asked for, as the next."""
     acquired: AcquireRecord | None
     composite: Json | None
-    """Properties of the item, as for the next two."""
+    """Those properties of the item that are shown, as for the next two."""
     mosaic: Json | None
     landcover: Json | None
+    looked: int | None
+    """Scenes that select looked at."""
+    used: int | None
+    """Scenes that acquire read for the mosaic."""
 
     @property
     def scenes(self) -> list[Json]:
@@ -46,6 +63,15 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """What a step said of a tile that it could not make."""
+
+    step: str
+    tile: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Seam:
     """The edge of `tile` towards `neighbour`; figures as in docs/seams.md."""
 
@@ -53,6 +79,40 @@ class Seam:
     neighbour: str
     before: Json | None
     after: Json | None
+
+    @property
+    def rank(self) -> tuple[float, str, str]:
+        """The worst before blending first."""
+        return -excess(self.before), self.tile, self.neighbour
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """All edges that were measured."""
+
+    count: int = 0
+    worst: tuple[Seam, ...] = ()
+    """At most `MAX_SEAMS`, the worst before blending first."""
+    before: float | None = None
+    """The largest step over the landscape's own before blending; None where none was measured."""
+    after: float | None = None
+
+    def joined(self, seams: Sequence[Seam]) -> "Edges":
+        """With those of one more tile."""
+        measured = [seam for seam in seams if seam.before or seam.after]
+        before = [self.before, *(excess(seam.before) for seam in measured if seam.before)]
+        after = [self.after, *(excess(seam.after) for seam in measured if seam.after)]
+        worst = heapq.nsmallest(MAX_SEAMS, (*self.worst, *measured), key=lambda seam: seam.rank)
+        return Edges(self.count + len(measured), tuple(worst), _most(before), _most(after))
+
+
+def excess(figures: Json | None) -> float:
+    """The step of an edge over the landscape's own."""
+    return float((figures or {}).get("excess", 0.0))
+
+
+def _most(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,38 +122,50 @@ class RunFacts:
     config: Json
     """The run's configuration as the plan holds it; empty where there is no plan."""
     tiles: tuple[TileFacts, ...]
+    edges: Edges
     usage: tuple[Usage, ...]
+    failures: tuple[Failure, ...]
     scores: Json
     """Comparison with the truth of a simulated world; empty where there is none."""
 
-    @property
-    def seams(self) -> list[Seam]:
-        """All edges that were measured, the worst before blending first."""
-        found = [
-            Seam(facts.tile.name, str(seam["neighbour"]), seam.get("before"), seam.get("after"))
-            for facts in self.tiles
-            for seam in (facts.mosaic or {}).get("s2ops:seams", [])
-        ]
-        measured = [seam for seam in found if seam.before or seam.after]
-        return sorted(measured, key=lambda seam: (-(seam.before or {}).get("excess", 0.0), seam.tile, seam.neighbour))
 
+def gather(store: Store, names: Sequence[str], detailed: int | None = None) -> RunFacts:
+    """Read every record of the tiles of those names; a broken one counts as missing.
 
-def gather(store: Store, names: Sequence[str]) -> RunFacts:
-    """Read every record of the tiles of those names; a broken one counts as missing."""
+    Only the first `detailed` tiles keep their scene lists (default: all), so that a continent fits into memory.
+    """
     plan = _json(store, keys.PLAN) or {}
-    tiles = tuple(_tile(store, tile) for tile in by_name(names))
-    return RunFacts(dict(plan.get("config", {})), tiles, tuple(_usage(store)), _json(store, SCORES) or {})
+    tiles, edges = [], Edges()
+    most = len(names) if detailed is None else detailed
+    for facts, seams in in_order(partial(_tile, store, most), enumerate(by_name(names)), _READERS):
+        tiles.append(facts)
+        edges = edges.joined(seams)
+    usage, failures = _records(store)
+    return RunFacts(dict(plan.get("config", {})), tuple(tiles), edges, usage, failures, _json(store, SCORES) or {})
 
 
-def _tile(store: Store, tile: Tile) -> TileFacts:
-    return TileFacts(
+def _tile(store: Store, detailed: int, numbered: tuple[int, Tile]) -> tuple[TileFacts, list[Seam]]:
+    number, tile = numbered
+    select = _record(SelectRecord, store, keys.select(tile.name))
+    acquired = _record(AcquireRecord, store, keys.acquired(tile.name))
+    items = {kind: _properties(store, keys.item(kind, tile.name)) for kind in ("composite", "mosaic", "landcover")}
+    shown = {kind: _shown(found) for kind, found in items.items()}
+    facts = TileFacts(
         tile,
-        _record(SelectRecord, store, keys.select(tile.name)),
-        _record(AcquireRecord, store, keys.acquired(tile.name)),
-        _properties(store, keys.item("composite", tile.name)),
-        _properties(store, keys.item("mosaic", tile.name)),
-        _properties(store, keys.item("landcover", tile.name)),
+        select if number < detailed else None,
+        acquired if number < detailed else None,
+        shown["composite"],
+        shown["mosaic"],
+        shown["landcover"],
+        None if select is None else len(select.candidates),
+        None if acquired is None else len(acquired.scenes),
     )
+    stated = (items["mosaic"] or {}).get("s2ops:seams", [])
+    return facts, [Seam(tile.name, str(one["neighbour"]), one.get("before"), one.get("after")) for one in stated]
+
+
+def _shown(properties: Json | None) -> Json | None:
+    return None if properties is None else {name: properties[name] for name in _SHOWN if name in properties}
 
 
 def _record(kind: type[R], store: Store, key: str) -> R | None:
@@ -109,14 +181,18 @@ def _properties(store: Store, key: str) -> Json | None:
     return None if found is None else dict(found.get("properties", {}))
 
 
-def _usage(store: Store) -> list[Usage]:
-    found = []
-    for key in store.keys("run"):
-        value = _json(store, key)
-        if value is not None and {"step", "tile", "wall_s", "peak_rss_mib"} <= value.keys():
-            step, tile, status = (str(value.get(name, "")) for name in ("step", "tile", "status"))
-            found.append(Usage(step, tile, float(value["wall_s"]), float(value["peak_rss_mib"]), status))
-    return found
+def _records(store: Store) -> tuple[tuple[Usage, ...], tuple[Failure, ...]]:
+    """What the steps took, and what they said where they failed."""
+    usage, failures = [], []
+    for value in in_order(partial(_json, store), store.keys("run"), _READERS):
+        if value is None:
+            continue
+        step, tile, status = (str(value.get(name, "")) for name in ("step", "tile", "status"))
+        if {"step", "tile", "wall_s", "peak_rss_mib"} <= value.keys():
+            usage.append(Usage(step, tile, float(value["wall_s"]), float(value["peak_rss_mib"]), status))
+        elif {"step", "tile", "error"} <= value.keys():
+            failures.append(Failure(step, tile, str(value["error"])))
+    return tuple(usage), tuple(failures)
 
 
 def _json(store: Store, key: str) -> Json | None:

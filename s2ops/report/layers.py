@@ -93,7 +93,8 @@ def outlines(tiles: Sequence[Tile], canvas: Canvas) -> list[Outline]:
         for part in shapely.get_parts(tile.footprint):
             x, y = project.transform(*shapely.get_coordinates(part).T)
             columns, rows = ~canvas.geobox.transform @ (np.asarray(x), np.asarray(y))
-            points = " ".join(f"{c:.1f},{r:.1f}" for c, r in zip(columns, rows, strict=True))
+            corners = [f"{c:.0f},{r:.0f}" for c, r in zip(columns, rows, strict=True)]
+            points = " ".join(dict.fromkeys(corners))  # a polygon closes itself; on a wide map many fall together
             found.append(Outline(tile.name, points, float(np.mean(columns[:-1])), float(np.mean(rows[:-1]))))
     return found
 
@@ -102,7 +103,7 @@ def zooms(store: Store, facts: RunFacts, res: int, most: int = 3) -> list[Zoom]:
     """The edges with the largest step before blending, magnified; each pair of tiles once."""
     found: list[Zoom] = []
     seen: set[frozenset[str]] = set()
-    for seam in facts.seams:
+    for seam in facts.edges.worst:
         pair = frozenset((seam.tile, seam.neighbour))
         if len(found) == most or pair in seen:
             continue

@@ -1,7 +1,9 @@
 """Tiles on one map: an equal-area canvas around a region, filled from overviews of the tiles' files."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Final, Self
 
 import numpy as np
@@ -13,21 +15,42 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine
-from rasterio.warp import reproject, transform_bounds
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window, from_bounds
 from shapely.geometry.base import BaseGeometry
 
 from s2ops.codes import UInt8
 from s2ops.footprint import union_bbox
 from s2ops.grid import Tile
-from s2ops.raster import gdal_env
+from s2ops.parallel import on_pool
+from s2ops.raster import gdal_env, warp
 from s2ops.store import Store
 
 MAX_SIDE: Final = 1400
 """Pixels of the longer side of an overview: sharp on a large screen, about half a megabyte as JPEG."""
 
+_READERS: Final = 8
+"""Threads that read files: on an object store each of them mostly waits."""
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Kept from one layer to the next: in each new thread GDAL opens PROJ's database and looks up systems anew."""
+    return ThreadPoolExecutor(_READERS, "s2ops-report")
+
+
 Recode = Callable[[Tile, UInt8], UInt8]
 """(tile, (band, y, x)) -> the same shape; provenance numbers become those of a common list of dates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tile may show on a canvas."""
+
+    window: tuple[slice, slice]
+    """Rows and columns."""
+    whole: bool
+    """Whether no part of the tile lies beyond the canvas."""
 
 
 @dataclass(frozen=True)
@@ -81,41 +104,59 @@ class Canvas:
         """
         shape = (len(bands), *self.geobox.shape)
         out = np.full(shape, nodata, np.uint8)
-        for tile, key in files:
-            place = self._place(tile)
-            if place is None or not store.exists(key):
+        for tile, place, part in on_pool(_threads(), partial(self._part, store, bands, nodata), files, _READERS + 1):
+            if part is None or place is None:
                 continue
-            try:
-                with gdal_env(), rasterio.open(store.gdal(key)) as src:
-                    part = self._warped(src, place, bands, nodata)
-            except RasterioError:
-                continue
-            part = recode(tile, part) if recode else part
-            target = out[:, place[0], place[1]]
-            free = (target == nodata).all(axis=0) & (part != nodata).any(axis=0)
-            target[:, free] = part[:, free]
+            shown = recode(tile, part) if recode else part
+            target = out[:, place.window[0], place.window[1]]
+            free = (target == nodata).all(axis=0) & (shown != nodata).any(axis=0)
+            target[:, free] = shown[:, free]
         return out
 
-    def _place(self, tile: Tile) -> tuple[slice, slice] | None:
-        """Rows and columns of the canvas that a tile may touch."""
-        box = transform_bounds(f"EPSG:{tile.epsg}", str(self.geobox.crs), *tile.bounds, densify_pts=21)
-        across = ~self.geobox.transform
-        left, top = across @ (box[0], box[3])
-        right, bottom = across @ (box[2], box[1])
-        height, width = self.geobox.shape
-        rows = slice(max(int(np.floor(top)), 0), min(int(np.ceil(bottom)), height))
-        columns = slice(max(int(np.floor(left)), 0), min(int(np.ceil(right)), width))
-        return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
+    def _part(
+        self, store: Store, bands: Sequence[int], nodata: int, file: tuple[Tile, str]
+    ) -> tuple[Tile, Place | None, UInt8 | None]:
+        """A file's place and what it shows there; None where it shows nothing."""
+        tile, key = file
+        place = self._place(tile)
+        if place is None:
+            return tile, None, None
+        try:
+            with gdal_env(), rasterio.open(store.gdal(key)) as src:
+                return tile, place, self._warped(src, place, bands, nodata)
+        except RasterioError:
+            return tile, place, None
 
-    def _warped(self, src: DatasetReader, place: tuple[slice, slice], bands: Sequence[int], nodata: int) -> UInt8:
+    @cached_property
+    def _project(self) -> Transformer:
+        """Longitude and latitude to the canvas' metres."""
+        return Transformer.from_crs(4326, str(self.geobox.crs), always_xy=True)
+
+    def _place(self, tile: Tile) -> Place | None:
+        """Where a tile may show."""
+        x, y = self._project.transform(*_corners(tile.footprint))
+        columns, rows = ~self.geobox.transform @ (np.asarray(x), np.asarray(y))
+        # a pixel of margin: an outline bends between its points
+        top, bottom = int(np.floor(rows.min())) - 1, int(np.ceil(rows.max())) + 1
+        left, right = int(np.floor(columns.min())) - 1, int(np.ceil(columns.max())) + 1
+        height, width = self.geobox.shape
+        seen_rows, seen_columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+        if seen_rows.start >= seen_rows.stop or seen_columns.start >= seen_columns.stop:
+            return None
+        whole = top >= -1 and left >= -1 and bottom <= height + 1 and right <= width + 1
+        return Place((seen_rows, seen_columns), whole)
+
+    def _warped(self, src: DatasetReader, place: Place, bands: Sequence[int], nodata: int) -> UInt8:
         """The file's part under `place`, read through its overviews, on the canvas' pixels."""
-        geobox = self.geobox[place]
+        geobox = self.geobox[place.window]
         nearest = len(bands) == 1
-        box = transform_bounds(str(self.geobox.crs), src.crs, *geobox.boundingbox.bbox, densify_pts=21)
-        window = from_bounds(*box, transform=src.transform)
-        # two pixels around it for the resampling's reach
-        rows = slice(max(int(window.row_off) - 2, 0), min(int(window.row_off + window.height) + 3, src.height))
-        columns = slice(max(int(window.col_off) - 2, 0), min(int(window.col_off + window.width) + 3, src.width))
+        rows, columns = slice(0, src.height), slice(0, src.width)
+        if not place.whole:
+            box = transform_bounds(str(self.geobox.crs), src.crs, *geobox.boundingbox.bbox, densify_pts=21)
+            window = from_bounds(*box, transform=src.transform)
+            # two pixels around it for the resampling's reach
+            rows = slice(max(int(window.row_off) - 2, 0), min(int(window.row_off + window.height) + 3, src.height))
+            columns = slice(max(int(window.col_off) - 2, 0), min(int(window.col_off + window.width) + 3, src.width))
         out = np.full((len(bands), *geobox.shape), nodata, np.uint8)
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return out
@@ -129,15 +170,12 @@ class Canvas:
             resampling=Resampling.nearest if nearest else Resampling.average,
         )
         corner = src.transform @ Affine.translation(columns.start, rows.start)
-        reproject(
+        warp(
             pixels,
             out,
-            src_transform=corner @ Affine.scale(width / shape[1], height / shape[0]),
-            src_crs=src.crs,
-            src_nodata=nodata,
-            dst_transform=geobox.transform,
-            dst_crs=str(geobox.crs),
-            dst_nodata=nodata,
+            src=(corner @ Affine.scale(width / shape[1], height / shape[0]), src.crs),
+            dst=(geobox.transform, str(geobox.crs)),
+            nodata=nodata,
             resampling=Resampling.nearest if nearest else Resampling.bilinear,
         )
         return out

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from pyproj import Geod
 
-from s2ops.report.gather import RunFacts, Seam, TileFacts
+from s2ops.report.gather import Edges, RunFacts, TileFacts
 
 STEPS = ("plan", "select", "acquire", "composite", "balance", "blend", "landcover", "publish")
 
@@ -44,9 +44,9 @@ def headline(facts: RunFacts) -> list[Figure]:
     figures = [
         Figure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{area_km2(facts.tiles):,.0f} km²")
     ]
-    looked = sum(len(one.select.candidates) for one in facts.tiles if one.select)
-    used = sum(len(one.acquired.scenes) for one in facts.tiles if one.acquired)
-    if any(one.acquired for one in facts.tiles):
+    looked = sum(one.looked or 0 for one in facts.tiles)
+    used = sum(one.used or 0 for one in facts.tiles)
+    if any(one.used is not None for one in facts.tiles):
         figures.append(Figure(str(used), "scenes in the mosaic", f"of {looked} looked at"))
     holes = [float(one.mosaic["s2ops:holes"]) for one in facts.tiles if one.mosaic and "s2ops:holes" in one.mosaic]
     if holes:
@@ -54,7 +54,7 @@ def headline(facts: RunFacts) -> list[Figure]:
         holed = sum(hole > 0 for hole in holes)
         worst = f"{holed} {'tile' if holed == 1 else 'tiles'} with holes" if holed else "no holes"
         figures.append(Figure(f"{_floor(covered)} %", "covered", worst))
-    figures += _seam_figures(facts.seams)
+    figures += _seam_figures(facts.edges)
     if facts.usage:
         figures.append(Figure(duration(sum(one.wall_s for one in facts.usage)), "of work", "all steps and tiles"))
         peak = max(facts.usage, key=lambda one: one.peak_rss_mib)
@@ -112,12 +112,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _seam_figures(seams: Sequence[Seam]) -> list[Figure]:
-    before = [float(seam.before["excess"]) for seam in seams if seam.before]
-    after = [float(seam.after["excess"]) for seam in seams if seam.after]
-    if not before or not after:
+def _seam_figures(edges: Edges) -> list[Figure]:
+    if edges.before is None or edges.after is None:
         return []
-    return [Figure(f"{max(after):.2f}", "worst seam", f"was {max(before):.2f}; 1 is invisible")]
+    return [Figure(f"{edges.after:.2f}", "worst seam", f"was {edges.before:.2f}; 1 is invisible")]
 
 
 def _floor(percent: float) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from s2ops.config import describe
 from s2ops.errors import ConfigError, OutputError
 from s2ops.models.registry import NETWORKS, find
-from s2ops.scoring import fusion, real, worlds
+from s2ops.scoring import claim, drawn, fusion, real, reservoir, spectral, worlds
 from s2ops.scoring.figures import Curve, Figure
 from s2ops.scoring.page import page
 from s2ops.scoring.worlds import Tally
@@ -40,10 +40,13 @@ class Card(BaseModel):
     """The part that is run again to see whether anything has drifted."""
 
 
-def run(data: Path | None, *, quick: bool, say: Callable[[str], None]) -> Part:
-    """Score everything that the data at hand allows; without `data`, the simulated world alone."""
+def run(data: Path | None, *, quick: bool, say: Callable[[str], None], all_classes: str | None = None) -> Part:
+    """Score everything that the data at hand allows; without `data`, the simulated world alone.
+
+    `all_classes` is a folder or URI with the network for all classes that the three are compared with.
+    """
     tally = Tally()
-    for name, job in _jobs(data, quick=quick):
+    for name, job in _jobs(data, all_classes, quick=quick):
         say(name)
         job(tally)
     return Part(figures=tuple(tally.figures), curves=tuple(tally.curves))
@@ -52,23 +55,32 @@ def run(data: Path | None, *, quick: bool, say: Callable[[str], None]) -> Part:
 Job: TypeAlias = Callable[[Tally], None]
 
 
-def _jobs(data: Path | None, *, quick: bool) -> Iterator[tuple[str, Job]]:
-    places = 12 if quick else 60
+def _jobs(data: Path | None, all_classes: str | None, *, quick: bool) -> Iterator[tuple[str, Job]]:
+    places = 12 if quick else 40
     for res in (10, 120):
         yield f"clouds, {res} m", partial(worlds.clouds, res=res, count=places)
         yield f"cover, {res} m", partial(worlds.cover, res=res, count=places)
     yield "previews", partial(worlds.previews, count=places)
-    series, dates = (3, 3) if quick else (18, 6)
-    for res, cloudiness in ((10, 0.35),) if quick else ((10, 0.35), (10, 0.65), (120, 0.35)):
-        job = partial(fusion.land_cover, res=res, places=series, dates=dates, cloudiness=cloudiness)
-        yield f"series, {res} m, cloudiness {cloudiness}", job
+    tiles, dates = (1, 3) if quick else (4, 6)
+    series: tuple[tuple[int, fusion.Weather], ...] = ((10, "mixed weather"),)
+    if not quick:
+        series = (*series, (10, "often cloudy"), (10, "never clear"), (120, "mixed weather"))
+    for res, weather in series:
+        job = partial(fusion.land_cover, res=res, tiles=tiles, dates=dates, weather=weather)
+        yield f"series, {res} m, {weather}", job
+    if all_classes is not None and not quick:
+        yield claim.TITLE, partial(claim.three_or_one, root=data, folder=all_classes, count=places)
     if data is not None:
         real.check_folder(data)
-        yield "Boadella", partial(real.boadella, root=data, quick=quick)
+        yield "Boadella", partial(reservoir.boadella, root=data, quick=quick)
         yield "Zagreb", partial(real.zagreb, root=data, quick=quick)
         yield "EuroSAT", partial(real.chips, root=data, quick=quick)
         if not quick:
             yield "Exeter", partial(real.exeter, root=data)
+            yield "EuroSAT, all bands", partial(spectral.chips, root=data)
+            yield "EuroSAT, clear", partial(spectral.clear, root=data)
+            yield "clouds drawn by hand", partial(drawn.clouds, root=data)
+            yield "towns drawn by hand", partial(drawn.towns, root=data)
 
 
 def weights() -> dict[str, str]:
@@ -94,6 +106,21 @@ def read(path: Path) -> Card:
         raise ConfigError(f"cannot read the scorecard {path}: {error.strerror}; write it with `s2ops score`") from error
     except ValidationError as error:
         raise ConfigError(f"{path} is no scorecard ({describe(error)}): write it with `s2ops score`") from error
+
+
+def with_claim(now: Part, old: Card, current: dict[str, str]) -> Part:
+    """`now`, made without the network for all classes, with what `old` says of it.
+
+    Where the three networks are others by now, those figures name the weights that they are of.
+    """
+    names = ("water", "vegetation", "building")
+    theirs = ", ".join(f"{name} {old.weights.get(name, 'unknown')[:8]}" for name in names)
+    other = any(old.weights.get(name) != current[name] for name in names)
+    kept = [figure for figure in old.full.figures if figure.data.startswith(claim.TITLE)]
+    if other:
+        kept = [figure.model_copy(update={"weights": figure.weights or theirs}) for figure in kept]
+    curves = [curve for curve in old.full.curves if curve.data.startswith(claim.TITLE)]
+    return Part(figures=(*now.figures, *kept), curves=(*now.curves, *curves))
 
 
 def drift(card: Card, now: Part, current: dict[str, str]) -> list[str]:

@@ -45,6 +45,8 @@ class Figure(BaseModel):
     """What was drawn again for the interval, such as '24 places'."""
     seen: Seen
     """Whether training saw these places; 'no training' for methods that have none of ours."""
+    weights: str | None = None
+    """Networks and the start of their SHA-256, where they are not those that the scorecard is of."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:

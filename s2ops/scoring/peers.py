@@ -1,5 +1,6 @@
 """What others do on the same pixels: thresholds, and ukis-csmask where it is installed."""
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,11 +10,16 @@ import numpy as np
 from onnxruntime import InferenceSession, SessionOptions
 
 from s2ops.codes import Float32, UInt8
+from s2ops.masks import grow, grow_px
 from s2ops.models.datasets.teachers import teacher_mask
 from s2ops.radiometry import reflectance_table
 
 BRIGHT: Final = 0.18
 """Blue reflectance from which the simplest cloud mask calls a pixel cloud."""
+
+CSMASK: Final = "ukis-csmask 1.0.0"
+GROWN_M: Final = 40.0
+"""Metres by which its clouds are grown to be compared with ours, which are: people draw clouds generously."""
 
 
 def bright_mask(levels: UInt8) -> UInt8:
@@ -47,3 +53,12 @@ def csmask(levels: UInt8, res: float) -> UInt8 | None:
         return None
     image = np.nan_to_num(reflectance_table())[levels[[2, 1, 0, 3]]]
     return teacher_mask(session, image, res)
+
+
+def csmasks(levels: UInt8, res: float) -> Iterator[tuple[str, UInt8]]:
+    """ukis-csmask's mask by method: as it comes, and with its clouds grown; nothing where it is not installed."""
+    mask = csmask(levels, res)
+    if mask is not None:
+        yield CSMASK, mask
+        cloud = grow(mask == 1, grow_px(GROWN_M, res))
+        yield f"{CSMASK}, clouds grown by {GROWN_M:.0f} m", np.where(cloud, 1, mask).astype(np.uint8)

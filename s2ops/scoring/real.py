@@ -1,34 +1,24 @@
-"""Scores on real scenes: water on Boadella, clouds against ESA's classification, EuroSAT chips."""
+"""Scores on real scenes: clouds against ESA's classification, EuroSAT chips."""
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import rasterio
 
-from s2ops.codes import Float32, Float64, Int64, UInt8
+from s2ops.codes import Float64, Int64, UInt8
 from s2ops.errors import ConfigError
 from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.windows import segment
-from s2ops.masks import grow, scene_mask
+from s2ops.masks import scene_mask
 from s2ops.models.datasets.collect import chips_by_class, taken
 from s2ops.models.datasets.pack import BUILDING_OF_CHIP, chip_levels
-from s2ops.models.datasets.real import RealScene, mask_of_scl, scenes
+from s2ops.models.datasets.real import mask_of_scl, scenes
 from s2ops.radiometry import to_levels
 from s2ops.scoring import peers
-from s2ops.scoring.figures import UNKNOWN, Seen, Subject, confusion, f1, iou, macro_f1, network_bins
-from s2ops.scoring.worlds import CLOUD, CLOUD_AND_SHADOW, Tally, seen_by
-
-BLOCK: Final = 64
-"""Side of the blocks of one place that are drawn again for intervals, pixels."""
-
-NEIGHBOURS: Final = {"2020-01-13": ("2020-01-28", "2020-02-02"), "2021-06-26": ("2021-07-16", "2021-07-21")}
-"""Hazy dates of Boadella and the clear ones, weeks later, that say where water was: where both agree."""
-
-SHORE: Final = 2
-"""Pixels of 10 m."""
+from s2ops.scoring.figures import UNKNOWN, Seen, Subject, confusion, f1, macro_f1, network_bins
+from s2ops.scoring.worlds import CLOUD, CLOUD_AND_SHADOW, Tally
 
 CHIP: Final = 64
 BUILDING: Final = ("none", "residential", "industrial")
@@ -39,83 +29,6 @@ def check_folder(root: Path) -> None:
     for name in ("boadella-series", "exeter-series", "zagreb-two-tiles", "eurosat_rgb_1200_per_class.zip"):
         if not (root / name).exists():
             raise ConfigError(f"{root} has no {name}: give the folder of the real data, or leave --data out")
-
-
-def _series(root: Path, place: str) -> dict[str, RealScene]:
-    """Scenes of one of the first two places of `scenes`, by date."""
-    found = {}
-    for scene in scenes(root):
-        if scene.place == place:
-            found[scene.name.removeprefix(f"{place}-")] = scene
-        elif found:
-            break
-    return found
-
-
-def _blocks(truth: UInt8, found: UInt8, classes: int) -> Iterator[Int64]:
-    """One table for each block that holds known truth."""
-    for top in range(0, truth.shape[0], BLOCK):
-        for left in range(0, truth.shape[1], BLOCK):
-            block = slice(top, top + BLOCK), slice(left, left + BLOCK)
-            table = confusion(truth[block], found[block], classes)
-            if table.any():
-                yield table
-
-
-def water_by_swir(scene: RealScene, *, shore: bool) -> UInt8:
-    """(y, x) 1 water, 0 land, 255 unsure, from short-wave infrared (band 11), which the water network does not see.
-
-    Pixels of band 11 are 20 m: without `shore`, pixels so near to the other class are unsure.
-    """
-    green, swir = scene.bands["B03"], scene.bands["B11"]
-    mndwi = (green - swir) / np.maximum(green + swir, np.float32(1e-4))
-    water, land = (mndwi > 0.2) & (swir < 0.05), mndwi < 0
-    if not shore:
-        water, land = water & ~grow(land, SHORE), land & ~grow(mndwi >= 0, SHORE)
-    out = np.full(green.shape, UNKNOWN, np.uint8)
-    out[land] = 0
-    out[water] = 1
-    out[(scene.levels == 0).any(axis=0)] = UNKNOWN
-    return out
-
-
-def boadella(tally: Tally, root: Path, *, quick: bool) -> None:
-    """The reservoir: water of clear and of hazy dates, against band 11."""
-    series = _series(root, "boadella")
-    network = open_segmenter("water")
-    clear = [date for date, scene in series.items() if scene.clear]
-    probs = {date: segment(network, series[date].levels) for date in (*clear[: 2 if quick else None], *NEIGHBOURS)}
-    for sky, dates in (("clear", [date for date in probs if date in clear]), ("hazy", list(NEIGHBOURS))):
-        for data, shore in ((f"Boadella, {sky}", False), (f"Boadella, {sky}, shore included", True)):
-            truths = {}
-            for date in dates:
-                looks = [water_by_swir(series[each], shore=shore) for each in NEIGHBOURS.get(date, (date,))]
-                truths[date] = np.where(looks[0] == looks[-1], looks[0], UNKNOWN).astype(np.uint8)
-            _water(tally, data, "s2ops network", truths, {date: probs[date].argmax(axis=0) for date in dates})
-            _ndwi(tally, data, truths, {date: peers.ndwi(series[date].levels) for date in dates})
-            if not shore:
-                bins = [network_bins(probs[date], truths[date]) for date in dates]
-                tally.calibration(Subject("water", data, "s2ops network", "dates"), bins)
-
-
-def _ndwi(tally: Tally, data: str, truths: dict[str, UInt8], index: dict[str, Float32]) -> None:
-    """NDWI above 0, and above the threshold that the truth itself likes best."""
-    steps = [round(step, 2) for step in np.linspace(-0.4, 0.4, 41).tolist()]
-    scores = []
-    for step in steps:
-        tables = [confusion(truth, (index[date] > step).astype(np.uint8), 2) for date, truth in truths.items()]
-        scores.append(iou(1)(np.sum(tables, axis=0).astype(np.float64)))
-    best = steps[int(np.argmax(scores))]
-    for method, step in (("NDWI > 0", 0.0), (f"NDWI, threshold best by truth ({best})", best)):
-        _water(tally, data, method, truths, {date: part > step for date, part in index.items()})
-
-
-def _water(tally: Tally, data: str, method: str, truths: dict[str, UInt8], found: dict[str, np.ndarray]) -> None:
-    tables = [table for date, truth in truths.items() for table in _blocks(truth, found[date].astype(np.uint8), 2)]
-    unit = f"blocks of {BLOCK} px, one place"
-    tally.figures += Subject("water", data, method, unit, seen_by(method)).of_tables(
-        tables, {"IoU water": iou(1), "F1 water": f1(1)}
-    )
 
 
 def _residual(table: Float64) -> float:
@@ -140,7 +53,7 @@ def zagreb(tally: Tally, root: Path, *, quick: bool) -> None:
 
 def exeter(tally: Tally, root: Path) -> None:
     """Five dates at 20 m; the cloud networks have learnt from them where SCL and ukis-csmask agreed."""
-    given = [(s.levels, mask_of_scl(s.scl), 20) for s in _series(root, "exeter").values() if s.scl is not None]
+    given = [(s.levels, mask_of_scl(s.scl), 20) for s in scenes(root) if s.place == "exeter" and s.scl is not None]
     _against_scl(tally, "Exeter, 20 m, against ESA's SCL", given, "seen")
 
 
@@ -164,9 +77,8 @@ def _against_scl(tally: Tally, data: str, given: list[tuple[UInt8, UInt8, int]],
             "s2ops mask (grown)": np.where(valid, mask, 0).astype(np.uint8),
             "B02 > 0.18": peers.bright_mask(levels),
         }
-        other = peers.csmask(levels, res) if res < 60 else None
-        if other is not None:
-            found["ukis-csmask 1.0.0"] = other
+        if res < 60:
+            found |= dict(peers.csmasks(levels, res))
         for method, codes in found.items():
             tables.setdefault(method, []).append(confusion(truth, codes, 3))
         bins.append(network_bins(probs, truth))

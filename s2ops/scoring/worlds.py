@@ -81,9 +81,8 @@ def _cloud_masks(probs: UInt8, image: UInt8, valid: np.ndarray, res: int) -> Ite
     yield "s2ops mask (grown)", np.where(valid, mask, 0).astype(np.uint8)
     yield "B02 > 0.18", peers.bright_mask(image)
     # at 60 m and more its pixels of 30 m would be invented
-    other = peers.csmask(image, res) if res < 60 else None
-    if other is not None:
-        yield "ukis-csmask 1.0.0", other
+    if res < 60:
+        yield from peers.csmasks(image, res)
 
 
 def cover(tally: Tally, res: int, count: int) -> None:

@@ -4,34 +4,32 @@ While pixels remain that no scene has shown clear, the next best candidate comes
 is left, or the cap is reached: then the holes are stated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
-from s2ops import keys
+from s2ops import keys, metrics
 from s2ops.codes import Bool, Mask
-from s2ops.errors import RasterError
+from s2ops.errors import OffTile, RasterError
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker, fingerprint
 from s2ops.raster import read_window, slabs
 from s2ops.records import AcquiredScene, AcquireRecord, LeftOut, SceneRecord, SelectRecord, StopReason
 from s2ops.scene import Scene
+from s2ops.selection import MOSTLY_CLEAR
 from s2ops.steps.base import TileStep, record_of
 from s2ops.steps.scene_files import make_scene
 from s2ops.steps.select import selected
 
 VERSION = 1
 
-MOSTLY_CLEAR = 0.5
-"""Part of the tile that a further date must show clear to be worth classifying."""
-
 
 def marker(job: Job, tile: Tile) -> Marker:
     """Stands while the scene list, the resolution and the mask network are the same."""
-    facts = (selected(job, tile).fingerprint, job.res, job.config.max_scenes, _dates_wanted(job))
+    facts = (selected(job, tile).basis, job.res, job.config.max_scenes, _dates_wanted(job))
     weights = job.model("scene-cloud").sha256
     return Marker(keys.acquired(tile.name), fingerprint("acquire", VERSION, *facts, weights))
 
@@ -54,6 +52,8 @@ class _Gathered:
     idle: list[SceneRecord] = field(default_factory=list)
     """Acquired for a hole, but brought nothing to the mosaic."""
     left_out: list[LeftOut] = field(default_factory=list)
+    broken: list[RasterError] = field(default_factory=list)
+    """What was wrong with those of `left_out` that could not be read."""
 
     def known(self) -> set[str]:
         """Ids that need no further look."""
@@ -66,7 +66,7 @@ def run(job: Job, tile: Tile) -> StepResult:
     scenes = {scene.id: scene for scene in job.scenes(tile).scenes}
     got = _Gathered(np.ones(job.geobox(tile).shape, np.bool_))
     for scene_id in plan.selected:
-        _add(job, tile, scenes[scene_id], got)
+        _add(job, tile, scenes, scene_id, got)
     stop: StopReason = "covered"
     queue = iter(plan.spares)
     while got.open.any():
@@ -77,7 +77,11 @@ def run(job: Job, tile: Tile) -> StepResult:
         if len(got.mosaic) + len(got.idle) >= job.config.max_scenes:
             stop = "scene cap"
             break
-        _add(job, tile, scenes[spare], got, only_for_holes=True)
+        _add(job, tile, scenes, spare, got, only_for_holes=True)
+    if got.broken and not got.mosaic:
+        raise RasterError(
+            f"{tile.name}: {len(got.broken)} of its scenes cannot be read and none can be used: {got.broken[0]}"
+        )
     series = _series(job, tile, plan, scenes, got)
     record = _record(plan, got, series, stop, mark.fingerprint)
     job.store.put(mark.key, record.write())
@@ -86,15 +90,30 @@ def run(job: Job, tile: Tile) -> StepResult:
     return StepResult("acquire", tile.name, "done" if record.scenes else "empty", facts)
 
 
-def _add(job: Job, tile: Tile, scene: Scene, got: _Gathered, *, only_for_holes: bool = False) -> None:
+def _make(job: Job, tile: Tile, scenes: Mapping[str, Scene], scene_id: str) -> SceneRecord:
+    """The scene at full resolution. What an earlier run made counts where a refresh finds it in no catalog any more."""
+    if scene_id in scenes:
+        return make_scene(job, tile, scenes[scene_id])
+    key = keys.scene(tile.name, scene_id)
+    data = job.store.get(key)
+    if data is None:
+        raise RasterError(f"{scene_id} is of the earlier list, but neither in the catalog nor in the run any more")
+    return SceneRecord.read(data, key)
+
+
+def _add(
+    job: Job, tile: Tile, scenes: Mapping[str, Scene], scene_id: str, got: _Gathered, *, only_for_holes: bool = False
+) -> None:
     """Acquire one scene; a broken one is left out and recorded, it never ends the tile."""
     try:
-        record = make_scene(job, tile, scene)
+        record = _make(job, tile, scenes, scene_id)
     except RasterError as error:
-        got.left_out.append(LeftOut(id=scene.id, reason=str(error)))
+        got.left_out.append(LeftOut(id=scene_id, reason=str(error)))
+        got.broken += [] if isinstance(error, OffTile) else [error]
+        metrics.scene_left_out()
         return
     before = np.count_nonzero(got.open)
-    path = job.store.gdal(keys.mask(tile.name, scene.id))
+    path = job.store.gdal(keys.mask(tile.name, scene_id))
     for rows in slabs(got.open.shape[0]):
         got.open[rows] &= read_window(path, rows)[0] != Mask.CLEAR
     filled = before - np.count_nonzero(got.open)
@@ -114,7 +133,7 @@ def _series(job: Job, tile: Tile, plan: SelectRecord, scenes: dict[str, Scene], 
     clear = (one.id for one in others if one.coverage >= MOSTLY_CLEAR and one.id not in known)
     for scene_id in islice(clear, max(wanted - len(series), 0)):
         try:
-            series.append(make_scene(job, tile, scenes[scene_id]))
+            series.append(_make(job, tile, scenes, scene_id))
         except RasterError as error:
             got.left_out.append(LeftOut(id=scene_id, reason=str(error)))
     return series
@@ -155,4 +174,4 @@ def acquired(job: Job, tile: Tile) -> AcquireRecord:
     return record_of(job, tile, "acquire", keys.acquired(tile.name), AcquireRecord)
 
 
-STEP = TileStep("acquire", marker, run)
+STEP = TileStep("acquire", keys.acquired, marker, run)

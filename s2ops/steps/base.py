@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from s2ops.errors import InputError
+from s2ops.errors import NotMade
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker
@@ -14,10 +14,10 @@ RecordKind = TypeVar("RecordKind", bound=Record)
 
 
 def record_of(job: Job, tile: Tile, step: str, key: str, kind: type[RecordKind]) -> RecordKind:
-    """The record that `step` wrote for the tile; InputError where it has not run."""
+    """The record that `step` wrote for the tile; NotMade where it has not run."""
     data = job.store.get(key)
     if data is None:
-        raise InputError(f"{job.config.out} has no {key}: run the step {step} for {tile.name} first")
+        raise NotMade(f"{job.config.out} has no {key}: run the step {step} for {tile.name} first")
     return kind.read(data, key)
 
 
@@ -34,15 +34,24 @@ class TileStep:
     """A step that runs once a tile."""
 
     name: str
+    key: Callable[[str], str]
+    """Key of a tile's marker, by the tile's name."""
     marker: Callable[[Job, Tile], Marker]
     run: Callable[[Job, Tile], StepResult]
     wanted: Callable[[Job], bool] = _always
     check: Callable[[Job], None] = _nothing
-    """Runs after the last tile; raises when the stage as a whole makes no sense (no scene anywhere)."""
+    """Runs before the first tile; raises when the stage as a whole makes no sense (no scene anywhere)."""
 
     def done(self, job: Job, tile: Tile) -> bool:
-        """Whether the tile's marker stands."""
+        """Whether the tile's marker stands; NotMade where an earlier step has not run for it."""
         return self.marker(job, tile).stands_in(job.store)
+
+    def standing(self, job: Job, tile: Tile) -> dict[str, Any] | None:
+        """The JSON of the tile's marker, if the tile has what the step makes, of today's inputs."""
+        try:
+            return self.marker(job, tile).standing(job.store)
+        except NotMade:
+            return None
 
 
 @dataclass(frozen=True)

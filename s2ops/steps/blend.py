@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from s2ops import keys, stac
-from s2ops.blend import Layer, TileWeight, alone, blend, spans, valid_cells
+from s2ops import keys, metrics, stac
+from s2ops.afar import SIDE, FromAfar
+from s2ops.blend import Layer, TileWeight, alone, blend, corrected, spans, valid_cells
 from s2ops.codes import BANDS, Float32, UInt8
 from s2ops.cog import CODES, IMAGERY
+from s2ops.corrections import Correction, Plane
+from s2ops.energy import Energy
 from s2ops.errors import InputError
-from s2ops.gains import Gains, corrected, gain_tables
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker, fingerprint, to_json
@@ -22,20 +24,21 @@ from s2ops.opened import Opened, opened
 from s2ops.outputs import imagery_tags, publisher
 from s2ops.overlap import Window, border_inside, onto, window_of
 from s2ops.parallel import in_order
-from s2ops.raster import slabs
+from s2ops.raster import read_decimated, slabs
 from s2ops.seams import EdgeLine, hard_edge, measure
-from s2ops.steps.balance import composite_item, gains_of
+from s2ops.steps.balance import composite_item, corrections_of
 from s2ops.steps.base import TileStep
 
-VERSION = 2
+VERSION = 6
 
 
 def marker(job: Job, tile: Tile) -> Marker:
-    """Stands while the composites and gains of the tile and its neighbours are the same."""
-    gains = gains_of(job)
+    """Stands while the composites and the corrections of the tile and its neighbours are the same."""
+    corrections = corrections_of(job, tile)
     inputs = {
-        one.name: (composite_item(job, one)["properties"]["s2ops:fingerprint"], gains[one.name])
+        one.name: (composite_item(job, one)["properties"]["s2ops:fingerprint"], corrections[one.name].to_json())
         for one in (tile, *job.neighbours(tile))
+        if one.name in corrections
     }
     return Marker(keys.item("mosaic", tile.name), fingerprint("blend", VERSION, job.res, inputs))
 
@@ -46,8 +49,9 @@ class _Source:
 
     job: Job
     tile: Tile
-    gains: Gains
+    correction: Correction
     weight: TileWeight
+    afar: FromAfar
     facts: dict[str, Any]
     """The properties of the composite's item."""
     numbers: UInt8
@@ -63,13 +67,22 @@ class _Source:
         """(4, y, x) levels as the composite has them."""
         return files.read(self.job.store.gdal(keys.data("composite", self.tile.name, "composite")), *window)
 
-    def balanced(self, files: Opened, window: Window) -> Float32:
-        """(5, y, x): corrected levels and the weight."""
-        levels, tables = self.raw(files, window), gain_tables(self.gains)
+    def plane(self, window: Window) -> Plane:
+        """The correction over a window of the tile's own grid."""
+        grid = self.job.geobox(self.tile)
         rows, cols = (np.arange(part.start, part.stop, dtype=np.float64) + 0.5 for part in window)
-        bands = [corrected(levels[band], tables[band]) for band in range(len(BANDS))]
-        weight = np.where((levels != 0).all(axis=0), self.weight.at(rows, cols), np.float32(0))
-        return np.stack([*bands, weight])
+        return self.correction.plane(rows / grid.height * 2 - 1, cols / grid.width * 2 - 1)
+
+    def balanced(self, files: Opened, window: Window) -> Float32:
+        """(9, y, x): corrected levels, the same as seen from afar, and the weight; 0 where there is no data."""
+        grid, plane = self.job.geobox(self.tile), self.plane(window)
+        rows, cols = (np.arange(part.start, part.stop, dtype=np.float64) + 0.5 for part in window)
+        levels = corrected(self.raw(files, window), plane)
+        afar = self.afar.at(rows / grid.height, cols / grid.width)
+        afar += plane.rows[:, :, None]
+        afar += plane.cols[:, None, :]
+        np.maximum(afar, 1, out=afar)
+        return np.concatenate([levels, afar, self.weight.at(rows, cols)[None]])
 
     def origin(self, files: Opened, window: Window) -> UInt8:
         """(1, y, x): number of the scene in the mosaic's list."""
@@ -100,13 +113,14 @@ def run(job: Job, tile: Tile) -> StepResult:
         for source in sources
         if source is not own and (points := border_inside(geobox, job.geobox(source.tile))) is not None
     ]
-    empty = 0
+    empty, energy = 0, Energy()
     with publisher(job.store, geobox) as made:
         image = made.file("mosaic", BANDS, IMAGERY, imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
-        for levels, origin in in_order(
+        for levels, origin, found in in_order(
             _Mosaic(job, geobox, own, sources, edges).slab, slabs(geobox.height), job.threads
         ):
+            energy += found
             image.write(levels)
             provenance.write(origin[None])
             empty += int(np.count_nonzero(origin == 0))
@@ -121,7 +135,9 @@ def run(job: Job, tile: Tile) -> StepResult:
     properties = {
         "s2ops:fingerprint": mark.fingerprint,
         "s2ops:scenes": scenes,
-        "s2ops:gains": list(own.gains),
+        "s2ops:gains": list(own.correction.gains),
+        "s2ops:correction": own.correction.to_json(),
+        "s2ops:energy_kept": energy.kept,
         "s2ops:holes": holes,
         "s2ops:seams": [_figures(edge) for edge in edges],
         "s2ops:composites": {source.tile.name: source.facts["s2ops:fingerprint"] for source in sources},
@@ -133,15 +149,16 @@ def run(job: Job, tile: Tile) -> StepResult:
 
 def _sources(job: Job, tile: Tile) -> list[_Source]:
     """The tile and its neighbours, in the order of names; the scene list begins with the tile's own."""
-    gains, number = gains_of(job), 0
-    tiles, made = (tile, *job.neighbours(tile)), []
-    for one, weight in zip(tiles, in_order(partial(_weight, job), tiles, job.threads), strict=True):
+    corrections, number = corrections_of(job, tile), 0
+    tiles, made = [tile, *(one for one in job.neighbours(tile) if one.name in corrections)], []
+    shapes = in_order(partial(_shape, job), tiles, job.threads)
+    for one, (weight, afar) in zip(tiles, shapes, strict=True):
         facts = composite_item(job, one)["properties"]
         scenes = len(facts["s2ops:scenes"])
         numbers = np.zeros(256, np.uint8)
         numbers[1 : scenes + 1] = np.arange(number + 1, number + scenes + 1)
         number += scenes
-        made.append(_Source(job, one, gains[one.name], weight, facts, numbers))
+        made.append(_Source(job, one, corrections[one.name], weight, afar, facts, numbers))
     if number > 255:
         raise InputError(
             f"{tile.name} and its neighbours have {number} scenes, provenance counts to 255: lower max_scenes"
@@ -149,14 +166,15 @@ def _sources(job: Job, tile: Tile) -> list[_Source]:
     return sorted(made, key=lambda source: source.tile.name)
 
 
-def _weight(job: Job, tile: Tile) -> TileWeight:
-    """The weight that a tile's own valid area gives it; the same whoever asks."""
+def _shape(job: Job, tile: Tile) -> tuple[TileWeight, FromAfar]:
+    """The weight that a tile's own valid area gives it, and how it looks from afar; the same whoever asks."""
+    composite = job.store.gdal(keys.data("composite", tile.name, "composite"))
     path = job.store.gdal(keys.data("composite", tile.name, "provenance"))
     cells = valid_cells((job.geobox(tile).height, job.geobox(tile).width), job.res)
     with opened() as files:
         for rows in slabs(job.geobox(tile).height):
             cells.feed(files.read(path, rows)[0] != 0, rows.start)
-    return TileWeight.of(cells, job.res)
+    return TileWeight.of(cells, job.res), FromAfar.of(read_decimated(composite, (SIDE, SIDE)))
 
 
 @dataclass(frozen=True)
@@ -169,29 +187,33 @@ class _Mosaic:
     sources: Sequence[_Source]
     edges: Sequence[_Edge]
 
-    def slab(self, rows: slice) -> tuple[UInt8, UInt8]:
-        """(4, y, x) levels and (y, x) number of the scene that dominates; also collects what lies across the edges."""
+    def slab(self, rows: slice) -> tuple[UInt8, UInt8, Energy]:
+        """(4, y, x) levels, (y, x) number of the scene that dominates, energy; also what lies across the edges."""
         shape = (rows.stop - rows.start, self.geobox.width)
         levels, origin = np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8)
         places = [
             window_of(self.geobox[rows, :], self.job.geobox(one.tile)) for one in self.sources if one is not self.own
         ]
         others = [(place[1].start, place[1].stop) for place in places if place is not None]
+        energy = Energy()
         with opened() as files:
             for cols, shared in spans(shape[1], others):
-                make = self._shared if shared else self._alone
-                levels[:, :, cols], origin[:, cols] = make(files, (rows, cols))
+                if shared:
+                    levels[:, :, cols], origin[:, cols], found = self._shared(files, (rows, cols))
+                    energy += found
+                else:
+                    levels[:, :, cols], origin[:, cols] = self._alone(files, (rows, cols))
             for edge in self.edges:
                 self._watch(files, edge, rows, levels)
-        return levels, origin
+        return levels, origin, energy
 
     def _alone(self, files: Opened, window: Window) -> tuple[UInt8, UInt8]:
         """Where no neighbour reaches, most of a tile: a table lookup."""
         levels, origin = self.own.raw(files, window), self.own.origin(files, window)[0]
         valid = (levels != 0).all(axis=0) & (origin != 0)
-        return alone(levels, valid, gain_tables(self.own.gains)), np.where(valid, origin, np.uint8(0))
+        return alone(levels, valid, self.own.plane(window)), np.where(valid, origin, np.uint8(0))
 
-    def _shared(self, files: Opened, window: Window) -> tuple[UInt8, UInt8]:
+    def _shared(self, files: Opened, window: Window) -> tuple[UInt8, UInt8, Energy]:
         target = self.geobox[window]
         shape = (target.height, target.width)
         layers, origins = [], []
@@ -201,17 +223,18 @@ class _Mosaic:
             if place is None:
                 continue
             part = target[place]
-            seen = onto(partial(source.balanced, files), grid, part, len(BANDS) + 1)
+            seen = onto(partial(source.balanced, files), grid, part, 2 * len(BANDS) + 1, "sharp")
             number = onto(partial(_floats, source.origin, files), grid, part, 1, "nearest")[0].astype(np.uint8)
             valid = (seen[: len(BANDS)] != 0).all(axis=0) & (number != 0)
-            layers.append(Layer(source.tile.name, seen[: len(BANDS)], seen[-1], valid, place[0].start, place[1].start))
+            levels, afar = np.clip(seen[: len(BANDS)], 0, 255), seen[len(BANDS) : -1]
+            layers.append(Layer(source.tile.name, levels, afar, seen[-1], valid, place[0].start, place[1].start))
             origins.append((place, number))
         blended = blend(shape, layers)
         origin = np.zeros(shape, np.uint8)
         for index, (place, number) in enumerate(origins, 1):
             chosen = blended.dominant[place] == index
             origin[place][chosen] = number[chosen]
-        return blended.levels, origin
+        return blended.levels, origin, Energy.of(blended.levels, layers)
 
     def _watch(self, files: Opened, edge: _Edge, rows: slice, mosaic: UInt8) -> None:
         """Collect what lies across an edge in these rows: tiles laid on one another as they are, and the mosaic."""
@@ -223,8 +246,8 @@ class _Mosaic:
         if cols.start >= cols.stop:
             return
         grid = self.job.geobox(edge.source.tile)
-        seen = onto(partial(_floats, edge.source.raw, files), grid, self.geobox[rows, cols], len(BANDS))
-        hard = hard_edge(np.rint(seen).astype(np.uint8), self.own.raw(files, (rows, cols)))
+        seen = onto(partial(_floats, edge.source.raw, files), grid, self.geobox[rows, cols], len(BANDS), "sharp")
+        hard = hard_edge(np.clip(np.rint(seen), 0, 255).astype(np.uint8), self.own.raw(files, (rows, cols)))
         line = EdgeLine(edge.line.rows, edge.line.cols - cols.start)
         line.gather(hard, edge.before, rows.start)
         line.gather(mosaic[:, :, cols], edge.after, rows.start)
@@ -237,6 +260,8 @@ def _floats(read: Callable[[Opened, Window], UInt8], files: Opened, window: Wind
 def _figures(edge: _Edge) -> dict[str, object]:
     """The seam metric of one edge, before and after; None where too little of it has data on both sides."""
     before, after = measure(edge.before), measure(edge.after)
+    if before and after:
+        metrics.seam(before.excess, after.excess)
     return {
         "neighbour": edge.source.tile.name,
         "before": before.to_json() if before else None,
@@ -252,4 +277,4 @@ def _dates(sources: Sequence[_Source]) -> tuple[datetime, datetime]:
     return datetime.fromisoformat(first), datetime.fromisoformat(last)
 
 
-STEP = TileStep("blend", marker, run)
+STEP = TileStep("blend", partial(keys.item, "mosaic"), marker, run)

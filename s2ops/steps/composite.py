@@ -2,30 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
-from rasterio.enums import Resampling
 
 from s2ops import keys, stac
-from s2ops.codes import BANDS, Bool, Mask, UInt8
-from s2ops.cog import CODES, IMAGERY
-from s2ops.composite import ClearScene, FadedFirst, Fused, fade_ramp_within
-from s2ops.distance import CELL_M, Lerp, halo
-from s2ops.gains import Gains, Pair, gain_tables, pair_ratio, solve_gains
+from s2ops.codes import BANDS, Bool, Float32, Mask, UInt8
+from s2ops.cog import CODES, IMAGERY, SHARE
+from s2ops.composite import Fused
+from s2ops.distance import CELL_M, Lerp
+from s2ops.fading import Fade, cells_for
+from s2ops.gains import Gains, Pair, gain_shift, pair_ratio, solve_gains
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.local import ShiftField, local_shifts
+from s2ops.looks import ClearScene, Looks
 from s2ops.marker import Marker, fingerprint, to_json
 from s2ops.opened import Opened, opened
 from s2ops.outputs import dates_of, imagery_tags, publisher
 from s2ops.parallel import in_order
-from s2ops.raster import read_decimated, slabs
-from s2ops.records import AcquiredScene, AcquireRecord
+from s2ops.patches import across, figures
+from s2ops.raster import read_sampled, slabs
+from s2ops.records import AcquireRecord
+from s2ops.rules import RULES
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep
 
-VERSION = 3
+VERSION = 6
 
 _MATCH_SIDE = 1098
 """Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
@@ -39,18 +43,23 @@ def marker(job: Job, tile: Tile) -> Marker:
 
 
 def run(job: Job, tile: Tile) -> StepResult:
-    """Write composite.tif and provenance.tif, then item.json."""
+    """Write composite.tif, provenance.tif and weight.tif, then item.json."""
     record, mark, geobox = acquired(job, tile), marker(job, tile), job.geobox(tile)
+    names = [scene.id for scene in record.scenes]
+    fades = dict(zip(names, in_order(partial(_fade, job, tile), names, job.threads), strict=True))
     gains, shifts = _matched(job, tile, record) if job.config.composite.match else ({}, {})
-    holes = 0
+    holes, borders = 0, []
     with publisher(job.store, geobox) as made:
         image = made.file("composite", BANDS, IMAGERY, imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
-        fusion = _Fusion(job, tile, record.scenes, gains, shifts)
+        weight = made.file("weight", ["weight"], SHARE)
+        fusion = _Fusion(job, tile, names, fades, gains, shifts)
         for fused in in_order(fusion.slab, slabs(geobox.height), job.threads):
             image.write(fused.levels)
             provenance.write(fused.source[None])
+            weight.write(fused.weight[None])
             holes += fused.holes
+            borders.append(across(fused.levels, fused.source))
         assets = {
             "composite": stac.imagery_asset(
                 "composite.tif", made.put(keys.data("composite", tile.name, "composite"), image)
@@ -60,13 +69,16 @@ def run(job: Job, tile: Tile) -> StepResult:
                 made.put(keys.data("composite", tile.name, "provenance"), provenance),
                 [scene.id for scene in record.scenes],
             ),
+            "weight": _weight_asset(made.put(keys.data("composite", tile.name, "weight"), weight)),
         }
     part = round(holes / (geobox.height * geobox.width), 6)
     properties = {
         "s2ops:fingerprint": mark.fingerprint,
         "s2ops:scenes": [{"id": scene.id, "date": scene.date, "tile": tile.name} for scene in record.scenes],
+        "s2ops:rule": job.config.composite.rule,
         "s2ops:gains": {scene: list(values) for scene, values in gains.items()},
         "s2ops:holes": part,
+        "s2ops:patches": figures(borders),
     }
     dates = dates_of(record.scenes, job.config)
     job.store.put(mark.key, to_json(stac.tile_item("composite", tile.name, geobox, dates, assets, properties)))
@@ -75,14 +87,28 @@ def run(job: Job, tile: Tile) -> StepResult:
     )
 
 
+def _weight_asset(sha256: str) -> stac.Asset:
+    band = {"name": "weight", "unit": "%", "nodata": 0, "statistics": {"minimum": 5, "maximum": 100}}
+    return stac.Asset("weight.tif", sha256, "Share of that scene in each pixel", (band,), ("metadata",))
+
+
+def _fade(job: Job, tile: Tile, name: str) -> Fade:
+    """How much of each pixel a scene claims, from its whole mask."""
+    grid, fade = job.geobox(tile), job.config.composite.fade_m / job.res
+    cells = cells_for((grid.height, grid.width), fade)
+    with opened() as files:
+        for rows in slabs(grid.height):
+            cells.feed(files.read(job.store.gdal(keys.mask(tile.name, name)), rows)[0] == Mask.CLEAR, rows.start)
+    return Fade.of(cells, fade)
+
+
 def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, ShiftField]]:
     """What makes common clear ground look the same in all scenes: gains, anchored by clear area, and local shifts."""
     side = min(_MATCH_SIDE, *job.geobox(tile).shape)
     names = [scene.id for scene in record.scenes]
 
     def read(name: str) -> tuple[UInt8, Bool]:
-        image = read_decimated(job.store.gdal(keys.image(tile.name, name)), (side, side))
-        mask = read_decimated(job.store.gdal(keys.mask(tile.name, name)), (side, side), Resampling.nearest)
+        image, mask = (read_sampled(job.store.gdal(key(tile.name, name)), side) for key in (keys.image, keys.mask))
         return image, mask[0] == Mask.CLEAR
 
     seen = dict(zip(names, in_order(read, names, job.threads), strict=True))
@@ -92,9 +118,28 @@ def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gai
         if ratio is not None:
             pairs.append(Pair(a, b, ratio))
     gains = solve_gains({scene.id: scene.clear for scene in record.scenes}, pairs)
-    coarse = [ClearScene(*seen[name], gain_tables(gains[name])) for name in names]
+    coarse = [ClearScene(*seen[name], gain_shift(gains[name])) for name in names]
     cell = round(CELL_M / (job.res * job.geobox(tile).width / side))  # 6 pixels; 5 at 120 m
     return gains, dict(zip(names, local_shifts(coarse, cell), strict=True))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One scene over one slab."""
+
+    files: Opened
+    image: str
+    mask: str
+    rows: slice
+    fade: Fade
+    gain: Float32 | None
+    shift: Lerp | None
+
+    @cached_property
+    def clear(self) -> Bool:
+        """(y, x): where it is clear."""
+        clear: Bool = self.files.read(self.mask, self.rows)[0] == Mask.CLEAR
+        return clear
 
 
 @dataclass(frozen=True)
@@ -103,50 +148,49 @@ class _Fusion:
 
     job: Job
     tile: Tile
-    scenes: tuple[AcquiredScene, ...]
+    scenes: Sequence[str]
+    """Ids, the best first."""
+    fades: Mapping[str, Fade]
     gains: Mapping[str, Gains]
     shifts: Mapping[str, ShiftField]
 
     def slab(self, rows: slice) -> Fused:
         """Rows of the composite, block by block: state fits the processor's cache, and scenes are read where wanted."""
         width = self.job.geobox(self.tile).width
-        shape = (rows.stop - rows.start, width)
-        out = Fused(np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8))
+        out, looks = Fused.empty((rows.stop - rows.start, width)), Looks()
         with opened() as files:
-            shifts = [self._shift(scene, rows) for scene in self.scenes]
-            clear: dict[str, Bool] = {}
+            layers = [self._layer(files, name, rows) for name in self.scenes]
             for cols in slabs(width):
-                part = self._block(files, clear, shifts, rows, cols)
-                out.levels[:, :, cols], out.source[:, cols] = part.levels, part.source
+                part = self._block(looks.begin((rows.stop - rows.start, cols.stop - cols.start)), layers, rows, cols)
+                out.levels[:, :, cols], out.source[:, cols], out.weight[:, cols] = part
         return out
 
-    def _block(
-        self, files: Opened, clear: dict[str, Bool], shifts: Sequence[Lerp | None], rows: slice, cols: slice
-    ) -> Fused:
-        job, name, fade = self.job, self.tile.name, self.job.config.composite.fade_m / self.job.res
-        around = slice(max(rows.start - halo(fade), 0), min(rows.stop + halo(fade), job.geobox(self.tile).height))
-        inner = slice(rows.start - around.start, rows.stop - around.start)
-        rule = FadedFirst((rows.stop - rows.start, cols.stop - cols.start))
-        for scene, shift in zip(self.scenes, shifts, strict=True):
-            if scene.id not in clear:
-                clear[scene.id] = files.read(job.store.gdal(keys.mask(name, scene.id)), around)[0] == Mask.CLEAR
-            ramp = fade_ramp_within(clear[scene.id], fade, (inner, cols), rule.wanted)
-            if not ramp.any():
-                rule.skip()
+    def _layer(self, files: Opened, name: str, rows: slice) -> _Layer:
+        """What a scene brings to a slab; its mask and its levels are read when first wanted."""
+        field, width = self.shifts.get(name), self.job.geobox(self.tile).width
+        shift = None
+        if field is not None and field.cells.any():
+            shift = field.rows(rows.start, rows.stop, width, CELL_M / self.job.res)
+        mask, image = (self.job.store.gdal(key(self.tile.name, name)) for key in (keys.mask, keys.image))
+        gain = gain_shift(self.gains[name]) if name in self.gains else None
+        return _Layer(files, image, mask, rows, self.fades[name], gain, shift)
+
+    def _block(self, looks: Looks, layers: Sequence[_Layer], rows: slice, cols: slice) -> Fused:
+        rule = RULES[self.job.config.composite.rule]
+        open_ = np.ones_like(layers[0].fade.whole(rows, cols)) if layers else np.zeros(0, np.bool_)
+        for layer in layers:
+            clear = layer.clear[:, cols]
+            if not clear.any():
+                looks.skip()
                 continue
-            levels = files.read(job.store.gdal(keys.image(name, scene.id)), rows, cols)
-            tables = gain_tables(self.gains[scene.id]) if scene.id in self.gains else None
-            rule.feed(levels, ramp, tables, None if shift is None else shift.cut(slice(None), cols))
-            if rule.is_done:
-                break
-        return rule.result()
-
-    def _shift(self, scene: AcquiredScene, rows: slice) -> Lerp | None:
-        """The scene's local shift over the rows; None where it has none."""
-        field = self.shifts.get(scene.id)
-        if field is None or not field.cells.any():
-            return None
-        return field.rows(rows.start, rows.stop, self.job.geobox(self.tile).width, CELL_M / self.job.res)
+            layer.files.read(layer.image, rows, cols, out=looks.place())
+            shift = None if layer.shift is None else layer.shift.cut(slice(None), cols)
+            complete = looks.add(clear, layer.fade.at(rows, cols), layer.gain, shift)
+            if rule.stops_early and complete:
+                open_ &= ~layer.fade.whole(rows, cols)
+                if not open_.any():
+                    break
+        return rule.result(looks)
 
 
-STEP = TileStep("composite", marker, run)
+STEP = TileStep("composite", partial(keys.item, "composite"), marker, run)

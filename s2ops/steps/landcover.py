@@ -2,33 +2,35 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from s2ops import keys, stac
+from s2ops import keys, metrics, stac
 from s2ops.codes import Float32, UInt8
 from s2ops.cog import CLASSES, PERCENT
-from s2ops.errors import InputError
+from s2ops.errors import NotMade
 from s2ops.grid import Tile
 from s2ops.halo import FRAME, Placed, framed
+from s2ops.inference.networks import LAND_NETWORKS
 from s2ops.inference.windows import segment_slabs
 from s2ops.job import Job, StepResult
 from s2ops.landcover import Fusion, class_areas, date_weight, ramp_px
 from s2ops.marker import Marker, fingerprint, read_json, to_json
+from s2ops.models.registry import NETWORKS
 from s2ops.outputs import dates_of, publisher
 from s2ops.raster import read_window
 from s2ops.records import AcquiredScene
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep
 
-VERSION = 2
-NETWORKS = ("water", "vegetation", "building")
+VERSION = 5
 
 
 def marker(job: Job, tile: Tile) -> Marker:
     """Stands while the classified images, what frames them, and the networks are the same."""
     images = [(look.own, look.frame) for look in _looks(job, tile)]
-    weights = [job.model(name).sha256 for name in NETWORKS]
+    weights = [job.model(name).sha256 for name in LAND_NETWORKS]
     facts = fingerprint("landcover", VERSION, job.res, images, weights)
     return Marker(keys.item("landcover", tile.name), facts)
 
@@ -42,7 +44,7 @@ class _Look:
     """Key and SHA-256."""
     mask: str | None
     frame: tuple[tuple[str, str, str], ...]
-    """(tile, key, SHA-256) of the neighbours' images of the same date."""
+    """(tile, key, SHA-256) of the neighbours' images of the same date, where they have one."""
 
 
 def _looks(job: Job, tile: Tile) -> list[_Look]:
@@ -64,22 +66,33 @@ def _scene_look(job: Job, tile: Tile, scene: AcquiredScene) -> _Look:
     frame = tuple(
         (other.name, keys.image(other.name, one.id), one.image_sha256)
         for other in job.neighbours(tile)
-        for one in _dates(job, other)
+        for one in _dates_of_neighbour(job, other)
         if one.date == scene.date and one.platform == scene.platform
     )
     own = (keys.image(tile.name, scene.id), scene.image_sha256)
     return _Look(scene.id, own, keys.mask(tile.name, scene.id), frame)
 
 
+def _dates_of_neighbour(job: Job, tile: Tile) -> tuple[AcquiredScene, ...]:
+    """None where acquire failed for the neighbour: its record says so, and the frame lacks it."""
+    try:
+        return _dates(job, tile)
+    except NotMade:
+        return ()
+
+
 def _mosaic_look(job: Job, tile: Tile) -> _Look:
-    def named(one: Tile) -> tuple[str, str]:
+    def named(one: Tile) -> tuple[str, str] | None:
         item = read_json(job.store, keys.item("mosaic", one.name))
         if item is None:
-            raise InputError(f"{job.config.out} has no mosaic of {one.name}: run the step blend for it first")
+            return None
         return keys.data("mosaic", one.name, "mosaic"), str(item["assets"]["mosaic"]["file:checksum"])
 
-    frame = tuple((other.name, *named(other)) for other in job.neighbours(tile))
-    return _Look("mosaic", named(tile), None, frame)
+    own = named(tile)
+    if own is None:
+        raise NotMade(f"{job.config.out} has no mosaic of {tile.name}: run the step blend for it first")
+    frame = tuple((other.name, *found) for other in job.neighbours(tile) if (found := named(other)) is not None)
+    return _Look("mosaic", own, None, frame)
 
 
 def run(job: Job, tile: Tile) -> StepResult:
@@ -102,11 +115,12 @@ def run(job: Job, tile: Tile) -> StepResult:
                 "confidence.tif", made.put(keys.data("landcover", tile.name, "confidence"), percent_file)
             ),
         }
+    metrics.areas(counts)
     properties = {
         "s2ops:fingerprint": mark.fingerprint,
         "s2ops:dates": [look.name for look in looks],
         "s2ops:areas_km2": counts,
-        "s2ops:weights": {name: job.model(name).sha256 for name in NETWORKS},
+        "s2ops:weights": {name: job.model(name).sha256 for name in LAND_NETWORKS},
     }
     dates = dates_of(_dates(job, tile), job.config)
     job.store.put(mark.key, to_json(stac.tile_item("landcover", tile.name, geobox, dates, assets, properties)))
@@ -139,13 +153,12 @@ def _stream(job: Job, tile: Tile, look: _Look) -> Iterator[tuple[slice, list[UIn
     tiles = {one.name: one for one in job.tiles}
     others = [Placed(job.store.gdal(key), job.geobox(tiles[name])) for name, key, _ in look.frame]
     read = framed(Placed(job.store.gdal(look.own[0]), job.geobox(tile)), others)
-    slabs = [segment_slabs(job.segmenter(name), read, height + 2 * FRAME, width + 2 * FRAME) for name in NETWORKS]
-    for parts in zip(*slabs, strict=True):
-        top, end, _ = parts[0]
+    ends = np.cumsum([len(NETWORKS[name].classes) for name in LAND_NETWORKS])[:-1]
+    for top, end, probs in segment_slabs(job.landcover, read, height + 2 * FRAME, width + 2 * FRAME):
         rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
         if rows.start < rows.stop:
             inner = slice(rows.start + FRAME - top, rows.stop + FRAME - top)
-            yield rows, [probs[:, inner, FRAME:-FRAME] for _, _, probs in parts]
+            yield rows, np.split(probs[:, inner, FRAME:-FRAME], ends)
 
 
 def _weight(job: Job, tile: Tile, look: _Look, rows: slice) -> Float32:
@@ -164,4 +177,4 @@ def _wanted(job: Job) -> bool:
     return job.config.landcover.enabled
 
 
-STEP = TileStep("landcover", marker, run, wanted=_wanted)
+STEP = TileStep("landcover", partial(keys.item, "landcover"), marker, run, wanted=_wanted)

@@ -1,35 +1,37 @@
-"""Plan: the tiles of the region, their neighbours, and the groups that a cluster fans out by."""
+"""Plan: the tiles of the region and their neighbours, once configuration and catalog are known to be of use."""
 
+from s2ops import keys
+from s2ops.forecast.planning import leave_forecast
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker, fingerprint, to_json
 from s2ops.steps.base import WholeStep
 
-VERSION = 1
-GROUP = 10
-"""Tiles a group file: a pod's worth of work, long enough to outweigh its start."""
+VERSION = 2
 
 
 def _facts(job: Job) -> dict[str, object]:
     return {
-        "config": job.config.model_dump(mode="json", exclude={"out", "region"}),
+        "config": job.config.model_dump(mode="json", exclude={"out", "region", "segmenter"}),
         "tiles": {tile.name: [other.name for other in job.neighbours(tile)] for tile in job.tiles},
     }
 
 
 def marker(job: Job) -> Marker:
     """The plan stands when configuration and tiles are the same."""
-    return Marker("plan/plan.json", fingerprint("plan", VERSION, _facts(job)))
+    return Marker(keys.PLAN, fingerprint("plan", VERSION, _facts(job)))
 
 
 def run(job: Job) -> StepResult:
-    """Write plan/groups/NNN.json, then plan/plan.json."""
-    names = [tile.name for tile in job.tiles]
-    groups = [names[first : first + GROUP] for first in range(0, len(names), GROUP)]
-    for number, group in enumerate(groups):
-        job.store.put(f"plan/groups/{number:03d}.json", to_json(group))
+    """Write run/forecast.json, to be compared with what the run takes, then plan/plan.json."""
     mark = marker(job)
-    job.store.put(mark.key, to_json({**_facts(job), "groups": len(groups), "fingerprint": mark.fingerprint}))
-    return StepResult("plan", "all", "done", {"tiles": len(names), "groups": len(groups)})
+    leave_forecast(job)
+    job.store.put(mark.key, to_json({**_facts(job), "fingerprint": mark.fingerprint}))
+    return StepResult("plan", "all", "done", {"tiles": len(job.tiles)})
 
 
-STEP = WholeStep("plan", marker, run)
+def _catalog_answers(job: Job) -> None:
+    """A catalog that cannot be searched ends the run here, not in every pod."""
+    job.scenes(job.tiles[0])
+
+
+STEP = WholeStep("plan", marker, run, check=_catalog_answers)

@@ -1,63 +1,133 @@
-"""Publish: the STAC catalog, virtual mosaics over all tiles, and the report to look at."""
+"""Publish: the STAC catalog, virtual mosaics over all tiles, and the report to look at.
 
+A tile that the run could not make is left out and named in the catalog, so that the others can be used.
+"""
+
+import hashlib
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
-from s2ops import keys, stac, virtual
+from s2ops import gaps, keys, stac, stac_catalog, virtual
 from s2ops.codes import BANDS
-from s2ops.errors import InputError
+from s2ops.errors import NotMade
+from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
-from s2ops.marker import Marker, fingerprint, fingerprint_in, read_json, to_json
+from s2ops.marker import Marker, fingerprint, fingerprint_in, to_json
+from s2ops.mosaicjson import mosaicjson, mosaicjson_key
+from s2ops.parallel import in_order
 from s2ops.report import build
-from s2ops.steps.base import WholeStep
+from s2ops.steps import blend, landcover
+from s2ops.steps.base import TileStep, WholeStep
+from s2ops.tile_index import index_key, tile_index
 
-VERSION = 1
+VERSION = 3
+
+_READERS = 16
+"""Threads that read items: they only wait for the store."""
+
+_KEPT = ("start_datetime", "end_datetime", "gsd", "proj:code", "s2ops:fingerprint")
+"""Properties of an item that a collection sums up; a whole one takes 40 kB of memory, and there may be 40,000."""
+
+_LAYERS: Final[dict[stac.Kind, dict[str, tuple[str, ...]]]] = {
+    "mosaic": {"mosaic": BANDS},
+    "landcover": {"landcover": ("class",), "confidence": ("confidence",)},
+}
+"""The rasters of each product that get an index over all zones, and their bands."""
+
+_NODATA: Final = {"mosaic": 0, "landcover": 0, "confidence": 255}
+
+Items = dict[str, dict[str, Any]]
 
 
-def _items(job: Job, product: stac.Kind) -> dict[str, dict[str, Any]]:
-    """The product's items by tile; InputError where one is missing."""
-    items = {}
-    for tile in job.tiles:
-        key = keys.item(product, tile.name)
-        item = read_json(job.store, key)
-        if item is None:
-            raise InputError(f"{job.config.out} has no {key}: run the steps before publish for {tile.name} first")
-        items[tile.name] = item
-    return items
+def _items(job: Job, step: TileStep) -> Items:
+    """What collections need of the items that the step has made of today's inputs, by tile."""
+
+    def item(tile: Tile) -> dict[str, Any] | None:
+        found = step.standing(job, tile)
+        if found is None:
+            return None
+        return {"bbox": found["bbox"], "properties": {name: found["properties"][name] for name in _KEPT}}
+
+    found = zip(job.tiles, in_order(item, job.tiles, _READERS), strict=True)
+    return {tile.name: one for tile, one in found if one is not None}
 
 
-def _products(job: Job) -> dict[stac.Kind, dict[str, dict[str, Any]]]:
-    kinds: tuple[stac.Kind, ...] = ("mosaic", "landcover") if job.config.landcover.enabled else ("mosaic",)
-    return {kind: _items(job, kind) for kind in kinds}
+def _products(job: Job) -> dict[stac.Kind, Items]:
+    """Each product's items; a tile that lacks one counts in neither, so that both maps show the same tiles."""
+    products: dict[stac.Kind, Items] = {"mosaic": _items(job, blend.STEP)}
+    if job.config.landcover.enabled:
+        products["landcover"] = _items(job, landcover.STEP)
+    complete = set.intersection(*(set(items) for items in products.values()))
+    return {kind: {tile: items[tile] for tile in sorted(complete)} for kind, items in products.items()}
+
+
+def _missing(job: Job, products: dict[stac.Kind, Items]) -> dict[str, str]:
+    return gaps.reasons(job, [tile.name for tile in job.tiles if tile.name not in products["mosaic"]])
+
+
+def _mark(products: dict[stac.Kind, Items], missing: dict[str, str]) -> Marker:
+    found = {kind: {tile: fingerprint_in(item) for tile, item in items.items()} for kind, items in products.items()}
+    return Marker(keys.CATALOG, fingerprint("publish", VERSION, found, missing))
+
+
+def _look(job: Job) -> tuple[dict[stac.Kind, Items], dict[str, str]]:
+    """The products, and what is missing."""
+    products = _products(job)
+    return products, _missing(job, products)
 
 
 def marker(job: Job) -> Marker:
-    """Stands while all items are the same."""
-    found = {
-        kind: {tile: fingerprint_in(item) for tile, item in items.items()} for kind, items in _products(job).items()
-    }
-    return Marker(keys.CATALOG, fingerprint("publish", VERSION, found))
+    """Stands while all items, and what is missing, are the same. What was read is handed on to `run`."""
+    found = job.handed_on["publish"] = _look(job)
+    return _mark(*found)
 
 
 def run(job: Job) -> StepResult:
-    """Write the virtual mosaics, collections and report, then catalog.json."""
-    mark, products = marker(job), _products(job)
-    for kind in products:
-        for epsg in sorted({tile.epsg for tile in job.tiles}):
-            job.store.put(virtual.vrt_key(kind, epsg), _vrt(job, kind, epsg).encode())
-    files = stac.catalog(products.get("mosaic", {}), products.get("landcover", {}))
+    """Write the virtual mosaics, collections and report, then catalog.json. NotMade where there is no tile at all."""
+    products, missing = job.handed_on.pop("publish", None) or _look(job)
+    mark = _mark(products, missing)
+    job.store.put(keys.REPORT, build(job.store, [tile.name for tile in job.tiles]).encode())
+    if len(missing) == len(job.tiles):
+        tile, why = next(iter(missing.items()))
+        raise NotMade(f"{job.config.out} has no finished tile to publish: {tile} ({why})")
+    wholes = {kind: _put_wholes(job, kind, items) for kind, items in products.items()}
+    files = stac_catalog.catalog(products["mosaic"], products.get("landcover", {}), wholes)
     root = json.loads(files.pop(keys.CATALOG))
     for key, data in files.items():
         job.store.put(key, data)
-    job.store.put(keys.REPORT, build(job.store, [tile.name for tile in job.tiles]).encode())
-    job.store.put(keys.CATALOG, to_json({**root, "s2ops:fingerprint": mark.fingerprint}))
-    return StepResult("publish", "all", "done", {"tiles": len(job.tiles)})
+    stated = {gaps.FIELD: missing} if missing else {}
+    job.store.put(keys.CATALOG, to_json({**root, **stated, "s2ops:fingerprint": mark.fingerprint}))
+    return StepResult("publish", "all", "done", {"tiles": len(products["mosaic"]), "missing": len(missing)})
 
 
-def _vrt(job: Job, kind: stac.Kind, epsg: int) -> str:
-    sources = [
-        virtual.VrtSource(keys.data(kind, tile.name, kind), job.geobox(tile)) for tile in job.tiles if tile.epsg == epsg
-    ]
+def _put_wholes(job: Job, kind: stac.Kind, items: Items) -> list[stac_catalog.Whole]:
+    """Write what shows all tiles of a product at once, and say what was written."""
+    tiles = [tile for tile in job.tiles if tile.name in items]
+    made = []
+    for key, data, title, media_type in _wholes(job, kind, tiles):
+        job.store.put(key, data)
+        made.append(stac_catalog.Whole(key, hashlib.sha256(data).hexdigest(), len(data), title, media_type))
+    return made
+
+
+def _wholes(job: Job, kind: stac.Kind, tiles: list[Tile]) -> Iterator[tuple[str, bytes, str, str]]:
+    """Key, bytes, title and media type of each file over all tiles of a product."""
+    named = stac.TITLES[kind]
+    for epsg in sorted({tile.epsg for tile in tiles}):
+        text = _vrt(job, kind, [tile for tile in tiles if tile.epsg == epsg])
+        yield virtual.vrt_key(kind, epsg), text.encode(), f"{named}, UTM zone {epsg % 100}, for GDAL", "application/xml"
+    for layer, bands in _LAYERS[kind].items():
+        located = {tile: keys.data(kind, tile.name, layer) for tile in tiles}
+        palette = stac_catalog.PALETTE if layer == "landcover" else None
+        index = tile_index(located, job.res, bands, _NODATA[layer], layer != "landcover", palette)
+        yield index_key(layer), index, f"{layer}, all zones, for GDAL 3.9 or later", "application/geopackage+sqlite3"
+        squares = to_json(mosaicjson(located, job.res, layer, palette))
+        yield mosaicjson_key(layer), squares, f"{layer}, all zones, as MosaicJSON", stac.JSON
+
+
+def _vrt(job: Job, kind: stac.Kind, tiles: list[Tile]) -> str:
+    sources = [virtual.VrtSource(keys.data(kind, tile.name, kind), job.geobox(tile)) for tile in tiles]
     if kind == "landcover":
         return virtual.vrt(sources, ["class"], colour_table=virtual.LANDCOVER_COLOURS)
     return virtual.vrt(sources, BANDS)

@@ -1,41 +1,27 @@
 """Select: look at every candidate's preview, list the fewest scenes that cover the tile (paper, section 2.1)."""
 
-from dataclasses import dataclass
-
-import numpy as np
-
 from s2ops import keys
-from s2ops.codes import Bool, Mask, UInt8
-from s2ops.cog import STACK
 from s2ops.errors import InputError, RasterError
 from s2ops.grid import Tile
-from s2ops.inference.windows import segment
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker, fingerprint
-from s2ops.masks import preview_mask
-from s2ops.outputs import publisher
-from s2ops.preview import SIZE, Source, preview_grid, read_preview
+from s2ops.preview import SIZE
 from s2ops.records import LeftOut, SelectRecord
-from s2ops.scene import Scene
-from s2ops.selection import Look, Rule, candidate, choose
+from s2ops.selection import Rule, candidate, choose
+from s2ops.steps import renew
 from s2ops.steps.base import TileStep, record_of
+from s2ops.steps.looking import look_at, put_previews
 
-VERSION = 2
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A candidate whose preview could be read."""
-
-    scene: Scene
-    source: Source
-    rgb: UInt8
-    mask: UInt8
-    look: Look
+VERSION = 3
 
 
 def marker(job: Job, tile: Tile) -> Marker:
-    """Stands while the catalog offers the same scenes and the rules and networks are the same."""
+    """Stands while the catalog offers the same scenes and the rules and networks are the same.
+
+    In a refresh of a tile that has a list, only newer scenes count (`steps/renew.py`).
+    """
+    if (begun := renew.begun(job, tile)) is not None:
+        return renew.marker(job, tile, begun)
     config, found = job.config, job.scenes(tile)
     scenes = [(scene.id, scene.processed, scene.offset) for scene in found.scenes]
     rules = (config.dates, config.target.isoformat(), config.max_scenes, config.selection)
@@ -46,22 +32,18 @@ def marker(job: Job, tile: Tile) -> Marker:
 
 def run(job: Job, tile: Tile) -> StepResult:
     """Write select/T.previews.tif, then select/T.json."""
+    if (begun := renew.begun(job, tile)) is not None:
+        return renew.run(job, tile, begun)
     mark, found = marker(job, tile), job.scenes(tile)
-    left_out = [LeftOut(id=scene, reason=reason) for scene, reason in found.left_out]
-    seen: list[_Seen] = []
-    for scene in found.scenes:
-        try:
-            seen.append(_look(job, tile, scene))
-        except RasterError as error:
-            left_out.append(LeftOut(id=scene.id, reason=str(error)))
+    seen, broken = look_at(job, tile, found.scenes)
+    left_out = [*(LeftOut(id=scene, reason=reason) for scene, reason in found.left_out), *broken.left_out]
+    if broken.errors and not seen:
+        raise RasterError(
+            f"{tile.name}: {len(broken.errors)} of its scenes cannot be read and none can be used: {broken.errors[0]}"
+        )
     rule = Rule.of(job.config)
     choice = choose([one.look for one in seen], rule)
-    if seen:
-        with publisher(job.store, preview_grid(tile)) as made:
-            names = [f"{one.scene.id} {band}" for one in seen for band in ("red", "green", "blue", "mask")]
-            stack = made.file("previews", names, STACK)
-            stack.write(np.concatenate([[*one.rgb, one.mask] for one in seen]))
-            made.put(keys.previews(tile.name), stack)
+    put_previews(job, tile, [(one.scene.id, one.stack) for one in seen])
     record = SelectRecord(
         tile=tile.name,
         start=rule.start.isoformat(),
@@ -83,20 +65,9 @@ def run(job: Job, tile: Tile) -> StepResult:
         fingerprint=mark.fingerprint,
     )
     job.store.put(mark.key, record.write())
+    renew.forget(job, tile)
     facts = {"candidates": len(seen), "selected": len(choice.selected), "covered": round(choice.covered, 4)}
     return StepResult("select", tile.name, "done" if choice.selected else "empty", facts)
-
-
-def _look(job: Job, tile: Tile, scene: Scene) -> _Seen:
-    """Preview, cloud mask and haze of one candidate."""
-    rgb, source = read_preview(scene, tile)
-    valid: Bool = (rgb != 0).any(axis=0)
-    if not valid.any():
-        raise RasterError(f"the preview of {scene.id} is all no data: the swath misses the tile")
-    mask = preview_mask(segment(job.segmenter("preview-cloud"), rgb), valid)
-    haze = float(job.scorer.score(rgb[None])[0]) / 255
-    look = Look(scene.id, scene.datetime.date(), haze, mask == Mask.CLEAR, valid)
-    return _Seen(scene, source, rgb, mask, look)
 
 
 def selected(job: Job, tile: Tile) -> SelectRecord:
@@ -106,6 +77,8 @@ def selected(job: Job, tile: Tile) -> SelectRecord:
 
 def _some_scene(job: Job) -> None:
     """A run in which no tile has a scene is a mistake in the configuration, not an empty mosaic."""
+    if job.config.since is not None:
+        return  # a refresh without a newer scene has nothing to do
     if any(job.scenes(tile).scenes for tile in job.tiles):
         return
     dates = job.config.dates
@@ -115,4 +88,4 @@ def _some_scene(job: Job) -> None:
     )
 
 
-STEP = TileStep("select", marker, run, check=_some_scene)
+STEP = TileStep("select", keys.select, marker, run, check=_some_scene)

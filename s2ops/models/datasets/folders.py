@@ -21,7 +21,7 @@ from s2ops.errors import ConfigError, RasterError
 from s2ops.models.datasets.ground_truth import Folder
 from s2ops.models.datasets.labels import UNLABELLED, of_raster, of_vectors
 from s2ops.models.datasets.pools import BUILT, IGNORE, Pool, Sample, labels
-from s2ops.models.registry import NETWORKS
+from s2ops.models.registry import TRAINABLE
 from s2ops.single import Image
 
 _COVER: Final[dict[str, int]] = {
@@ -63,20 +63,9 @@ def _checked(network: str, folder: Folder, chosen: list[Path], samples: list[Sam
         files = ", ".join(path.name for path in chosen[:3])
         raise ConfigError(
             f"the labels in {folder.labels} say nothing that {network} learns "
-            f"({', '.join(NETWORKS[network].classes)}) in {files}: map their values in `classes`"
+            f"({', '.join(TRAINABLE[network].classes)}) in {files}: map their values in `classes`"
         )
     return pool
-
-
-def require_classes(network: str, pools: Sequence[Pool]) -> None:
-    """Raise ConfigError where training pools lack a class: the network would never say it."""
-    present = {int(label) for pool in pools for label in np.unique(labels(network, pool))}
-    missing = [name for index, name in enumerate(NETWORKS[network].classes) if index not in present]
-    if missing:
-        raise ConfigError(
-            f"no training label is {', '.join(missing)}, so {network} could not learn it: label some, "
-            "or add one of the pools to `sources`"
-        )
 
 
 def _images(folder: Folder) -> list[Path]:

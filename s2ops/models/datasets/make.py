@@ -1,6 +1,6 @@
 """Make the pools: simulated samples, simulated skies over real ground, and labelled real scenes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from s2ops.codes import LandCover, UInt8
-from s2ops.models.datasets.pack import Packed
+from s2ops.codes import Bool, LandCover, UInt8
+from s2ops.models.datasets.pack import CHIP_SCALE, RAYLEIGH, Packed
 from s2ops.models.datasets.pools import Pool, Sample
 from s2ops.radiometry import levels_of, reflectance_table
 from s2ops.simulate.patches import overlay, patch, preview
@@ -21,12 +21,14 @@ SIZE: Final = 256
 RESOLUTIONS: Final = (10, 10, 10, 20, 20, 60, 60, 120, 120)
 """Of the samples in turn: detail matters at 10 m, and there the world differs most."""
 
+LEAVES: Final = 32.0
+"""Levels that fresh leaves add at most: a factor of 1.6 in reflectance."""
+
+KINDS: Final = ("simulated", "preview", "overlaid", "real", "chips")
+"""What `make_pools` makes."""
+
 HELD_OUT: Final = 50_000_000
 """Seeds from here on are for validation."""
-
-CLOUD_VALIDATION: Final = ("zurich",)
-COVER_VALIDATION: Final = ("boadella",)
-"""Places that training never sees, for clouds and for land cover."""
 
 CHIP: Final = 64
 CHIP_RIM: Final = 6
@@ -36,7 +38,19 @@ CHIP_RIM: Final = 6
 def simulated(seed: int) -> Sample:
     """One sample of the simulated world."""
     made = patch(seed, SIZE, RESOLUTIONS[seed % len(RESOLUTIONS)])
+    rng = np.random.default_rng([seed, 19])
+    if rng.random() < 0.5:
+        _leaf_out(made.image[3], (made.classes == LandCover.TREE) & (made.mask == 0), rng)
     return made.image, made.classes, made.mask
+
+
+def _leaf_out(nir: UInt8, trees: Bool, rng: np.random.Generator) -> None:
+    """Make the trees of (y, x) near-infrared levels as bright as beech and oak in June, in place.
+
+    The simulated world ends at a reflectance of 0.33, where real woods reach 0.5 and meadows hardly more.
+    """
+    brighter = nir[trees].astype(np.float32) + rng.uniform(0, LEAVES)
+    nir[trees] = np.minimum(np.rint(brighter), 255).astype(np.uint8)
 
 
 def simulated_preview(seed: int) -> Sample:
@@ -101,11 +115,11 @@ def turned(stack: UInt8, way: int) -> UInt8:
     return out
 
 
-def labelled(packed: Packed, wanted: Callable[[str], bool], repeat: int) -> Iterator[Sample]:
-    """Windows of the labelled real scenes whose place is wanted, at one, two and four times their pixel size."""
+def labelled(packed: Packed, place: str, repeat: int) -> Iterator[Sample]:
+    """Windows of the labelled real scenes of a place, at one, two and four times their pixel size."""
     rng = np.random.default_rng(11)
     for scene in packed.scenes:
-        if not wanted(scene.place):
+        if scene.place != place:
             continue
         for factor in (1, 2, 4):
             layers = [shrunk(layer, factor, rng) for layer in (scene.levels, scene.cover, scene.mask)]
@@ -157,27 +171,66 @@ def in_parallel(job: Callable[[int], Sample], seeds: range, processes: int) -> P
         return Pool.of(executor.map(job, seeds, chunksize=8))
 
 
-def make_pools(out: Path, packed: Packed, patches: int, processes: int) -> None:
-    """Write all pools below `out`; `patches` simulated ones, the others in proportion."""
-    ground = Overlaid(tuple(scene.levels for scene in packed.scenes if scene.clear))
+def single_chips(levels: UInt8, cover: UInt8, *, plain: bool, seed: int) -> Iterator[Sample]:
+    """Each EuroSAT chip as it is: what a network answers for 64 x 64 pixels and nothing around them.
+
+    With `plain`, one in four keeps its linear 8 bits, as whoever feeds the JPEG without conversion will see it.
+    """
+    rng = np.random.default_rng([seed, 17])
+    for chip, land in zip(levels, cover, strict=True):
+        image = np.zeros((4, CHIP, CHIP), np.uint8)
+        image[: len(chip)] = linear(chip) if plain and rng.random() < 0.25 else chip
+        yield image, land, np.zeros(land.shape, np.uint8)
+
+
+def linear(levels: UInt8) -> UInt8:
+    """(3, y, x) levels of a EuroSAT RGB chip -> the chip's own 8 bits."""
+    air = np.array(RAYLEIGH[:3], np.float32)[:, None, None]
+    own = (np.nan_to_num(reflectance_table())[levels] + air) / np.float32(CHIP_SCALE)
+    out: UInt8 = np.clip(np.rint(own), 1, 255).astype(np.uint8)
+    return out
+
+
+def make_pools(out: Path, packed: Packed, patches: int, processes: int, kinds: Collection[str]) -> None:
+    """Write the pools of the wanted `kinds` below `out`; `patches` simulated ones, the others in proportion."""
     held = range(HELD_OUT, HELD_OUT + max(patches // 20, 8))
-    in_parallel(simulated, range(patches), processes).save(out / "simulated")
-    in_parallel(simulated, held, processes).save(out / "simulated-val")
-    in_parallel(simulated_preview, range(patches // 3), processes).save(out / "preview")
-    in_parallel(simulated_preview, held, processes).save(out / "preview-val")
-    in_parallel(ground, range(patches // 2), processes).save(out / "overlaid")
-    in_parallel(ground, held, processes).save(out / "overlaid-val")
-    Pool.of(_cloud_only(labelled(packed, lambda place: place not in CLOUD_VALIDATION, 4))).save(out / "clouds")
-    Pool.of(_cloud_only(labelled(packed, lambda place: place in CLOUD_VALIDATION, 1))).save(out / "clouds-val")
-    Pool.of(_with_cover(labelled(packed, lambda place: place not in COVER_VALIDATION, 4))).save(out / "cover")
-    Pool.of(_with_cover(labelled(packed, lambda place: place in COVER_VALIDATION, 1))).save(out / "cover-val")
+    backgrounds = [scene.levels for scene in packed.scenes if scene.clear]
+    backgrounds += [chip for chips in packed.chips.values() for chip in chips.levels if len(chip) == 4][::3]
+    ground = Overlaid(tuple(backgrounds))
+    jobs: dict[str, tuple[Callable[[int], Sample], int]] = {
+        "simulated": (simulated, patches),
+        "preview": (simulated_preview, patches // 3),
+        "overlaid": (ground, patches // 2),
+    }
+    for kind, (job, count) in jobs.items():
+        if kind in kinds:
+            in_parallel(job, range(count), processes).save(out / kind)
+            in_parallel(job, held, processes).save(out / f"{kind}-val")
+    if "real" in kinds:
+        _real_pools(out, packed)
+    if "chips" in kinds:
+        _chip_pools(out, packed, patches)
+
+
+def _real_pools(out: Path, packed: Packed) -> None:
+    """clouds-PLACE and cover-PLACE for each place that has such labels; a configuration chooses whom to hold out."""
+    for place in sorted({scene.place for scene in packed.scenes}):
+        for kind, fit in (("clouds", _cloud_only), ("cover", _with_cover)):
+            samples = list(fit(labelled(packed, place, 4)))
+            if samples:
+                Pool.of(samples).save(out / f"{kind}-{place}")
+
+
+def _chip_pools(out: Path, packed: Packed, patches: int) -> None:
+    """Mosaics and single chips; every fifth chip is for validation."""
     for name, chips in packed.chips.items():
-        held_chips = np.arange(len(chips.levels)) % 5 == 0  # labels lie in runs, so every class is held out
-        for part, chosen in (("", ~held_chips), ("-val", held_chips)):
-            count = max(patches // (10 if part == "" else 60), 4)
-            Pool.of(chip_mosaics(chips.levels[chosen], chips.cover[chosen], count, len(part))).save(
-                out / f"{name}{part}"
-            )
+        held = np.arange(len(chips.levels)) % 5 == 0  # labels lie in runs, so every class is held out
+        for part, chosen in (("", ~held), ("-val", held)):
+            count = max(patches // (6 if part == "" else 60), 4)
+            levels, cover = chips.levels[chosen], chips.cover[chosen]
+            Pool.of(chip_mosaics(levels, cover, count, len(part))).save(out / f"{name}{part}")
+            plain = name == "chips-rgb" and part == ""
+            Pool.of(single_chips(levels, cover, plain=plain, seed=len(part))).save(out / f"{name}-single{part}")
 
 
 def _cloud_only(samples: Iterator[Sample]) -> Iterator[Sample]:
@@ -186,5 +239,7 @@ def _cloud_only(samples: Iterator[Sample]) -> Iterator[Sample]:
 
 
 def _with_cover(samples: Iterator[Sample]) -> Iterator[Sample]:
-    """Those with at least 5 % of known land cover."""
-    return (sample for sample in samples if (sample[1] != LandCover.NODATA).mean() > 0.05)
+    """Those with at least 5 % of known land cover; where it is known, the ground was seen, be it through a veil."""
+    for image, cover, mask in samples:
+        if (cover != LandCover.NODATA).mean() > 0.05:
+            yield image, cover, np.where(cover != LandCover.NODATA, 0, mask).astype(np.uint8)

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from s2ops.codes import LandCover, UInt8
-from s2ops.radiometry import levels_of
+from s2ops.models.datasets.green import greenish
+from s2ops.models.datasets.pools import GARDEN, OPEN
+from s2ops.radiometry import levels_of, reflectance_table
 
 RAYLEIGH: Final = (0.022, 0.042, 0.075, 0.008)
 """Typical reflectance that the clear air adds to L1C in red, green, blue, nir; taken off, since s2ops works on L2A."""
@@ -23,8 +25,10 @@ BUILDING_OF_CHIP: Final[dict[str, int]] = {
     "Pasture": LandCover.GRASS,
     "Forest": LandCover.TREE,
     "SeaLake": LandCover.WATER,
+    "Highway": OPEN,
+    "River": OPEN,
 }
-"""Cover of RGB chips, good enough for 'no building'; rivers and highways have houses beside them and are left out."""
+"""Cover of RGB chips, good enough for 'no building'."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,17 @@ class Packed:
     chips: dict[str, Chips]
 
 
+CHIP_SCALE: Final = 0.2754 / 255
+"""L1C reflectance of one level of a EuroSAT RGB chip, which is linear."""
+
+
 def chip_levels(jpeg: bytes) -> UInt8:
     """A EuroSAT RGB chip -> (3, 64, 64) levels. The chips are linear: L1C reflectance = level * 0.2754 / 255.
 
     (Fitted on the chips that the data set also has with all bands: 10.8 DN a level, correlation 0.998.)
     """
     with Image.open(io.BytesIO(jpeg)) as image:
-        reflectance = np.moveaxis(np.asarray(image.convert("RGB"), np.float32), -1, 0) * np.float32(0.2754 / 255)
+        reflectance = np.moveaxis(np.asarray(image.convert("RGB"), np.float32), -1, 0) * np.float32(CHIP_SCALE)
     clean = np.maximum(reflectance - np.array(RAYLEIGH[:3], np.float32)[:, None, None], 0.001)
     out: UInt8 = np.rint(levels_of(clean)).astype(np.uint8)
     return out
@@ -102,5 +110,7 @@ def load(path: Path) -> Packed:
             [chip_levels(stream[end - size : end]) for end, size in zip(ends, data["rgb/sizes"], strict=True)]
         )
         codes = np.array([BUILDING_OF_CHIP[str(label)] for label in data["rgb/labels"]], np.uint8)
-    cover = np.broadcast_to(codes[:, None, None], (len(codes), 64, 64))
+    cover = np.broadcast_to(codes[:, None, None], (len(codes), 64, 64)).copy()
+    built = np.isin(codes, (LandCover.RESIDENTIAL, LandCover.INDUSTRIAL))[:, None, None]
+    cover[built & greenish(np.nan_to_num(reflectance_table())[levels])] = GARDEN
     return Packed(tuple(found), chips | {"chips-rgb": Chips(levels, cover)})

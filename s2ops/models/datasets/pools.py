@@ -9,17 +9,32 @@ import numpy as np
 
 from s2ops.codes import BANDS, UInt8
 from s2ops.errors import ConfigError
-from s2ops.models.registry import NETWORKS
+from s2ops.models.registry import TRAINABLE
 from s2ops.radiometry import reflectance_table, tci_levels
 
 IGNORE: Final = 255
 """Label of pixels that do not count."""
 
 EITHER: Final = 254
-"""Label of pixels that belong to one of the classes from 1 on, nobody knows to which."""
+"""Label of pixels that belong to one of the network's `EITHER_CLASSES`, nobody knows to which."""
+
+EITHER_CLASSES: Final = {"building": slice(1, 3), "vegetation": slice(1, 3), "all-classes": slice(3, 5)}
+"""Which of a network's classes are residential and industrial; grass and tree."""
 
 BUILT: Final = 7
 """Cover code beside `LandCover`: residential or industrial, the teacher cannot say which."""
+
+LAND: Final = 8
+"""Cover code: anything but water."""
+
+OPEN: Final = 9
+"""Cover code: no quarter of houses or halls; roads, rivers, single farms, and what grows there."""
+
+GREEN: Final = 10
+"""Cover code: grass or tree, nobody knows which, and no houses."""
+
+GARDEN: Final = 11
+"""Cover code: grass or tree in too small a place to say that no houses are there."""
 
 Sample = tuple[UInt8, UInt8, UInt8]
 """(4, y, x) levels, (y, x) cover, (y, x) mask; a preview has 3 bands of TCI levels."""
@@ -32,7 +47,7 @@ class Pool:
     image: UInt8
     """(n, band, y, x) levels."""
     cover: UInt8
-    """(n, y, x) `LandCover` codes, `BUILT`, 0 unknown; previews: 1 in every pixel of a hazy one."""
+    """(n, y, x) `LandCover` codes, `BUILT` to `GARDEN`, 0 unknown; previews: 1 in every pixel of a hazy one."""
     mask: UInt8
     """(n, y, x) 0 clear, 1 cloud, 2 shadow, 255 unknown or no data."""
 
@@ -50,13 +65,22 @@ class Pool:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Map the three files. Raises ConfigError where they are missing."""
+        """Map the three files. Raises ConfigError where they are missing, broken, or do not belong together."""
         try:
-            return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "cover", "mask")))
+            pool = cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "cover", "mask")))
         except FileNotFoundError as error:
             raise ConfigError(
                 f"no pool of samples at {folder}: make it with `python -m s2ops.models.datasets pools` (docs/train.md)"
             ) from error
+        except (OSError, ValueError, EOFError) as error:
+            raise ConfigError(f"the pool of samples at {folder} is broken ({error}): make it again") from error
+        count, *_ = pool.image.shape
+        if pool.image.ndim != 4 or not pool.cover.shape == pool.mask.shape == (count, *pool.image.shape[2:]):
+            raise ConfigError(
+                f"the pool at {folder} holds images of {pool.image.shape}, cover of {pool.cover.shape} and masks of "
+                f"{pool.mask.shape}: they are (n, band, y, x) and twice (n, y, x); make it again"
+            )
+        return pool
 
 
 def _table(codes: dict[int, int]) -> UInt8:
@@ -67,9 +91,10 @@ def _table(codes: dict[int, int]) -> UInt8:
 
 
 _COVER_LABELS: Final[dict[str, UInt8]] = {
-    "water": _table({1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, BUILT: 0}),
-    "vegetation": _table({1: 0, 2: 1, 3: 2, 4: 0, 5: 0, 6: 0, BUILT: 0}),
-    "building": _table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0, BUILT: EITHER}),
+    "water": _table({1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, BUILT: 0, LAND: 0, GREEN: 0, GARDEN: 0}),
+    "vegetation": _table({1: 0, 2: 1, 3: 2, 4: 0, 5: 0, 6: 0, BUILT: 0, GREEN: EITHER, GARDEN: EITHER}),
+    "building": _table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0, BUILT: EITHER, OPEN: 0, GREEN: 0}),
+    "all-classes": _table({**{code: code - 1 for code in range(1, 7)}, BUILT: EITHER}),
 }
 _MASK_LABELS: Final[dict[str, UInt8]] = {
     "scene-cloud": _table({0: 0, 1: 1, 2: 2}),
@@ -96,8 +121,17 @@ def _tci_of_level() -> UInt8:
 
 
 def images(network: str, pool: Pool) -> UInt8:
-    """(n, band, y, x): the network's bands; scenes become true-colour levels for the preview networks."""
-    bands = [BANDS.index(band) for band in NETWORKS[network].bands]
+    """(n, band, y, x): the network's bands; scenes become true-colour levels for the preview networks.
+
+    Raises ConfigError where the samples lack one of them.
+    """
+    wanted = TRAINABLE[network].bands
+    bands = [BANDS.index(band) for band in wanted]
+    if max(bands) >= pool.image.shape[1]:
+        raise ConfigError(
+            f"{network} looks at {', '.join(wanted)}, but a pool has samples of {pool.image.shape[1]} bands (of "
+            f"{', '.join(BANDS)}, in that order): take it out of `sources` and `validation`"
+        )
     picked = np.ascontiguousarray(pool.image[:, bands])
     if network.startswith("preview") and pool.image.shape[1] == len(BANDS):
         return _tci_of_level()[picked]

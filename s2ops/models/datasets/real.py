@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import rasterio
+from odc.geo.geobox import GeoBox
 from rasterio.io import MemoryFile
 
 from s2ops.codes import Float32, UInt8
@@ -40,6 +41,8 @@ class RealScene:
     scl: UInt8 | None = None
     """Scene classification of ESA's processor, where the data set has it."""
     l1c: bool = False
+    grid: GeoBox | None = None
+    """Where the pixels lie, for the scenes that polygons are drawn on."""
 
 
 def to_levels(reflectance: Float32) -> UInt8:
@@ -89,7 +92,8 @@ def _zurich(root: Path) -> Iterator[RealScene]:
     path = next((root / "zurich").glob("*.xz"))
     with MemoryFile(lzma.decompress(path.read_bytes())) as memory, memory.open() as raster:
         bands = dict(zip(raster.descriptions, _reflectance(raster.read()), strict=True))
-    yield _scene("zurich-2019-05-30", "zurich", 10, bands, clear=False)
+        grid = GeoBox(raster.shape, raster.transform, str(raster.crs))
+    yield _scene("zurich-2019-05-30", "zurich", 10, bands, clear=False, grid=grid)
 
 
 def _brandenburg(root: Path) -> Iterator[RealScene]:
@@ -98,7 +102,9 @@ def _brandenburg(root: Path) -> Iterator[RealScene]:
         with rasterio.open(path) as raster:
             # nearest, so that no data stays no data
             bands[path.stem.split("_")[-1]] = _reflectance(raster.read(1, out_shape=(768, 1536)))
-    yield _scene("brandenburg-2017-02-16", "brandenburg", 10, bands, clear=False, l1c=True)
+            if raster.shape == (768, 1536):
+                grid = GeoBox(raster.shape, raster.transform, str(raster.crs))
+    yield _scene("brandenburg-2017-02-16", "brandenburg", 10, bands, clear=False, l1c=True, grid=grid)
 
 
 def _virginia(root: Path) -> Iterator[RealScene]:

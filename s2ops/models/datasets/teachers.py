@@ -1,7 +1,8 @@
 """Published models that label real scenes for ours; each runs once, when the training data is packed.
 
-ukis-csmask 1.0.0 (Apache-2.0): clouds and shadows from four bands. Dynamic World (Apache-2.0; Brown et al. 2022): land
-cover from nine bands.
+ukis-csmask 1.0.0 (Apache-2.0): clouds and shadows from four bands. The U-net of sentle 2026.10.2 (MIT), trained on the
+human labels of CloudSEN12: thick and thin clouds and shadows from twelve bands. Dynamic World (Apache-2.0;
+Brown et al. 2022): land cover from nine bands.
 """
 
 from collections.abc import Callable
@@ -60,6 +61,13 @@ _LAND: Final = (
 )
 """What Dynamic World's nine classes are here."""
 
+GREEN: Final = (1, 2, 4)
+"""Dynamic World's trees, grass and crops."""
+
+SURE: Final = 0.45
+SURE_OF_GREEN: Final = 0.33
+"""Probability that its best class must have, and where the vegetation index says the same."""
+
 
 def cloud_mask(session: InferenceSession, scene: RealScene) -> UInt8:
     """(y, x) mask by ukis-csmask, its clouds grown: 0 clear, 1 cloud, 2 shadow, 255 no data."""
@@ -69,6 +77,28 @@ def cloud_mask(session: InferenceSession, scene: RealScene) -> UInt8:
     mask: UInt8 = np.where(cloud, 1, fine).astype(np.uint8)
     mask[scene.levels[0] == 0] = 255
     return mask
+
+
+CLOUDSEN_BANDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+_STAND_INS: Final = {"B01": "B02", "B09": "B8A"}
+"""Neighbours in the spectrum for the bands of 60 m, which some products leave out."""
+_CLOUDSEN_CODES: Final = np.array([0, 1, 1, 2], np.uint8)
+"""Clear, thick cloud, thin cloud, shadow as codes of `Mask`."""
+
+
+def cloudsen_mask(model: Path, scene: RealScene) -> UInt8 | None:
+    """(y, x) 0 clear, 1 cloud (thick or thin), 2 shadow by sentle's TorchScript; None where the scene lacks bands."""
+    bands = {name: scene.bands.get(name, scene.bands.get(_STAND_INS.get(name, name))) for name in CLOUDSEN_BANDS}
+    if any(band is None for band in bands.values()):
+        return None
+    torch = import_module("torch")
+    image = np.stack([band for band in bands.values() if band is not None])
+    height, width = image.shape[1:]
+    padded = np.pad(image, ((0, 0), (0, -height % 32), (0, -width % 32)), mode="reflect")
+    with torch.no_grad():
+        scores = torch.jit.load(str(model)).eval()(torch.from_numpy(padded[None])).numpy()[0]
+    out: UInt8 = _CLOUDSEN_CODES[scores[:, :height, :width].argmax(axis=0)]
+    return out
 
 
 def teacher_mask(session: InferenceSession, image: Float32, res: float, grown: int = 0) -> UInt8:
@@ -135,6 +165,7 @@ def land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
     ndvi = (nir - red) / np.maximum(nir + red, 0.01)
     cover[(best == 4) & (ndvi < 0.3)] = LandCover.BARREN  # a ploughed field is bare soil in our classes
     cover[(best == 4) & (ndvi >= 0.3) & (ndvi < 0.4)] = LandCover.NODATA
-    cover[probs.max(axis=-1) < 0.45] = LandCover.NODATA
+    agreed = np.isin(best, GREEN) & (ndvi > 0.6)  # what it takes for plants is green
+    cover[probs.max(axis=-1) < np.where(agreed, SURE_OF_GREEN, SURE)] = LandCover.NODATA
     out: UInt8 = cover
     return out

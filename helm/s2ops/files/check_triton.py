@@ -1,0 +1,37 @@
+"""What `helm test` runs in the steps' image: waits until Triton is ready and lists every network of the chain.
+
+Usage: check_triton.py HOST:PORT SECONDS
+"""
+
+import sys
+import time
+
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+NETWORKS = {"preview-cloud", "preview-haze", "scene-cloud", "water", "vegetation", "building", "landcover"}
+
+
+def missing(client: InferenceServerClient) -> set[str]:
+    """The networks that the server does not list as ready; all of them while it does not answer."""
+    try:
+        models = client.get_model_repository_index(as_json=True).get("models", [])
+    except InferenceServerException:
+        return NETWORKS
+    return NETWORKS - {model["name"] for model in models if model.get("state") == "READY"}
+
+
+def main() -> int:
+    """Wait for the server at argv[1] for argv[2] seconds; 0 when every network is ready."""
+    address, deadline = sys.argv[1], time.monotonic() + float(sys.argv[2])
+    client = InferenceServerClient(address)
+    while lost := missing(client):
+        if time.monotonic() > deadline:
+            print(f"Triton at {address}: not ready: {', '.join(sorted(lost))}; see kubectl logs deploy/s2ops-triton")
+            return 1
+        time.sleep(2)
+    print(f"Triton at {address}: ready: {', '.join(sorted(NETWORKS))}")
+    return 0
+
+
+sys.exit(main())

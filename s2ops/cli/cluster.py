@@ -1,0 +1,137 @@
+"""Commands about a cluster: group and stage, which its containers run, and submit, which starts a run there."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from s2ops.cli.options import ConfigPlace, Format, MetricsPort, Out, Threads, Where, cores
+from s2ops.cli.progress import reporter
+from s2ops.config import load
+
+StageName = Annotated[
+    Literal["scenes", "blend", "landcover"],
+    typer.Argument(metavar="STAGE", help="scenes (select, acquire and composite), blend or landcover"),
+]
+
+
+def _group(
+    stage: StageName,
+    config: ConfigPlace,
+    listing: Annotated[Path, typer.Option("--list", help="file for the child workflows: JSON, first and last group")],
+    size: Annotated[int, typer.Option(help="tiles a group: what one pod works on")] = 16,
+    child: Annotated[int, typer.Option(help="tiles a child workflow, at most 500")] = 500,
+    out: Out = None,
+    segmenter: Where = None,
+    log_format: Format = "text",
+) -> None:
+    """Find the tiles of a stage that have work, and write them in groups to plan/groups/STAGE/NNN.json."""
+    from s2ops import groups  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
+    from s2ops.job import Job  # noqa: PLC0415
+    from s2ops.region import tiles_of  # noqa: PLC0415
+
+    settings = load(config, out=out, segmenter=segmenter)
+    job = Job(settings, tiles_of(settings.region))
+    names = groups.tiles_with_work(job, stage)
+    children = groups.write(job, stage, names, size, child)
+    listing.write_text(json.dumps([one.to_json() for one in children]))
+    progress = reporter(log_format)
+    progress.stage(stage, len(job.tiles), len(names))
+    progress.close()
+
+
+def _stage(
+    stage: StageName,
+    config: ConfigPlace,
+    group: Annotated[int, typer.Option(min=0, help="number of the group, such as 007")],
+    counts: Annotated[Path | None, typer.Option(help="folder for the files made and failed: numbers of tiles")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="processes")] = 1,
+    out: Out = None,
+    segmenter: Where = None,
+    threads: Threads = None,
+    log_format: Format = "text",
+    _metrics_port: MetricsPort = None,
+) -> None:
+    """Run the steps of a stage for the tiles of a group: what a pod of a cluster does.
+
+    A tile that fails does not stop the others. Exit 0: all are done, or lack usable input and are recorded; 75: the
+    same command may finish the rest; 2: the run itself is at fault.
+    """
+    from s2ops import groups, metrics, stages  # noqa: PLC0415
+    from s2ops.forecast import shown  # noqa: PLC0415
+    from s2ops.job import Job  # noqa: PLC0415
+    from s2ops.region import tiles_of  # noqa: PLC0415
+    from s2ops.workers import Workers  # noqa: PLC0415
+
+    settings = load(config, out=out, segmenter=segmenter)
+    job = Job(settings, tiles_of(settings.region), max(1, (threads or cores()) // workers))
+    own = groups.read(job, stage, group)
+    names = own.tiles
+    steps = [step.name for step in stages.CLUSTER_STAGES[stage]]
+    progress = reporter(log_format)
+    progress.stage(stage, len(names), len(names))
+    metrics.stage_begins(stage, len(names), len(names), own.wanted)
+    shown.show(job, stage, steps)
+    errors = []
+    with Workers(job, workers) as pool:
+        for number, outcome in enumerate(pool.each(steps, names), 1):
+            outcome.tell(progress)
+            metrics.tile_is_through(stage)
+            _say_how_far(number, len(names))
+            if outcome.error is not None:
+                errors.append(outcome.error)
+    progress.close()
+    if counts is not None:
+        counts.mkdir(parents=True, exist_ok=True)
+        (counts / "made").write_text(str(len(names) - len(errors)))
+        (counts / "failed").write_text(str(len(errors)))
+    stages.verdict(errors)
+
+
+def _say_how_far(done: int, total: int) -> None:
+    """Tell Argo, which reads the file that it names."""
+    path = os.environ.get("ARGO_PROGRESS_FILE")
+    if path:
+        Path(path).write_text(f"{done}/{total}\n")
+
+
+def _submit(
+    config: ConfigPlace,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="of the workflow, such as size=10"),
+    ] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="default: that of the kubeconfig")] = None,
+    name: Annotated[str | None, typer.Option(help="of the workflow; default: s2ops-chain- and five letters")] = None,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the workflow, submit nothing")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="follow the run; exit 1 where it fails")] = False,
+) -> None:
+    """Start a run on a cluster where the chart is installed, through its Kubernetes API (or ARGO_SERVER)."""
+    import yaml  # noqa: PLC0415
+
+    from s2ops import clusters, submission, watching  # noqa: PLC0415
+    from s2ops.region import tiles_of  # noqa: PLC0415
+
+    settings = load(config, out=out)
+    tiles = tiles_of(settings.region)
+    parameters = submission.parameters_of(parameter or [])
+    workflow = submission.workflow(submission.config_text(settings), parameters, name)
+    if dry_run:
+        typer.echo(yaml.safe_dump(workflow, sort_keys=False), nl=False)
+        return
+    cluster = clusters.open_cluster(namespace)
+    submission.check(parameters, cluster.template(submission.TEMPLATE))
+    made = cluster.create(workflow)
+    typer.echo(f"{made}: {len(tiles)} tiles, out {settings.out}")
+    if watch:
+        watching.watch(cluster, made, typer.echo)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("submit")(_submit)
+    app.command("group")(_group)
+    app.command("stage")(_stage)

@@ -1,0 +1,239 @@
+"""Map tiles (Web Mercator, 512 pixels) from the COGs of a run, read with rio-tiler through their overviews."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Final, TypeAlias
+
+import numpy as np
+import rasterio
+import shapely
+from morecantile import Tile as MapTile
+from morecantile import tms
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.transform import from_bounds as transform_from_bounds
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window, from_bounds
+from rio_tiler import reader
+
+from s2ops import keys
+from s2ops.codes import UInt8
+from s2ops.grid import Tile
+from s2ops.ownership import depth_on_map
+from s2ops.raster import gdal_env, warp
+from s2ops.view.layers import LAYERS, Dates, Layer, Recode, encode
+from s2ops.view.run import Run, State
+
+PIXELS: Final = 512
+"""Side of a map tile."""
+
+MOST_FILES: Final = 25
+"""COGs that one map tile may open. Where it would take more (a large region seen from far), the map shows outlines."""
+
+MAX_ZOOM: Final = 20
+
+Box: TypeAlias = tuple[float, float, float, float]
+
+_FLAT: Final = np.zeros((1, 1), np.float32)
+"""Of a tile that nothing overlaps."""
+
+_MERCATOR: Final = tms.get("WebMercatorQuad")
+_CRS: Final = CRS.from_epsg(3857)
+_VERSION: Final = 2
+"""Part of every ETag: raise it when the same files are to look different."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file that a map tile shows."""
+
+    tile: Tile
+    key: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A map tile of a layer: its sources are known, its pixels not yet."""
+
+    run: Run
+    layer: str
+    place: MapTile
+    sources: tuple[Source, ...]
+    state: State
+
+    @cached_property
+    def etag(self) -> str:
+        """The same while the files and the colours are."""
+        colours = self.state.dates if self.layer == "dates" else ()
+        facts = _VERSION, self.layer, self.place, [(one.key, one.version) for one in self.sources], colours
+        return sha256(repr(facts).encode()).hexdigest()[:32]
+
+    def draw(self) -> bytes | None:
+        """The picture; None where there is nothing to see. What cannot be read is noted and left out (waits)."""
+        layer = LAYERS[self.layer]
+        out = np.full((len(layer.bands), PIXELS, PIXELS), layer.nodata, np.uint8)
+        shown = np.full((PIXELS, PIXELS), -np.inf, np.float32)  # how deep in its tile lies what is shown so far
+        for source in self.sources:
+            for rows, columns, box in _parts(source.tile, self.place):
+                target = out[:, rows, columns]
+                deep = depth_on_map(source.tile, target.shape[1:], box) if len(self.sources) > 1 else _FLAT
+                # a hole that a neighbour fills is none
+                free = ((target == layer.nodata) | (target == 0)).all(axis=0)
+                wanted = free | (deep > shown[rows, columns])
+                if not wanted.any():
+                    continue
+                part = self._read(source, target.shape, box)
+                if part is not None:
+                    part = self._recode(source)(part)
+                    has = (part != layer.nodata).any(axis=0)
+                    fills = has & (free | (wanted & (part != 0).any(axis=0)))
+                    target[:, fills] = part[:, fills]
+                    shown[rows, columns] = np.where(fills, deep, shown[rows, columns])
+        return None if (out == layer.nodata).all() else encode(self.layer, out, Dates(self.state.dates))
+
+    def _read(self, source: Source, shape: tuple[int, ...], box: Box) -> UInt8 | None:
+        layer = LAYERS[self.layer]
+        path = self.run.store.gdal(source.key)
+        try:
+            # files may be written anew while we look: GDAL must not answer from what it remembers of older ones
+            with gdal_env(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
+                return _on_map(src, layer, shape, box)
+        except (RasterioError, IndexError, ValueError):
+            self.run.note(f"{source.key} cannot be read: it is missing, damaged or cut off; s2ops verify says more")
+            return None
+
+    def _recode(self, source: Source) -> Recode:
+        if self.layer != "dates":
+            return lambda pixels: pixels
+        facts = self.state.tiles[source.tile.name]
+        return Dates(self.state.dates).recode([scene.date for scene in facts.scenes])
+
+
+def _on_map(src: DatasetReader, layer: Layer, shape: tuple[int, ...], box: Box) -> UInt8:
+    """(band, rows, columns) of `shape` over the `box` in Mercator metres.
+
+    First the window at about the map's resolution, through the overviews, then onto the map's pixels: a WarpedVRT warps
+    before it averages, which costs a multiple for pictures (docs/view.md).
+    """
+    out = np.full(shape, layer.nodata, np.uint8)
+    across = from_bounds(*transform_bounds(_CRS, src.crs, *box, densify_pts=21), transform=src.transform)
+    smooth = layer.kind == "picture"
+    finer = max(math.sqrt(across.height * across.width / (shape[1] * shape[2])), 1.0)
+    # codes are taken from an overview as it is: GDAL picks nearest pixels between two at many times the cost
+    step = 1 if smooth else 2 ** int(math.log2(finer))
+    rows = _span(across.row_off, across.height, src.height, step)
+    cols = _span(across.col_off, across.width, src.width, step)
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    if height <= 0 or width <= 0:
+        return out
+    fewer = finer if smooth else step
+    image = reader.read(
+        src,
+        window=Window(cols.start, rows.start, width, height),
+        height=max(math.ceil(height / fewer), 1),
+        width=max(math.ceil(width / fewer), 1),
+        indexes=layer.bands,
+        nodata=layer.nodata,
+        resampling_method="average" if smooth else "nearest",
+    )
+    warp(
+        np.ma.getdata(image.array),
+        out,
+        src=(image.transform, src.crs),
+        dst=(transform_from_bounds(*box, shape[2], shape[1]), _CRS),
+        nodata=layer.nodata,
+        resampling=Resampling.bilinear if smooth else Resampling.nearest,
+    )
+    return out
+
+
+def _span(start: float, length: float, size: int, step: int) -> slice:
+    """Pixels of a file for a part of it: two more around for the resampling's reach, in whole steps."""
+    first = max(math.floor(start) - 2, 0) // step * step
+    return slice(first, min(math.ceil((start + length + 2) / step) * step, size))
+
+
+def drawing(run: Run, layer: str, place: MapTile, date: str | None = None) -> Drawing | None:
+    """The map tile; None where it would open too many files (waits only for a single scene's list)."""
+    tiles = touched(run, place)
+    if len(tiles) > MOST_FILES:
+        return None
+    state = run.state
+    return Drawing(run, layer, place, tuple(_sources(run, state, layer, tiles, date)), state)
+
+
+def touched(run: Run, place: MapTile) -> tuple[Tile, ...]:
+    """The run's tiles under a map tile, sorted by name."""
+    return run.index.overlapping(shapely.box(*_MERCATOR.bounds(place)))
+
+
+def max_zoom(res: int) -> int:
+    """The zoom at which a map tile shows the run's own pixels; beyond it the browser enlarges."""
+    return math.ceil(math.log2(40_075_017 / PIXELS / res))
+
+
+def min_zoom(run: Run) -> int:
+    """The least zoom from which no map tile touches more than MOST_FILES of the run's tiles."""
+    lon, lat = (np.array([one.footprint.bounds for one in run.tiles])[:, axes].T for axes in ((0, 2), (1, 3)))
+    lat = np.radians(np.clip(lat, -85.05, 85.05))
+    wide = lon[1] - lon[0] > 180  # at the antimeridian: the part on the one side will do
+    lon[0][wide] = lon[1][wide] - 1.0
+    x, y = (lon + 180) / 360, (1 - np.arcsinh(np.tan(lat[::-1])) / np.pi) / 2
+    for zoom in range(9):
+        side = 2**zoom
+        counts = np.zeros((side, side), np.int32)
+        for west, east, north, south in zip(
+            *(np.clip(v * side, 0, side - 1).astype(int) for v in (*x, *y)), strict=True
+        ):
+            counts[north : south + 1, west : east + 1] += 1
+        if counts.max() <= MOST_FILES:
+            return zoom
+    return 9  # such a map tile is smaller than a tile
+
+
+def _sources(run: Run, state: State, name: str, tiles: Sequence[Tile], date: str | None) -> Iterator[Source]:
+    layer = LAYERS[name]
+    for tile in tiles:
+        facts = state.tiles.get(tile.name)
+        if layer.dated:
+            version = state.versions.get(keys.item("mosaic", tile.name), "")
+            record = run.acquired(tile.name, version)
+            for scene in (*record.scenes, *record.series) if record else ():
+                if scene.date == date:
+                    yield Source(tile, keys.image(tile.name, scene.id), scene.image_sha256)
+            continue
+        key = keys.data(layer.folder, tile.name, layer.file)
+        if layer.folder == "composite":
+            if facts is not None and facts.scenes:
+                yield Source(tile, key, state.versions.get(keys.item("mosaic", tile.name), ""))
+        elif facts is not None and key in state.versions and (name != "dates" or facts.scenes):
+            yield Source(tile, key, state.versions[key])
+
+
+def _parts(tile: Tile, place: MapTile) -> Iterator[tuple[slice, slice, Box]]:
+    """Rows and columns of the map tile that a tile may touch, and their outline in Mercator metres.
+
+    Two at the antimeridian. Reading no more than that keeps a region seen from far quick.
+    """
+    left, _, right, top = _MERCATOR.xy_bounds(place)
+    step = (right - left) / PIXELS
+    for part in shapely.get_parts(tile.footprint):
+        west, south, east, north = part.bounds
+        x0, y0 = _MERCATOR.xy(west, south)
+        x1, y1 = _MERCATOR.xy(east, north)
+        columns = slice(max(math.floor((x0 - left) / step), 0), min(math.ceil((x1 - left) / step), PIXELS))
+        rows = slice(max(math.floor((top - y1) / step), 0), min(math.ceil((top - y0) / step), PIXELS))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            box = (
+                left + columns.start * step,
+                top - rows.stop * step,
+                left + columns.stop * step,
+                top - rows.start * step,
+            )
+            yield rows, columns, box

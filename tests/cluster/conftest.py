@@ -1,0 +1,212 @@
+"""The cluster, the release of the chart and the regions that the tests of this folder share.
+
+They run with `-m cluster` alone. `S2OPS_KUBECONFIG` names a cluster of your own; docs/test-cluster.md says what that
+needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import cluster, images
+from .deployment import forwarded, install, triton_pods
+from .kubectl import Kubectl
+from .places import REGION, S3, S3_KEY, S3_SECRET
+from .regions import ObjectStore, configuration, hashes, s2ops, simulate
+from .runs import Run, submit
+from .scraping import Scrape
+from .services import BUCKET, public_bucket
+from .toolchain import build
+
+TILES = ("32TPS", "32TPT", "32TQS")
+"""A corner: 32TPS lies beside the two others, which meet at a corner only."""
+
+
+@pytest.fixture(scope="session")
+def own() -> Iterator[cluster.Own | None]:
+    """The cluster that the tests start themselves; None where `S2OPS_KUBECONFIG` names another."""
+    if os.environ.get("S2OPS_KUBECONFIG"):
+        yield None
+        return
+    with cluster.running() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def mine(own: cluster.Own | None) -> cluster.Own:
+    """As `own`, for tests that stop parts of it, which nobody may do to another's cluster."""
+    if own is None:
+        pytest.skip("stops parts of the cluster: runs only on the one that the tests start themselves")
+    return own
+
+
+@pytest.fixture(scope="session")
+def kubectl(own: cluster.Own | None) -> Kubectl:
+    """The clients, in the namespace of s2ops."""
+    if own is not None:
+        return own.kubectl
+    for tool in ("kubernetes", "argo", "helm"):
+        build(tool)
+    return Kubectl(Path(os.environ["S2OPS_KUBECONFIG"]), os.environ.get("S2OPS_NAMESPACE", "s2ops"))
+
+
+@pytest.fixture(scope="session")
+def object_store(own: cluster.Own | None) -> Iterator[ObjectStore]:
+    """Where runs write to; this process reaches it with the same settings as the pods."""
+    settings = {"AWS_REGION": REGION, "AWS_ALLOW_HTTP": "true", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false"}
+    if own is None:
+        uri = os.environ["S2OPS_TEST_STORE"]
+        settings = {name: os.environ[name] for name in ("AWS_ENDPOINT_URL", *settings) if name in os.environ}
+    else:
+        uri, settings["AWS_ENDPOINT_URL"] = f"s3://{BUCKET}", S3
+    keys = {"AWS_ACCESS_KEY_ID": S3_KEY, "AWS_SECRET_ACCESS_KEY": S3_SECRET} if own is not None else {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**settings, **keys}.items():
+            patch.setenv(name, value)
+        # A place of its own: a cluster that was started by hand may hold the outputs of earlier tests.
+        yield ObjectStore(f"{uri}/{secrets.token_hex(4)}", settings)
+
+
+@pytest.fixture(scope="session")
+def values(object_store: ObjectStore) -> dict[str, Any]:
+    """The values of the release beside helm/values/kind.yaml: images, object store, and what two cores can bear."""
+    prefix = os.environ.get("S2OPS_TEST_IMAGES", "localhost/")
+    tag = os.environ.get("S2OPS_TEST_TAG", images.TAG)
+    stage = {"cpu": "500m", "memory": "2Gi"}  # so that three of them fit beside Triton
+    return {
+        "images": {name: {"repository": f"{prefix}s2ops-{name}", "tag": tag} for name in ("steps", "triton")},
+        "env": dict(object_store.environment),
+        "steps": dict.fromkeys(("scenes", "blend", "landcover"), stage),
+        "triton": {"drainSeconds": 3, "exitTimeoutSeconds": 10},
+    }
+
+
+@pytest.fixture(scope="session")
+def release(kubectl: Kubectl, values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """The chart, installed, with Triton ready."""
+    install(kubectl, tmp_path_factory.mktemp("release"), values)
+    return kubectl
+
+
+@pytest.fixture(scope="session")
+def world(own: cluster.Own | None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a simulated world of three tiles."""
+    if own is None:
+        return os.environ["S2OPS_TEST_WORLD"]
+    folder = simulate(tmp_path_factory.mktemp("world"), TILES)
+    return public_bucket(own.places, "world", folder)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scenes; without it, tests on them are skipped."""
+    if not os.environ.get("S2OPS_REAL_DATA"):
+        pytest.skip("set S2OPS_REAL_DATA to the folder with zagreb-two-tiles")
+    return Path(os.environ["S2OPS_REAL_DATA"])
+
+
+def run_here(kubectl: Kubectl, config: str, out: str, folder: Path) -> dict[str, str]:
+    """The same run by `s2ops run` on this machine with the release's Triton; gives the hashes of its outputs."""
+    path = folder / "config.yaml"
+    path.write_text(config)
+    with forwarded(kubectl, f"pod/{triton_pods(kubectl)[0]['metadata']['name']}", 8001) as address:
+        s2ops("run", str(path), "--out", out, "--segmenter", f"triton://{address}")
+    return hashes(out)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The three tiles, run on the cluster and on this machine, undisturbed."""
+
+    config: str
+    out: str
+    run: Run
+    here: dict[str, str]
+    metrics: str
+    """What a pod of the first stage showed Prometheus while it ran."""
+
+
+@pytest.fixture(scope="session")
+def one_less(own: cluster.Own | None, world: str) -> Iterator[Callable[[], None]]:
+    """Takes the last scene of the last tile out of the world's catalog; gives the function that puts it back.
+
+    On another's cluster the world stays as it is.
+    """
+    if own is None:
+        yield lambda: None
+        return
+    path = own.places.buckets / "world" / "sentinel-2-l2a" / "collection.json"
+    whole = path.read_text()
+    collection = json.loads(whole)
+    last = max(link["href"] for link in collection["links"] if link["rel"] == "item" and TILES[-1] in link["href"])
+    collection["links"] = [link for link in collection["links"] if link["href"] != last]
+    path.write_text(json.dumps(collection))
+
+    def put_back() -> None:
+        path.write_text(whole)
+
+    yield put_back
+    put_back()
+
+
+@pytest.fixture(scope="session")
+def region(
+    release: Kubectl,
+    world: str,
+    one_less: object,
+    object_store: ObjectStore,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Region:
+    """Three tiles of the simulated world, a pod for each tile and stage."""
+    out = object_store.out("region")
+    config = configuration(TILES, f"{world}/catalog.json", out)
+    run = submit(release, config, size="1")
+    look = Scrape(release)
+    run.succeeded(on_tick=look)
+    here = run_here(release, config, object_store.out("region-here"), tmp_path_factory.mktemp("region"))
+    return Region(config, out, run, here, look.found)
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """A few tiles of the simulated world, and what every run of them must end in."""
+
+    kubectl: Kubectl
+    world: str
+    object_store: ObjectStore
+    tiles: tuple[str, ...]
+    expected: dict[str, str]
+
+    def configuration(self, out: str, world: str = "") -> str:
+        """The text of the run's YAML file."""
+        return configuration(self.tiles, f"{world or self.world}/catalog.json", out)
+
+    def submit(self, name: str, world: str = "", **parameters: str) -> tuple[Run, str]:
+        """A run into a place of its own, a pod for each tile and stage; gives the run and its place."""
+        out = self.object_store.out(name)
+        return submit(self.kubectl, self.configuration(out, world), size="1", **parameters), out
+
+
+@pytest.fixture(scope="session")
+def few(
+    release: Kubectl, world: str, object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Few]:
+    """Makes a `Few` of some tiles: runs them on this machine once."""
+
+    @functools.cache
+    def made(*tiles: str) -> Few:
+        out = object_store.out("-".join(tiles) + "-here")
+        config = configuration(tiles, f"{world}/catalog.json", out)
+        expected = run_here(release, config, out, tmp_path_factory.mktemp("few"))
+        return Few(release, world, object_store, tiles, expected)
+
+    return made

@@ -1,0 +1,82 @@
+"""The chart, installed with Helm as a user would, and the way from this machine to its Triton."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .kubectl import Kubectl, wait_until
+from .toolchain import ALL
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "s2ops"
+VALUES = ROOT / "helm" / "values" / "kind.yaml"
+
+
+def install(kubectl: Kubectl, folder: Path, values: Mapping[str, Any], limit_s: float = 600) -> None:
+    """Install or upgrade the release `s2ops` and wait until every part is ready.
+
+    Raises:
+        RuntimeError: Helm refused, or Triton was not ready in time; the message holds what the pods say.
+    """
+    given = folder / "values.json"
+    given.write_text(json.dumps(values))
+    words = ["upgrade", "--install", "s2ops", str(CHART), "--values", str(VALUES), "--values", str(given)]
+    done = kubectl.helm(*words, "--wait", "--timeout", f"{limit_s:.0f}s", check=False, limit_s=limit_s + 60)
+    if done.returncode:
+        told = kubectl.run("describe", "pods", check=False).stdout[-6000:]
+        logs = kubectl.run("logs", "deploy/s2ops-triton", "--tail=40", check=False).stdout
+        raise RuntimeError(f"helm ended with {done.returncode}: {done.stderr}\n{told}\n{logs}")
+
+
+@contextlib.contextmanager
+def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[str]:
+    """A local address, `127.0.0.1:PORT`, that leads to a port of a pod or service for the time of a block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        local = int(probe.getsockname()[1])
+    words = [ALL["kubernetes"].bin / "kubectl", "--kubeconfig", kubectl.kubeconfig, "--namespace", kubectl.namespace]
+    process = subprocess.Popen(
+        [*map(str, words), "port-forward", target, f"{local}:{port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(
+            f"port {port} of {target} is forwarded", lambda: process.poll() is not None or _open(local), limit_s=60
+        )
+        if process.poll() is not None:
+            raise ConnectionError(f"{target} is not there, or does not listen on port {port}")
+        yield f"127.0.0.1:{local}"
+    finally:
+        process.kill()  # it holds nothing that could be lost
+        process.wait(timeout=30)
+
+
+def _open(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def triton_pods(kubectl: Kubectl) -> list[dict[str, Any]]:
+    """The pods of Triton that are ready and not being deleted."""
+    pods: list[dict[str, Any]] = kubectl.get("pods", "--selector", "app.kubernetes.io/component=triton")
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _is_ready(pod)]
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def wait_for_triton(kubectl: Kubectl, limit_s: float = 300) -> None:
+    """Return once Triton answers for every network."""
+    limit = f"--timeout={limit_s:.0f}s"
+    kubectl.run("rollout", "status", "deployment/s2ops-triton", limit, limit_s=limit_s + 30)

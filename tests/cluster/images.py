@@ -1,0 +1,128 @@
+"""The images of the test cluster, built with buildah and put into containerd without any registry.
+
+The base stands in for the public Python image, which a machine without a way to its registry cannot have: Debian's
+Python, by debootstrap. It is built once and kept in buildah's storage, as are the layers of the steps' requirements.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from .node import PAUSE, ctr
+from .places import Places
+from .toolchain import ALL, build, cache_root
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE_PACKAGES = "python3,python3-venv,libpython3.11,ca-certificates"  # the library is for Triton's Python backend
+BASE = f"localhost/s2ops-base:bookworm-{hashlib.sha256(BASE_PACKAGES.encode()).hexdigest()[:8]}"
+ARGOEXEC = f"localhost/s2ops-argoexec:{ALL['argo'].version}"
+TAG = "test"
+STEPS = f"localhost/s2ops-steps:{TAG}"
+TRITON = f"localhost/s2ops-triton:{TAG}"
+_UNNEEDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
+
+
+def build_all() -> list[str]:
+    """Build what is missing; the names of all images that the cluster needs."""
+    _program(PAUSE, build("pause") / "pause", "bin/pause", user="65535")
+    _program(ARGOEXEC, build("argo") / "argoexec", "bin/argoexec", user="8737")
+    base()
+    names = [PAUSE, ARGOEXEC]
+    for image in ("steps", "triton"):
+        if (ROOT / "images" / image / "Containerfile").exists():
+            # Triton's image lies on that of the steps: it needs the same packages, and the layers are there once.
+            below = BASE if image == "steps" else STEPS
+            words = [sys.executable, str(ROOT / "images" / "build.py"), image, "--base", below, "--tag", TAG]
+            subprocess.run(words, check=True)
+            names.append(f"localhost/s2ops-{image}:{TAG}")
+    return names
+
+
+def base() -> None:
+    """Debian with Python and the certificates, unless it is there."""
+    if _exists(BASE):
+        return
+    print("making the base image ...", flush=True)
+    with tempfile.TemporaryDirectory(prefix="s2ops-base-") as made:
+        root = Path(made) / "root"
+        words = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root), _mirror()]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"debootstrap ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        for folder in _UNNEEDED:
+            shutil.rmtree(root / folder, ignore_errors=True)
+        _commit(BASE, root, "/", [])
+
+
+def _mirror() -> str:
+    """Where this machine gets Debian 12 from."""
+    words = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"]
+    listed = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split("\n")
+    found = [line.split()[0] for line in listed if line.endswith(" bookworm")]
+    if not found:
+        raise SystemExit(
+            "apt knows no source of Debian 12 (bookworm); add one, or set S2OPS_KUBECONFIG to a cluster of your own"
+        )
+    return found[0]
+
+
+def _program(name: str, program: Path, target: str, user: str) -> None:
+    """An image of one static program and an empty /tmp, and nothing else."""
+    if _exists(name):
+        return
+    with tempfile.TemporaryDirectory(prefix="s2ops-program-") as made:
+        root = Path(made) / "root"
+        (root / "tmp").mkdir(parents=True)
+        (root / "tmp").chmod(0o1777)
+        (root / target).parent.mkdir(exist_ok=True)
+        shutil.copy(program, root / target)
+        _commit(name, root, "/", ["--user", user, "--entrypoint", f'["/{target}"]', "--env", "PATH=/bin"])
+
+
+def _commit(name: str, source: Path, target: str, settings: list[str]) -> None:
+    """An image from nothing but one file or folder."""
+    container = _buildah("from", "scratch").strip()
+    try:
+        _buildah("add", "--quiet", container, str(source), target)
+        if settings:
+            _buildah("config", *settings, container)
+        _buildah("commit", "--quiet", container, name)
+    finally:
+        _buildah("rm", container)
+
+
+def _exists(name: str) -> bool:
+    return (
+        subprocess.run(["buildah", "inspect", "--type", "image", name], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+def _buildah(*words: str) -> str:
+    done = subprocess.run(["buildah", *words], capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode:
+        raise SystemExit(f"buildah {words[0]} ended with {done.returncode}: {done.stderr}")
+    return done.stdout
+
+
+def load(places: Places, names: Iterable[str]) -> None:
+    """Put images into containerd; archives are kept by the image's digest, so an unchanged one is written once."""
+    archives = cache_root() / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        digest = _buildah("inspect", "--type", "image", "--format", "{{.FromImageDigest}}", name).strip()
+        stem = name.split("/")[-1].replace(":", "-")
+        archive = archives / f"{stem}-{digest.removeprefix('sha256:')[:12]}.tar"
+        if not archive.exists():
+            for old in archives.glob(f"{stem}-*.tar"):
+                old.unlink()
+            _buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
+        done = ctr(places, "images", "import", str(archive))
+        if done.returncode:
+            raise RuntimeError(f"containerd does not take {name}: {done.stderr}")

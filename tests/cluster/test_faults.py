@@ -1,0 +1,257 @@
+"""Faults in the middle of a run: each ends in the right bytes, and nothing is computed twice without need.
+
+A run takes a minute or two, so that faults share runs: each comes at a moment of its own, and each has a test. Three
+runs go on at once where no fault of one can touch the others.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from s2ops.store import Store
+
+from . import node, services
+from .cluster import Own
+from .conftest import TILES, Few
+from .deployment import forwarded, triton_pods, wait_for_triton
+from .kills import STAGES, Killer, both, every_step
+from .kubectl import wait_until
+from .regions import hashes, keys
+from .runs import Run
+from .scraping import scrape, value
+
+pytestmark = pytest.mark.cluster
+
+PAIR = TILES[:2]
+ONE = TILES[0]
+
+
+@pytest.fixture(scope="module")
+def pair(few: Callable[..., Few]) -> Few:
+    return few(*PAIR)
+
+
+@pytest.fixture(scope="module")
+def single(few: Callable[..., Few]) -> Few:
+    return few(ONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that was disturbed and has ended, and where its outputs are."""
+
+    run: Run
+    out: str
+    phase: str
+    killer: Killer | None = None
+
+
+@pytest.fixture(scope="module")
+def spoilt_world(own: Own | None, world: str) -> str | None:
+    """The world with not one readable scene of its second tile; None where others serve it."""
+    if own is None:
+        return None
+    url = services.public_bucket(own.places, "spoilt", own.places.buckets / "world")
+    for path in (own.places.buckets / "spoilt").rglob("*.tif"):
+        if PAIR[1] in str(path) and "truth" not in path.parts:
+            path.write_bytes(b"not a TIFF")
+    return url
+
+
+@pytest.fixture(scope="module")
+def three(single: Few, pair: Few, spoilt_world: str | None) -> dict[str, Ended]:
+    """At once: a run whose pods are killed step by step, one that may not try again, one with a tile of bad scenes."""
+    spoilt = pair.submit("spoilt", world=spoilt_world) if spoilt_world else None
+    early, early_out = pair.submit("early", retries="0")
+    killed, killed_out = single.submit("killed")  # the last, as its first pod is to be caught
+    at_every_step = Killer(single.kubectl, killed.name, killed_out, every_step(ONE))
+    at_landcover = Killer(single.kubectl, early.name, early_out, {"landcover": every_step(ONE)["landcover"]})
+    phase = killed.wait(limit_s=900, on_tick=both(at_every_step, at_landcover))
+    ended = {"killed": Ended(killed, killed_out, phase, at_every_step)}
+    ended["early"] = Ended(early, early_out, early.wait(on_tick=at_landcover), at_landcover)
+    if spoilt:
+        ended["spoilt"] = Ended(*spoilt, spoilt[0].wait())
+    return ended
+
+
+def test_a_pod_killed_in_the_middle_of_each_step_costs_one_retry_each(three: dict[str, Ended], single: Few) -> None:
+    run, killer = three["killed"].run, three["killed"].killer
+    assert killer
+    assert three["killed"].phase == "Succeeded", run.story()
+    assert not killer.wanted, f"ended before it could be killed: {', '.join(killer.wanted)}"
+    assert hashes(three["killed"].out) == single.expected
+    undisturbed = {"plan": 1, "group": len(STAGES), "balance": 1, "publish": 1, **dict.fromkeys(STAGES, 1)}
+    pods = run.pods()
+    assert {stage: pods[stage] for stage in undisturbed} == {
+        stage: count + killer.killed[stage] for stage, count in undisturbed.items()
+    }
+
+
+def test_a_run_that_ends_early_is_published_as_far_as_it_came_and_goes_on_from_there(
+    three: dict[str, Ended], pair: Few
+) -> None:
+    early = three["early"]
+    assert early.phase == "Failed"
+    assert early.run.pods()["landcover"] == len(PAIR), "a pod was started again"
+    assert len(missing(early.out)) == 1, "not the tile alone whose pod was killed"
+    published = [one["name"] for one in early.run.nodes() if one["stage"] == "publish"]
+    assert [".onExit." in name for name in published] == [True], "publish ran beside the exit handler"
+
+    again, _ = pair.submit("early")
+
+    again.succeeded()
+    assert hashes(early.out) == pair.expected
+    assert [again.pods()[stage] for stage in STAGES] == [0, 0, 1]
+
+
+def test_a_tile_of_corrupt_scenes_is_reported_and_the_rest_published(
+    mine: Own, three: dict[str, Ended], single: Few
+) -> None:
+    run, out = three["spoilt"].run, three["spoilt"].out
+    assert three["spoilt"].phase == "Failed"
+    assert PAIR[1] in run.story()
+    assert missing(out).keys() == {PAIR[1]}
+    assert f"mosaic/{PAIR[1]}/mosaic.tif" not in keys(out)
+    rest = {key: digest for key, digest in hashes(out).items() if f"/{ONE}/" in key}
+    assert rest == {key: digest for key, digest in single.expected.items() if f"/{ONE}/" in key}
+    assert [run.pods()[stage] for stage in STAGES] == [len(PAIR), 1, 1]
+
+
+def missing(out: str) -> dict[str, str]:
+    """The tiles that the published catalog lacks, and why."""
+    found: dict[str, str] = json.loads(Store(out).get("catalog.json") or b"{}")["s2ops:missing"]
+    return found
+
+
+@dataclass(slots=True)
+class Disturbed:
+    """One run of two tiles, and what was done to it, in this order."""
+
+    run: Run
+    out: str
+    expected: dict[str, str]
+    without_store_s: float = 0
+    """How long the object store was away, while scenes were chosen and read."""
+    drained: tuple[str, ...] = ()
+    """The run's pods that ran when the node was drained, in the middle of the networks' work on clouds."""
+    without_controller_s: float = 0
+    """How long nobody looked after the workflow, while tiles were blended."""
+    asked_again: int = 0
+    """Requests for land cover that Triton had answered when its pod was deleted, with more on their way."""
+
+    def pods_of(self, stage: str) -> list[dict[str, Any]]:
+        """The pods of a stage, as Argo recorded them."""
+        return [one for one in self.run.nodes() if one["stage"] == stage]
+
+
+@pytest.fixture(scope="module")
+def disturbed(own: Own | None, pair: Few) -> Disturbed:
+    """The run; on another's cluster only the Triton pod is deleted."""
+    run, out = pair.submit("disturbed")
+    told = Disturbed(run, out, pair.expected)
+    if own is not None:
+        run.until("a pod of the first stage runs", lambda: running(run, "scenes"))
+        told.without_store_s = stop_store(own, 20)
+        run.until("the scenes are chosen", lambda: selected(out) and running(run, "scenes"))
+        told.drained = drain(own, run)
+        run.until("a pod blends", lambda: running(run, "blend"))
+        told.without_controller_s = stop_controller(own, 5)
+    run.until("a pod classifies", lambda: running(run, "landcover"))
+    told.asked_again = delete_triton(pair)
+    run.succeeded()
+    return told
+
+
+def running(run: Run, stage: str) -> list[str]:
+    """Names of the run's pods of a stage whose container runs."""
+    labels = f"s2ops/step={stage},app.kubernetes.io/component=step,workflows.argoproj.io/completed=false"
+    return [
+        pod["metadata"]["name"]
+        for pod in run.kubectl.get("pods", "--selector", labels)
+        if pod["metadata"]["labels"]["workflows.argoproj.io/workflow"].startswith(run.name)
+        for one in pod["status"].get("containerStatuses", [])
+        if one["name"] == "main" and "running" in one["state"]
+    ]
+
+
+def selected(out: str) -> bool:
+    return {f"select/{tile}.json" for tile in PAIR} <= set(keys(out))
+
+
+def stop_store(own: Own, for_s: float) -> float:
+    own.processes.stop("s3")
+    began = time.monotonic()
+    time.sleep(for_s)
+    services.start_s3(own.places, own.processes)
+    return time.monotonic() - began
+
+
+def drain(own: Own, run: Run) -> tuple[str, ...]:
+    """Drain the only node, let it take pods again, and wait for Triton; gives the names of the tiles' pods it hit."""
+    hit = tuple(running(run, "scenes"))
+    words = [node.NAME, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"]
+    try:
+        own.kubectl.run("drain", *words, limit_s=150)
+    finally:
+        own.kubectl.run("uncordon", node.NAME)
+    wait_for_triton(own.kubectl)
+    return hit
+
+
+def stop_controller(own: Own, for_s: float) -> float:
+    own.processes.stop("workflow-controller", patience_s=0)
+    began = time.monotonic()
+    time.sleep(for_s)
+    services.start_argo(own.places, own.processes)
+    return time.monotonic() - began
+
+
+def delete_triton(of: Few) -> int:
+    """Delete Triton's pod once it has answered for land cover; gives how often it had."""
+    victim = triton_pods(of.kubectl)[0]["metadata"]["name"]
+    metric = 'nv_inference_request_success{model="landcover",version='
+    with forwarded(of.kubectl, f"pod/{victim}", 8002) as address:
+        before = value(scrape(address), metric)
+        wait = wait_until("land cover is asked for", lambda: value(scrape(address), metric) - before, limit_s=300)
+    of.kubectl.run("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
+    return int(wait)
+
+
+def test_the_object_store_away_for_20_seconds_loses_nothing(mine: Own, disturbed: Disturbed) -> None:
+    """Scenes lie in the same store. A pod that could not wait for them any longer says so by exit 75."""
+    assert disturbed.without_store_s >= 20
+    assert hashes(disturbed.out) == disturbed.expected
+    assert disturbed.run.pods()["group"] == len(STAGES)
+    assert all(
+        "exit code 75" in pod["message"] or "pod deleted" in pod["message"]
+        for pod in disturbed.pods_of("scenes")
+        if pod["phase"] != "Succeeded"
+    )
+
+
+def test_a_node_drained_during_inference_costs_the_pods_that_it_hit(mine: Own, disturbed: Disturbed) -> None:
+    pods = disturbed.pods_of("scenes")
+    assert disturbed.drained
+    lost = [pod for pod in pods if pod["phase"] != "Succeeded"]
+    assert len(disturbed.drained) <= len(lost) <= len(disturbed.drained) + len(PAIR), "the latter for the object store"
+    assert len(pods) == len(PAIR) + len(lost)
+    assert hashes(disturbed.out) == disturbed.expected
+    assert disturbed.run.pods()["wait for scenes"] == 2
+
+
+def test_the_controller_restarted_takes_the_run_up_again(mine: Own, disturbed: Disturbed) -> None:
+    assert disturbed.without_controller_s >= 5
+    assert [pod["phase"] for pod in disturbed.pods_of("blend")] == ["Succeeded"] * len(PAIR)
+    assert hashes(disturbed.out) == disturbed.expected
+
+
+def test_the_triton_pod_deleted_under_load_loses_no_tile(disturbed: Disturbed) -> None:
+    assert disturbed.asked_again
+    assert [pod["phase"] for pod in disturbed.pods_of("landcover")] == ["Succeeded"] * len(PAIR)
+    assert hashes(disturbed.out) == disturbed.expected

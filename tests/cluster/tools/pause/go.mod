@@ -1,0 +1,3 @@
+module s2ops.test/cluster/pause
+
+go 1.24.0
