@@ -28,6 +28,7 @@ from rasterio.transform import Affine
 import s2ops.models
 from s2ops.footprint import bbox_of, geojson
 from s2ops.grid import Tile, TileIndex, all_tiles, tile
+from s2ops.models.registry import LANDCOVER
 
 CENTRE = "33TWM"
 SEEDS = ("31TGM", "31UCA", "31TEM", "31TFN", "30UYD", "31TFM", "31TGN", "30UYE")
@@ -160,8 +161,7 @@ def thin_networks(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for path in (Path(s2ops.models.__file__).parent / "weights").glob("*.onnx"):
         shutil.copy(path, folder)
-    for name in ("water", "vegetation", "building"):
-        tiny_weights(folder, name)
+    tiny_weights(folder, LANDCOVER)
     return folder
 
 

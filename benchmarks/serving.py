@@ -26,10 +26,12 @@ from benchmarks.serving_weights import operations, windows, write
 from s2ops.codes import BANDS
 from s2ops.inference.gpu import GpuEngine
 from s2ops.inference.gpu_quantise import PLANS
-from s2ops.inference.networks import LAND_NETWORKS
 from s2ops.inference.triton_server import Options
 from s2ops.inference.windows import HALO
-from s2ops.models.registry import find
+from s2ops.models.registry import LANDCOVER, find, tasks
+
+APART = tuple(task.name for task in tasks(LANDCOVER))
+"""The networks that do its tasks one by one."""
 
 PARTS = ("ceilings", "plain", "engine", "triton", "landcover")
 
@@ -44,7 +46,7 @@ def main() -> None:
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     with tempfile.TemporaryDirectory() as folder:
-        names = list(dict.fromkeys([given.network, *(LAND_NETWORKS if "landcover" in given.parts else ())]))
+        names = list(dict.fromkeys([given.network, *((LANDCOVER, *APART) if "landcover" in given.parts else ())]))
         write(Path(folder), names, given.models, given.width, given.window)
         for part in given.parts:
             print(f"-- {part}", file=sys.stderr, flush=True)
@@ -102,16 +104,16 @@ def _engine(given: argparse.Namespace, folder: str, device: torch.device) -> dic
     images = windows(file.meta.bands, given.batch, given.window)
     found: dict[str, Any] = {}
     for plan in PLANS if device.type == "cuda" else PLANS[-1:]:
-        engine = GpuEngine([file], _number(device), given.batch, (plan,), tolerance=1.0)
+        engine = GpuEngine(file, _number(device), given.batch, (plan,), tolerance=1.0)
         ways = serving_process.engine_ways(engine, images, device, given.budget)
         changed = {"simulated": serving_process.changed(file, engine, images, device)}
         if given.images is not None:
             real = _fitted(np.load(given.images), file.meta.bands, given.window)
             changed["given"] = serving_process.changed(file, engine, real, device)
-        found[engine.precisions[given.network]] = {"pixels_s": ways, "changed": changed}
+        found[engine.precision] = {"pixels_s": ways, "changed": changed}
         del engine
-    engines = [GpuEngine([file], _number(device), given.batch) for _ in range(min(given.instances, 3))]
-    found["chosen"] = engines[0].precisions[given.network]
+    engines = [GpuEngine(file, _number(device), given.batch) for _ in range(min(given.instances, 3))]
+    found["chosen"] = engines[0].precision
     found["milliseconds"] = serving_process.stages(engines[0], images, device, given.budget)
     found["together"] = serving_process.together(engines, images, given.seconds)
     return found
@@ -136,7 +138,7 @@ def _triton(given: argparse.Namespace, folder: str, device: torch.device) -> dic
 
 def _landcover(given: argparse.Namespace, folder: str, device: torch.device) -> dict[str, dict[str, float]]:
     found = {}
-    for name, models in (("combined", ("landcover",)), ("apart", LAND_NETWORKS)):
+    for name, models in (("combined", (LANDCOVER,)), ("apart", APART)):
         options = _options(given, folder, device, tuple(models))
         load = serving_load.load(options, models, given.clients, given.in_flight, given.seconds, 300)
         found[name] = asdict(load)

@@ -88,7 +88,7 @@ def load(
 def _client(url: str, models: list[str], in_flight: int, warm, stop: Event, results) -> None:  # type: ignore[no-untyped-def]
     """One process: `in_flight` threads, each of which asks every model for a window, again and again."""
     networks = TritonNetworks(url)
-    segmenters = [networks.landcover if model == "landcover" else networks.segmenter(model) for model in models]
+    segmenters = [networks.segmenter(model) for model in models]
     images = [windows(segmenter.bands, 4, segmenter.window) for segmenter in segmenters]
     for segmenter, image in zip(segmenters, images, strict=True):
         segmenter.predict(image[:1])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from s2ops.codes import UInt8
 from s2ops.inference.gpu import GpuEngine
+from s2ops.inference.gpu_layers import sent
 from s2ops.inference.gpu_plain import PlainUNet
 from s2ops.models.export import load_into_torch
 from s2ops.models.registry import ModelFile
@@ -84,16 +85,17 @@ def plain_ways(file: ModelFile, images: UInt8, device: torch.device, budget_s: f
     pixels = len(images) * images.shape[-1] ** 2
 
     def whole(given: Tensor) -> Tensor:
-        return probabilities(model(given))
+        return probabilities(model(given), model.heads)
 
     ways: dict[str, Callable[[], object]] = {"eager": lambda: whole(levels)}
     if device.type == "cuda":
         compiled = torch.compile(whole, dynamic=False)
         ways["compiled"] = lambda: compiled(levels)
-        out = torch.zeros(len(images), len(file.meta.classes) - 1, *images.shape[2:], dtype=torch.uint8, device=device)
+        planes = len(sent(model.heads))
+        out = torch.zeros(len(images), planes, *images.shape[2:], dtype=torch.uint8, device=device)
         again = load_into_torch(file.path)
         assert isinstance(again, UNet)
-        fused = PlainUNet(again, range(images.shape[1]), levels, out, 0)
+        fused = PlainUNet(again, levels, out)
         ways["fused by cuDNN"] = lambda: fused.run(len(images))
     with torch.inference_mode():
         return {name: pixels / seconds_of(way, device, budget_s) for name, way in ways.items()}
@@ -143,18 +145,24 @@ def together(engines: list[GpuEngine], images: UInt8, seconds: float) -> float:
 
 
 def changed(file: ModelFile, engine: GpuEngine, images: UInt8, device: torch.device) -> tuple[float, int, float]:
-    """Against float32: part of the pixels whose class changes, largest and mean difference of the levels sent."""
+    """Against float32: part of the pixels whose class changes, largest and mean difference of the levels sent.
+
+    Of several heads the part is of the one with most.
+    """
     model = load_into_torch(file.path)
     assert isinstance(model, UNet)
     model.to(device)
-    other, largest, total, pixels = 0, 0, 0.0, 0
+    other, largest, total, pixels = [0] * len(model.heads), 0, 0.0, 0
     for image in images:
-        sent = torch.from_numpy(engine.predict([image[None]])[0][0].copy()).int()
+        answer = torch.from_numpy(engine.predict([image[None]])[0][0].copy()).int()
         with torch.inference_mode():
-            probs = probabilities(model(torch.from_numpy(image[None]).to(device)))[0].int().cpu()
-        found = torch.cat([(255 - sent.sum(dim=0, keepdim=True)).clamp_min(0), sent])
-        other += int((found.argmax(dim=0) != probs.argmax(dim=0)).sum())
-        difference = (sent - probs[1:]).abs()
+            logits = model(torch.from_numpy(image[None]).to(device))
+            probs = probabilities(logits, model.heads)[0].int().cpu()
+        difference = (answer - probs[sent(model.heads)]).abs()
         largest, total = max(largest, int(difference.max())), total + float(difference.float().mean())
-        pixels += sent[0].numel()
-    return other / pixels, largest, total / len(images)
+        parts = torch.split(answer, [size - 1 for size in model.heads])
+        for head, (part, wanted) in enumerate(zip(parts, torch.split(probs, model.heads), strict=True)):
+            found = torch.cat([(255 - part.sum(dim=0, keepdim=True)).clamp_min(0), part])
+            other[head] += int((found.argmax(dim=0) != wanted.argmax(dim=0)).sum())
+        pixels += answer[0].numel()
+    return max(other) / pixels, largest, total / len(images)

@@ -63,7 +63,7 @@ def main(
     rows = []
     plans: tuple[Plan, ...] = ("int8", "float16")
     for plan in plans:
-        network = FusedUNet(wide, (0, 1, 2), image, out, 0, plan, found)
+        network = FusedUNet(wide, image, out, plan, found)
         network.run(batch)
         for layer in network.layers[share[0] :: share[1]]:
             depth = min(128 if plan == "int8" else 64, *layer.channels)

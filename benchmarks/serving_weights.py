@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from s2ops.codes import BANDS, UInt8
 from s2ops.inference import calibration
-from s2ops.models.export import export, load_into_torch
+from s2ops.models.export import export, load_into_torch, temperatures
 from s2ops.models.registry import NETWORKS, find
 from s2ops.models.unet import UNet
 
@@ -21,8 +21,9 @@ def write(folder: Path, names: list[str], source: str | None, width: int, window
         model = load_into_torch(file.path)
         if not isinstance(model, UNet):
             raise SystemExit(f"{name} labels no pixels: leave it out")
-        for tensor in (model.head.weight, model.head.get_parameter("bias")):
-            tensor.data *= file.meta.temperature  # exporting divides by it once more
+        divisor = temperatures(file.meta)  # exporting divides by it once more
+        model.head.weight.data *= divisor[:, None, None, None]
+        model.head.get_parameter("bias").data *= divisor
         wide = widened(model, width)
         meta = file.meta.model_copy(update={"window": window, "width": wide.shape[2]})
         export(wide, meta, folder / f"{name}.onnx")
@@ -36,7 +37,7 @@ def widened(model: UNet, width: int) -> UNet:
     bands, classes, narrow = model.shape
     if width <= narrow:
         return model
-    wide = UNet(bands, classes, width)
+    wide = UNet(bands, classes, width, heads=model.heads)
     source = dict(model.named_modules())
     copies = width // narrow
     for name, layer in wide.named_modules():

@@ -107,11 +107,6 @@ class Job:
         return Counted(self._networks.segmenter(network), network)
 
     @property
-    def landcover(self) -> Segmenter:
-        """The networks of the land-cover map as one, which gives their classes one after the other."""
-        return Counted(self._networks.landcover, "landcover")
-
-    @property
     def scorer(self) -> Scorer:
         """The haze network."""
         return self._networks.scorer

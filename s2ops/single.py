@@ -7,7 +7,6 @@ levels that `enhance` writes. Several dates of one place may come in different p
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.windows import segment_slabs
 from s2ops.landcover import VEIL_WEIGHT, Fusion, date_weight, seen_through
 from s2ops.masking import whole_mask
+from s2ops.models.registry import LANDCOVER, by_head
 from s2ops.outputs import imagery_tags
 from s2ops.radiometry import clean_levels, levels_of
 from s2ops.raster import gdal_env, open_foreign, slabs
@@ -155,9 +155,7 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
     confidence, where a thin veil or a shadow lets the ground be seen, and is 0 under opaque cloud.
     """
     confidence_path = target.with_suffix(".confidence.tif")
-    networks = [
-        open_segmenter(name, options.models, threads=options.threads) for name in ("water", "vegetation", "building")
-    ]
+    network = open_segmenter(LANDCOVER, options.models, threads=options.threads)
     with gdal_env(), ExitStack() as stack:
         images: list[Image] = []
         for source in sources:
@@ -166,15 +164,14 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
         weights, streams = [], []
         for image, source in zip(images, sources, strict=True):
             weights.append(_weight(image, source, options, res))
-            read = lru_cache(maxsize=1)(_sound(source, image.read))
-            streams.append([segment_slabs(network, read, grid.height, grid.width) for network in networks])
+            streams.append(segment_slabs(network, _sound(source, image.read), grid.height, grid.width))
         class_file = SlabFile(target, grid, ["class"], CLASSES)
         percent_file = SlabFile(confidence_path, grid, ["confidence"], PERCENT)
-        for slab in zip(*(zip(*stream, strict=True) for stream in streams), strict=True):
-            top, end, _ = slab[0][0]
+        for slab in zip(*streams, strict=True):
+            top, end, _ = slab[0]
             fusion = Fusion((end - top, grid.width))
-            for weight, parts in zip(weights, slab, strict=True):
-                water, vegetation, building = (probs for _, _, probs in parts)
+            for weight, (_, _, probs) in zip(weights, slab, strict=True):
+                water, vegetation, building = by_head(LANDCOVER, probs)
                 fusion.feed(water, vegetation, building, weight[top:end])
             classes, confidence = fusion.decide()
             class_file.write(classes[None])

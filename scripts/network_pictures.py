@@ -17,6 +17,7 @@ from s2ops.inference.windows import segment
 from s2ops.landcover import VEIL_WEIGHT, Fusion, date_weight, seen_through
 from s2ops.masks import preview_mask, scene_mask
 from s2ops.models.datasets.real import previews, scenes
+from s2ops.models.registry import LANDCOVER, by_head
 from s2ops.pictures import encode, land_cover, true_colour
 from s2ops.radiometry import to_levels
 
@@ -49,7 +50,7 @@ def panels(levels: UInt8, res: int, models: str | None) -> Iterator[UInt8]:
     """(y, x, 3) each: the image, the mask, water, vegetation, buildings, the six classes."""
     valid = np.asarray((levels > 0).all(axis=0))
     mask = scene_mask(segment(open_segmenter("scene-cloud", models), levels), valid, res)
-    probs = [segment(open_segmenter(name, models), levels) for name in ("water", "vegetation", "building")]
+    probs = by_head(LANDCOVER, segment(open_segmenter(LANDCOVER, models), levels))
     fusion = Fusion(valid.shape)
     weight = date_weight(mask, res)
     weight[seen_through(mask, levels)] = VEIL_WEIGHT

@@ -96,11 +96,19 @@ def test_vgg16s_layers_become_the_encoder(tmp_path: Path) -> None:
     assert [float(layer.min()) for layer in layers] == [float(layer.max()) for layer in layers] == list(range(1, 14))
 
 
-def test_vgg16_does_not_start_four_bands_or_another_width(tmp_path: Path) -> None:
+def test_near_infrared_starts_as_the_mean_of_the_three_bands(tmp_path: Path) -> None:
     convert(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
-    for network, width in (("scene-cloud", 4), ("water", 8)):
-        with pytest.raises(ConfigError, match="VGG16 starts U-nets of three bands and width 64"):
-            make_network(network, width, tmp_path / "vgg16.safetensors")
+    first = load_file(tmp_path / "vgg16.safetensors")["encoder.0.0.0.weight"].float()
+    model = make_network("scene-cloud", 4, tmp_path / "vgg16.safetensors")
+    weight = model.state_dict()["encoder.0.0.0.weight"]
+    torch.testing.assert_close(weight[:, :3], first)
+    torch.testing.assert_close(weight[:, 3], first.mean(dim=1), rtol=1e-3, atol=1e-3)
+
+
+def test_vgg16_does_not_start_another_width(tmp_path: Path) -> None:
+    convert(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
+    with pytest.raises(ConfigError, match="VGG16 starts U-nets of three or four bands and width 64"):
+        make_network("water", 8, tmp_path / "vgg16.safetensors")
     with pytest.raises(ConfigError, match="make it with"):
         make_network("water", 4, tmp_path / "missing.safetensors")
 
@@ -160,14 +168,29 @@ def test_a_small_network_learns_from_a_large_one(pools: Path, tmp_path: Path) ->
     meta = train("water", taught, pools, tmp_path / "small", device="cpu")
     assert meta.width == 4
     assert meta.scores["lakes-val: iou water"] > 0.9
-    with pytest.raises(ConfigError, match="is water: vegetation learns from its own kind alone"):
+    with pytest.raises(ConfigError, match="is water: give one of vegetation"):
         train("vegetation", taught, pools, tmp_path / "other", device="cpu")
 
 
 def test_the_loss_of_distillation_is_zero_for_the_teacher_alone() -> None:
     logits = torch.randn(2, 3, 4, 4, generator=random())
-    assert float(distillation_loss(logits, logits)) == pytest.approx(0, abs=1e-6)
-    assert float(distillation_loss(logits * 2, logits)) > 0.01
+    known = torch.ones(2, 4, 4, dtype=torch.bool)
+    assert float(distillation_loss(logits, logits, known)) == pytest.approx(0, abs=1e-6)
+    assert float(distillation_loss(logits * 2, logits, known)) > 0.01
+    assert float(distillation_loss(logits * 2, logits, ~known)) == 0
+
+
+def test_rare_classes_of_a_teacher_weigh_like_the_others() -> None:
+    """One river pixel in 32 answered wrongly costs more than one of 31 land pixels."""
+    taught = torch.tensor([8.0, -8.0]).reshape(1, 2, 1, 1).repeat(1, 1, 4, 8)
+    taught[0, :, 0, 0] = torch.tensor([-8.0, 8.0])
+    known = torch.ones(1, 4, 8, dtype=torch.bool)
+    losses = []
+    for x in (0, 3):
+        answer = taught.clone()
+        answer[0, :, 0, x] *= -1
+        losses.append(float(distillation_loss(answer, taught, known)))
+    assert losses[0] > 10 * losses[1]
 
 
 def test_all_classes_know_built_ground_as_either_of_two() -> None:

@@ -10,13 +10,16 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'torch'")
 
 from s2ops.codes import UInt8  # noqa: E402
 from s2ops.errors import ConfigError, ModelError  # noqa: E402
+from s2ops.inference.onnx import open_segmenter  # noqa: E402
 from s2ops.models import train as training  # noqa: E402
 from s2ops.models.configuration import TrainConfig, load_config  # noqa: E402
 from s2ops.models.datasets.make import in_parallel, shrunk, simulated, turned  # noqa: E402
 from s2ops.models.datasets.pools import BUILT, EITHER, IGNORE, Pool, images, labels  # noqa: E402
+from s2ops.models.export import load_into_torch  # noqa: E402
 from s2ops.models.registry import TRAINABLE, find  # noqa: E402
 from s2ops.models.scores import auc, best_temperature, class_scores, confusion, segmentation_loss  # noqa: E402
 from s2ops.models.train import learning_rate, train  # noqa: E402
+from s2ops.models.unet import probabilities  # noqa: E402
 from s2ops.radiometry import TOP  # noqa: E402
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "train"
@@ -72,6 +75,35 @@ def test_a_tiny_run_learns_and_writes_a_model_that_the_engine_opens(pools: Path,
     meta = train("scene-cloud", config(), pools, tmp_path / "out", device="cpu")
     assert find("scene-cloud", str(tmp_path / "out")).meta == meta
     assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
+
+
+def test_one_trunk_learns_three_tasks_and_its_heads_sum_to_certainty(pools: Path, tmp_path: Path) -> None:
+    """Each head has labels of its own, a temperature and scores; a teacher is learnt head by head."""
+    every = [np.roll(np.repeat(np.arange(1, 7, dtype=np.uint8), [10, 10, 10, 10, 10, 14]), turn) for turn in range(3)]
+    Pool.of(
+        (image, np.broadcast_to(cover, (64, 64)).copy(), np.zeros((64, 64), np.uint8))
+        for (image, _, _), cover in zip(samples(3, 4), every, strict=True)
+    ).save(pools / "every")
+    sources = {"sources": {"every": 1.0, "squares": 1.0}, "validation": ("squares-val",), "without_nir": 0.5}
+    meta = train("landcover", config(**sources), pools, tmp_path / "first", device="cpu")
+    assert meta.classes == (
+        *TRAINABLE["water"].classes,
+        *TRAINABLE["vegetation"].classes,
+        *TRAINABLE["building"].classes,
+    )
+    assert isinstance(meta.temperature, tuple)
+    assert len(meta.temperature) == 3
+    assert {"squares-val: water f1 water", "squares-val: vegetation f1 tree"} <= set(meta.scores)
+    taught = config(**sources, teacher=tmp_path / "first" / "landcover.onnx", steps=4)
+    train("landcover", taught, pools, tmp_path / "second", device="cpu")
+    image = next(samples(1, 5))[0][None]
+    probs = open_segmenter("landcover", str(tmp_path / "second")).predict(image).astype(int)
+    for first, end in ((0, 2), (2, 5), (5, 8)):
+        assert np.abs(probs[:, first:end].sum(axis=1) - 255).max() <= 1
+    model = load_into_torch(tmp_path / "second" / "landcover.onnx")
+    with torch.no_grad():
+        again = probabilities(model(torch.from_numpy(image)), (2, 3, 3)).numpy().astype(int)
+    assert np.abs(again - probs).max() <= 1
 
 
 def test_a_run_that_was_stopped_and_continued_is_the_run_that_was_not(pools: Path, tmp_path: Path) -> None:
@@ -135,7 +167,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
     out = tmp_path / "out"
     train("scene-cloud", config(), pools, out, device="cpu", until=8)
     before = {path.name: path.read_bytes() for path in out.glob("checkpoint*")}
-    monkeypatch.setattr(training, "segmentation_loss", lambda logits, *_: logits.sum() * float("nan"))
+    monkeypatch.setattr(training, "network_loss", lambda _, logits, *__: logits.sum() * float("nan"))
     with pytest.raises(ModelError, match=r"scene-cloud diverged at step 8 \(loss nan\): lower learning_rate"):
         train("scene-cloud", config(), pools, out, device="cpu")
     assert {path.name: path.read_bytes() for path in out.glob("checkpoint*")} == before

@@ -74,13 +74,6 @@ def test_every_network_answers_as_in_process(shared: TritonNetworks, in_process:
     assert shared.weights(name).sha256 == find(name).sha256
 
 
-def test_land_cover_in_one_request_is_the_three_networks(shared: TritonNetworks, in_process: OnnxNetworks) -> None:
-    assert shared.landcover.classes == in_process.landcover.classes
-    windows = ground(2, 4, shared.landcover.window)
-    answer, wanted = shared.landcover.predict(windows), in_process.landcover.predict(windows)
-    assert np.abs(answer.astype(int) - wanted).max() <= 1
-
-
 def test_haze_is_scored_as_in_process(shared: TritonNetworks, in_process: OnnxNetworks) -> None:
     images = np.concatenate([ground(2, 3, 343), np.full((1, 3, 343, 343), 25, np.uint8)])
     scores = shared.scorer.score(images)

@@ -21,17 +21,17 @@ from s2ops.config import parse
 from s2ops.errors import ConfigError, ModelError
 from s2ops.inference import repository
 from s2ops.inference import triton_messages as messages
-from s2ops.inference.served import MEMBERS, PREVIEW, Served, version_of, with_first, without_first
+from s2ops.inference.served import PREVIEW, Served, version_of, with_first, without_first
 from s2ops.inference.triton_server import WHEEL, Options, Program, command, environment, prepare
 from s2ops.models.library import push
-from s2ops.models.registry import NETWORKS, find
+from s2ops.models.registry import NETWORKS, find, head_sizes
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 
 
 @lru_cache
 def served(model: str) -> Served:
-    return Served.of(model, [find(name) for name in MEMBERS[model]])
+    return Served.of(find(model))
 
 
 def read(folder: Path, model: str) -> pb.ModelConfig:
@@ -49,7 +49,7 @@ def test_the_committed_repository_is_what_the_command_writes(written: Path) -> N
     assert repository.drift(REPOSITORY, written) == [], "run `make repository`"
 
 
-@pytest.mark.parametrize("model", MEMBERS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_a_configuration_leaves_nothing_to_guess(written: Path, model: str) -> None:
     config = read(written, model)
     (tensor,), (answer,) = config.input, config.output
@@ -69,9 +69,8 @@ def test_a_configuration_leaves_nothing_to_guess(written: Path, model: str) -> N
 def test_a_configuration_carries_the_weights_metadata_and_checksum(written: Path) -> None:
     config = read(written, "water")
     said = json.loads(config.parameters["s2ops"].string_value)
-    (member,) = said["members"]
-    assert member["sha256"] == find("water").sha256
-    assert member["meta"] == json.loads(find("water").meta.model_dump_json())
+    assert said["sha256"] == find("water").sha256
+    assert said["meta"] == json.loads(find("water").meta.model_dump_json())
     assert list(config.version_policy.specific.versions) == [int(find("water").sha256[:7], 16) + 1]
 
 
@@ -80,9 +79,7 @@ def test_land_cover_takes_four_bands_once_and_sends_five_classes(written: Path) 
     assert list(config.input[0].dims) == [4, 512, 512]
     assert list(config.output[0].dims) == [5, 512, 512]
     said = Served.read("landcover", config.parameters["s2ops"].string_value)
-    assert [member.sha256 for member in said.members] == [
-        find(name).sha256 for name in ("water", "vegetation", "building")
-    ]
+    assert said.sha256 == find("landcover").sha256
 
 
 def test_other_weights_are_another_version_and_the_old_one_goes(tmp_path: Path) -> None:
@@ -114,14 +111,6 @@ def test_a_model_that_does_not_exist_is_named(tmp_path: Path) -> None:
         repository.write(tmp_path, only=["snow"])
 
 
-def test_weights_of_different_windows_make_no_combined_model() -> None:
-    files = [find(name) for name in MEMBERS["landcover"]]
-    wide = files[1].meta.model_copy(update={"window": 1024})
-    files[1] = type(files[1])(files[1].path, wide, files[1].sha256)
-    with pytest.raises(ModelError, match=r"landcover needs one window size.*'vegetation': 1024"):
-        Served.of("landcover", files)
-
-
 def test_a_server_with_other_bands_is_refused() -> None:
     text = served("water").model_dump_json().replace('["nir","red","green"]', '["red","green","blue"]')
     with pytest.raises(ModelError, match=r"the server's water takes red, green, blue .* needs nir, red, green"):
@@ -129,7 +118,7 @@ def test_a_server_with_other_bands_is_refused() -> None:
 
 
 def test_a_server_with_another_network_under_the_name_is_refused() -> None:
-    with pytest.raises(ModelError, match="the server's water says it is vegetation with the networks vegetation"):
+    with pytest.raises(ModelError, match="the server's water says it is vegetation: serve that network"):
         Served.read("water", served("vegetation").model_dump_json())
     with pytest.raises(ModelError, match="the server's water has metadata that is not valid"):
         Served.read("water", "{}")
@@ -140,8 +129,7 @@ def test_a_server_with_another_network_under_the_name_is_refused() -> None:
 def test_what_is_not_sent_is_rebuilt_within_one_level(numbers: list[float], model: str) -> None:
     model_served = served(model)
     parts, taken = [], 0
-    for member in model_served.members:
-        count = len(member.meta.classes)
+    for count in head_sizes(model):
         share = np.array(numbers[taken : taken + count]) + 1e-6
         parts.append(np.rint(share / share.sum() * 255))
         taken += count
@@ -156,10 +144,6 @@ def test_what_is_not_sent_is_rebuilt_within_one_level(numbers: list[float], mode
 def test_scored_images_are_whole_previews() -> None:
     assert preview.SIZE == PREVIEW
     assert served("preview-haze").shape_in == (3, PREVIEW, PREVIEW)
-
-
-def test_every_network_has_a_model() -> None:
-    assert set(NETWORKS) | {"landcover"} == set(MEMBERS)
 
 
 def test_the_wheel_that_serve_asks_for_is_the_one_that_ci_tests_with() -> None:

@@ -17,7 +17,7 @@ import pytest
 from s2ops.codes import UInt8
 from s2ops.errors import ConfigError
 from s2ops.inference.triton_server import Options, Program, Server, find_program, prepare
-from s2ops.models.registry import NETWORKS, ModelMeta
+from s2ops.models.registry import NETWORKS, ModelMeta, head_sizes
 
 
 def program() -> Program:
@@ -53,7 +53,7 @@ def tiny_weights(folder: Path, name: str = "preview-cloud", width: int = 2, seed
         name=name, version="0", bands=network.bands, classes=network.classes, window=network.window, width=width,
         levels="tci", temperature=1.0, trained_on=("nothing",), scores={}, licence="Apache-2.0",
     )  # fmt: skip
-    export(UNet(len(network.bands), len(network.classes), width), meta, folder / f"{name}.onnx")
+    export(UNet(len(network.bands), len(network.classes), width, heads=head_sizes(name)), meta, folder / f"{name}.onnx")
     return folder
 
 

@@ -1,6 +1,6 @@
 """A U-net on a Hopper GPU by the kernels of `gpu_kernels.py`: buffers made once, one launch a layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from s2ops.inference import gpu_kernels
-from s2ops.inference.gpu_layers import Layer, layers
+from s2ops.inference.gpu_layers import Layer, layers, sent
 from s2ops.inference.gpu_quantise import Plan, quantised
 from s2ops.models.unet import UNet
 
@@ -65,19 +65,15 @@ def cut(layer: Layer, kind: torch.dtype) -> Cut:
 class FusedUNet:
     """One network for batches of square images; it only launches kernels, on the current stream."""
 
-    def __init__(
-        self, model: UNet, bands: Sequence[int], image: Tensor, out: Tensor, plane: int,
-        plan: Plan, found: Mapping[str, Tensor],
-    ) -> None:  # fmt: skip
+    def __init__(self, model: UNet, image: Tensor, out: Tensor, plan: Plan, found: Mapping[str, Tensor]) -> None:
         """Prepare all launches; `found` are the model's `peaks`.
 
-        Of `image` (batch, band, side, side), uint8, the network takes `bands`. Of `out` (batch, plane, side, side),
-        uint8, the planes from `plane` on get the probabilities of its classes but the first.
+        From `image` (batch, band, side, side), uint8, to `out` (batch, plane, side, side), uint8: the probabilities of
+        the classes that are `sent`.
         """
         self.layers = layers(model)
         self.image, self.out, self.side = image, out, image.shape[-1]
-        self._plane, self._head = plane, model.head
-        self._bands = torch.tensor(bands, dtype=torch.int32, device=image.device)
+        self._head, self._heads = model.head, model.heads
         self._numbers = {layer.name: quantised(layer, plan, found) for layer in self.layers if layer.kind != "first"}
         self._steps = {name: steps for part in self._numbers.values() for name, steps in part.steps.items()}
         self._kinds = {name: part.weight.dtype for part in self._numbers.values() for name in part.steps}
@@ -118,9 +114,9 @@ class FusedUNet:
         steps = self._steps[layer.name]
         out = self._output(layer.name, layer.level, layer.out)
         return {
-            "image": self.image, "bands": self._bands, "weight": weight, "scale": (1 / steps).float(),
+            "image": self.image, "weight": weight, "scale": (1 / steps).float(),
             "bias": (layer.bias / steps).float(), "out": view(out, [1, size.high, size.wide, layer.out]),
-            "side": self.side, "IMAGE_BANDS": self.image.shape[1], "BANDS": len(self._bands), "TAPS": taps,
+            "side": self.side, "BANDS": self.image.shape[1], "TAPS": taps,
             "COUT": layer.out, "KIND": _TYPES[out.dtype],
         }  # fmt: skip
 
@@ -154,12 +150,16 @@ class FusedUNet:
         padded = 16  # the least that the matrix product takes
         head = torch.zeros(layer.out, padded, dtype=torch.float16, device=self.image.device)
         head[:width, :classes] = self._head.weight.detach()[:, :, 0, 0].T
-        head_bias = torch.full((padded,), -torch.inf, device=self.image.device)
+        head_bias = torch.zeros(padded, device=self.image.device)
         head_bias[:classes] = self._head.get_parameter("bias").detach()
+        groups, places = torch.full((2, padded), -1, dtype=torch.int32, device=self.image.device)
+        groups[:classes] = torch.arange(len(self._heads)).repeat_interleave(torch.tensor(self._heads))
+        leaving = sent(self._heads)
+        places[leaving] = torch.arange(len(leaving), dtype=torch.int32, device=places.device)
         return self._scales(layer) | {
             "source": view(self._buffers[layer.reads[0]], [1, size.high, size.wide, size.depth]), "head": head,
-            "head_bias": head_bias, "out": self.out, "side": self.side, "first_plane": self._plane,
-            "planes": self.out.shape[1], "CIN": layer.out, "CLASSES": classes, "PADDED": padded,
+            "head_bias": head_bias, "groups": groups, "places": places, "out": self.out, "side": self.side,
+            "planes": self.out.shape[1], "CIN": layer.out, "HEADS": len(self._heads), "PADDED": padded,
         }  # fmt: skip
 
     def _scales(self, layer: Layer) -> dict[str, Tensor]:

@@ -38,17 +38,17 @@ def _rectified(total, scale, bias, channels):
 
 
 @triton.jit
-def first(image, bands, weight, scale, bias, out, side, tiles_y, tiles_x,
-          IMAGE_BANDS: tl.constexpr, BANDS: tl.constexpr, TAPS: tl.constexpr, COUT: tl.constexpr,
+def first(image, weight, scale, bias, out, side, tiles_y, tiles_x,
+          BANDS: tl.constexpr, TAPS: tl.constexpr, COUT: tl.constexpr,
           TH: tl.constexpr, TW: tl.constexpr, KIND: tl.constexpr):  # fmt: skip
-    """uint8 levels (image, band, y, x) -> rectified convolution; `bands` says which of the image's it takes."""
+    """uint8 levels (image, band, y, x) -> rectified convolution."""
     number, top, left, _ = _tile(tl.program_id(0), 1, tiles_y, tiles_x, COUT, TH, TW)
     pixel = tl.arange(0, TH * TW)[:, None]
     tap = tl.arange(0, TAPS)[None, :]
     y = top + pixel // TW + tap // BANDS // 3 - 1
     x = left + pixel % TW + tap // BANDS % 3 - 1
     inside = (y >= 0) & (y < side) & (x >= 0) & (x < side) & (tap < 9 * BANDS)
-    plane = number * IMAGE_BANDS + tl.load(bands + tap % BANDS)
+    plane = number * BANDS + tap % BANDS
     level = tl.load(image + (plane * side + y) * side + x, mask=inside, other=128)
     operand = ((level.to(tl.float32) - 128.0) * 0.015625).to(tl.float16)
     channels = tl.arange(0, COUT)[None, :]
@@ -114,12 +114,12 @@ def join(low, skip, weight, scale, bias, out, tiles_y, tiles_x,
 
 
 @triton.jit
-def last(source, weight, scale, bias, head, head_bias, out, side, tiles_y, tiles_x, first_plane, planes,
-         CIN: tl.constexpr, CLASSES: tl.constexpr, PADDED: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
+def last(source, weight, scale, bias, head, head_bias, groups, places, out, side, tiles_y, tiles_x, planes,
+         CIN: tl.constexpr, HEADS: tl.constexpr, PADDED: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
          BK: tl.constexpr, STAGES: tl.constexpr, SUM: tl.constexpr):  # fmt: skip
-    """3 x 3 convolution, 1 x 1 convolution to classes, softmax -> uint8 planes of all classes but the first.
+    """3 x 3 convolution, 1 x 1 convolution to classes, softmax within each head -> uint8 planes.
 
-    `head` is (CIN, PADDED), `head_bias` is -inf for classes that do not exist.
+    `head` is (CIN, PADDED). Of each class: `groups` is its head, `places` its plane; -1 where it has none.
     """
     number, top, left, _ = _tile(tl.program_id(0), 1, tiles_y, tiles_x, CIN, TH, TW)
     total = tl.zeros((CIN, TH * TW), dtype=SUM)
@@ -132,10 +132,15 @@ def last(source, weight, scale, bias, head, head_bias, out, side, tiles_y, tiles
     classes = tl.arange(0, PADDED)
     matrix = tl.load(head + tl.arange(0, CIN)[:, None] * PADDED + classes[None, :])
     logits = tl.dot(value.T, matrix) + tl.load(head_bias + classes)[None, :]
-    power = tl.exp(logits - tl.max(logits, 1)[:, None])
-    share = (power / tl.sum(power, 1)[:, None] * 255.0 + 0.5).to(tl.uint8)
+    group, place = tl.load(groups + classes)[None, :], tl.load(places + classes)[None, :]
+    share = tl.zeros_like(logits)
+    for number_of_head in tl.static_range(HEADS):
+        own = group == number_of_head
+        most = tl.max(tl.where(own, logits, -float("inf")), 1)[:, None]
+        power = tl.where(own, tl.exp(logits - most), 0.0)
+        share += power / tl.sum(power, 1)[:, None]
+    level = (share * 255.0 + 0.5).to(tl.uint8)
     pixel = tl.arange(0, TH * TW)[:, None]
     y, x = top + pixel // TW, left + pixel % TW
-    plane = number * planes + first_plane + classes[None, :] - 1
-    wanted = (classes[None, :] > 0) & (classes[None, :] < CLASSES) & (y < side) & (x < side)
-    tl.store(out + (plane * side + y) * side + x, share, mask=wanted)
+    wanted = (place >= 0) & (y < side) & (x < side)
+    tl.store(out + ((number * planes + place) * side + y) * side + x, level, mask=wanted)

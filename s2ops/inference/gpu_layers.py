@@ -5,7 +5,7 @@ so for each of the four places of an output pixel in its 2 x 2 block they are on
 That is exact, also at the image's edge, takes 8 % off the network's arithmetic, and spares a pass over memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -85,6 +85,12 @@ def convolutions(block: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
         for layer in step.children():
             if isinstance(layer, nn.Conv2d):
                 yield name, layer
+
+
+def sent(heads: Sequence[int]) -> list[int]:
+    """The classes whose probabilities leave the GPU: all but the first of each head."""
+    firsts = {sum(heads[:index]) for index in range(len(heads))}
+    return [index for index in range(sum(heads)) if index not in firsts]
 
 
 def filled(channels: int) -> int:

@@ -1,34 +1,34 @@
 """A U-net by torch's own operators: where there is no Hopper GPU, or where int8 would change too much."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from s2ops.inference.gpu_layers import convolutions
+from s2ops.inference.gpu_layers import convolutions, sent
 from s2ops.models.unet import UNet, normalised, probabilities
 
 
 class PlainUNet:
     """One network: in half precision by cuDNN on a GPU, in float32 on the CPU."""
 
-    def __init__(self, model: UNet, bands: Sequence[int], image: Tensor, out: Tensor, plane: int) -> None:
-        """Of `image` (batch, band, side, side) it takes `bands`; its classes but the first go to `out` from `plane`."""
+    def __init__(self, model: UNet, image: Tensor, out: Tensor) -> None:
+        """From `image` (batch, band, side, side) to `out` (batch, plane, side, side): the classes that are `sent`."""
         kind = torch.float16 if image.is_cuda else torch.float32
         self._model = model.to(device=image.device, dtype=kind)
         for module in self._model.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         self._forward = self._fused if image.is_cuda else self._model
-        self._bands, self._image = list(bands), image
-        self._out = out[:, plane : plane + model.shape[1] - 1]
+        self._image, self._out = image, out
+        self._sent = sent(model.heads)
 
     def run(self, images: int) -> None:
         """Compute the first `images` of the batch, one by one: an answer must not depend on the size of the batch."""
         with torch.inference_mode():
             for index in range(images):
-                logits: Tensor = self._forward(self._image[index : index + 1, self._bands])
-                self._out[index] = probabilities(logits)[0, 1:]
+                logits: Tensor = self._forward(self._image[index : index + 1])
+                self._out[index] = probabilities(logits, self._model.heads)[0, self._sent]
 
     def _fused(self, levels: Tensor) -> Tensor:
         """The model's forward with convolution, bias and rectification in one, and without concatenation."""

@@ -3,19 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Final, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from s2ops.codes import BANDS, UInt8
-from s2ops.errors import ModelError
 from s2ops.inference.onnx import open_scorer, open_segmenter
 from s2ops.inference.segmenter import Scorer, Segmenter
 from s2ops.models.registry import ModelMeta, find
 from s2ops.parallel import asked_once
-
-LAND_NETWORKS: Final = ("water", "vegetation", "building")
-"""The networks of the land-cover map, in the order of its combined classes."""
 
 
 class Weights(Protocol):
@@ -40,48 +33,8 @@ class Networks(Protocol):
         """A network that labels pixels."""
 
     @property
-    def landcover(self) -> Segmenter:
-        """The networks of `LAND_NETWORKS` as one: bands as in `BANDS`, classes one after the other."""
-
-    @property
     def scorer(self) -> Scorer:
         """The haze network."""
-
-
-@dataclass(frozen=True)
-class Together:
-    """Several networks asked as one (`Segmenter`). A single one keeps its bands; several take all of `BANDS`."""
-
-    members: tuple[Segmenter, ...]
-
-    def __post_init__(self) -> None:
-        if len(windows := {member.window for member in self.members}) != 1:
-            raise ModelError(
-                f"networks that are asked together need one window size, but theirs are {sorted(windows)}: "
-                "export the weights with the same window"
-            )
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """The bands taken, in their order."""
-        return self.members[0].bands if len(self.members) == 1 else BANDS
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Of all members, one after the other."""
-        return tuple(name for member in self.members for name in member.classes)
-
-    @property
-    def window(self) -> int:
-        """Side of the square windows, in pixels."""
-        return self.members[0].window
-
-    def predict(self, windows: UInt8) -> UInt8:
-        """(n, band, y, x) levels -> (n, class, y, x) probabilities."""
-        if len(self.members) == 1:
-            return self.members[0].predict(windows)
-        answers = [m.predict(windows[:, [BANDS.index(band) for band in m.bands]]) for m in self.members]
-        return np.concatenate(answers, axis=1)
 
 
 @dataclass(frozen=True)
@@ -106,11 +59,6 @@ class OnnxNetworks:
     def segmenter(self, network: str) -> Segmenter:
         """The network, loaded once a process."""
         return self._opened(network)
-
-    @cached_property
-    def landcover(self) -> Segmenter:
-        """The three networks, run one after the other."""
-        return Together(tuple(self.segmenter(name) for name in LAND_NETWORKS))
 
     @cached_property
     def scorer(self) -> Scorer:

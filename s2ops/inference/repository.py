@@ -17,8 +17,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from s2ops.errors import ConfigError
-from s2ops.inference.served import IMAGE, MEMBERS, PARAMETER, PROBS, Served
-from s2ops.models.registry import find
+from s2ops.inference.served import IMAGE, PARAMETER, PROBS, Served
+from s2ops.models.registry import NETWORKS, find
 
 Device = Literal["cpu", "gpu"]
 
@@ -109,12 +109,12 @@ def write(
 
     `only` names the Triton models to write; all seven by default. Raises ModelError for weights that are not there.
     """
-    unknown = [name for name in only if name not in MEMBERS]
+    unknown = [name for name in only if name not in NETWORKS]
     if unknown:
-        raise ConfigError(f"there is no Triton model {', '.join(unknown)}; the models are {', '.join(MEMBERS)}")
+        raise ConfigError(f"there is no Triton model {', '.join(unknown)}; the models are {', '.join(NETWORKS)}")
     done = []
-    for model in only or MEMBERS:
-        served = Served.of(model, [find(name, models) for name in MEMBERS[model]])
+    for model in only or NETWORKS:
+        served = Served.of(find(model, models))
         shutil.rmtree(out / model, ignore_errors=True)
         version = out / model / str(served.version)
         version.mkdir(parents=True)

@@ -8,9 +8,9 @@ import numpy as np
 
 from s2ops.codes import UInt8
 from s2ops.errors import ModelError
-from s2ops.inference.networks import LAND_NETWORKS, Networks, Weights
+from s2ops.inference.networks import Networks, Weights
 from s2ops.inference.segmenter import Scorer, Segmenter
-from s2ops.inference.served import LANDCOVER, Served, with_first
+from s2ops.inference.served import Served, with_first
 from s2ops.inference.triton_client import REQUEST_PIXELS, Limits, TritonClient
 
 
@@ -27,11 +27,11 @@ class _Model:
         """(n, band, y, x) -> (n, *shape_out), in requests that are on their way together. Raises ModelError."""
         served = self.served
         if images.ndim != 4 or images.shape[1:] != served.shape_in or images.dtype != np.uint8:
-            bands, side, _ = served.shape_in
+            (bands, side, _), names = served.shape_in, ", ".join(served.meta.bands)
             raise ModelError(
-                f"{served.model} on {self.client.url} takes uint8 (n, {bands}, {side}, {side}) with bands "
-                f"{', '.join(served.bands)}, but was given {images.dtype.name} {images.shape}: pick those bands and "
-                "that size; smaller images need `segmenter: onnx`"
+                f"{served.model} on {self.client.url} takes uint8 (n, {bands}, {side}, {side}) with bands {names}, but "
+                f"was given {images.dtype.name} {images.shape}: pick those bands and that size; smaller images "
+                "need `segmenter: onnx`"
             )
         size = max(1, min(self.batch, REQUEST_PIXELS // served.side**2))
         parts = [images[start : start + size] for start in range(0, len(images), size)]
@@ -47,12 +47,12 @@ class TritonSegmenter:
     @property
     def bands(self) -> tuple[str, ...]:
         """The bands that the model takes, in its order."""
-        return self.model.served.bands
+        return self.model.served.meta.bands
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes of the output's second axis."""
-        return self.model.served.classes
+        return self.model.served.meta.classes
 
     @property
     def window(self) -> int:
@@ -92,18 +92,12 @@ class TritonNetworks:
         object.__setattr__(self, "_model", opened)
 
     def weights(self, network: str) -> Weights:
-        """What the server says of the weights; those of land cover are the combined model's."""
-        model = LANDCOVER if network in LAND_NETWORKS else network
-        return next(one for one in self._model(model).served.members if one.meta.name == network)
+        """What the server says of the weights."""
+        return self._model(network).served
 
     def segmenter(self, network: str) -> Segmenter:
         """A network that labels pixels."""
         return TritonSegmenter(self._model(network))
-
-    @cached_property
-    def landcover(self) -> Segmenter:
-        """The combined model: one request a window, for three networks."""
-        return TritonSegmenter(self._model(LANDCOVER))
 
     @cached_property
     def scorer(self) -> Scorer:

@@ -14,7 +14,6 @@ import numpy as np
 
 from s2ops.codes import UInt8
 from s2ops.errors import ModelError
-from s2ops.inference.networks import Together
 from s2ops.inference.onnx import open_scorer, open_segmenter
 from s2ops.inference.served import IMAGE, PARAMETER, PROBS, Served, without_first
 from s2ops.models.registry import ModelFile, find
@@ -27,7 +26,7 @@ class Engine(Protocol):
     """What computes: one model's networks on one device."""
 
     def predict(self, images: Sequence[UInt8]) -> list[UInt8]:
-        """Of each request (n, band, y, x) levels -> (n, sent, y, x) probabilities without each first class.
+        """Of each request (n, band, y, x) levels -> (n, sent, y, x) probabilities without each head's first class.
 
         An answer never depends on what else is in the batch. It is read before the next call: buffers may be reused.
         """
@@ -37,12 +36,11 @@ class OnnxEngine:
     """The in-process engine behind the server: for machines without a GPU, and for scoring."""
 
     def __init__(self, served: Served, models: str | None, threads: int) -> None:
-        names = [member.meta.name for member in served.members]
         self._served = served
         if served.scores:
-            self._score = open_scorer(names[0], models, threads).score
+            self._score = open_scorer(served.model, models, threads).score
         else:
-            self._segmenter = Together(tuple(open_segmenter(name, models, threads) for name in names))
+            self._segmenter = open_segmenter(served.model, models, threads)
 
     def predict(self, images: Sequence[UInt8]) -> list[UInt8]:
         """See `Engine`; all windows of the batch side by side."""
@@ -56,11 +54,11 @@ class OnnxEngine:
 
 
 def _engine(served: Served, models: str | None, kind: str, device: int, batch: int) -> Engine:
-    files = [_checked(find(member.meta.name, models), member.sha256) for member in served.members]
+    file = _checked(find(served.model, models), served.sha256)
     if kind == "GPU":
         from s2ops.inference.gpu import GpuEngine  # noqa: PLC0415 -- needs torch, which the CPU's image lacks
 
-        engine: Engine = GpuEngine(files, device, batch)
+        engine: Engine = GpuEngine(file, device, batch)
         return engine
     return OnnxEngine(served, models, threads=len(os.sched_getaffinity(0)))
 

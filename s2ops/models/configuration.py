@@ -45,12 +45,16 @@ class TrainConfig(BaseModel):
         float, Field(ge=0, lt=1, description="part of the weights that training starts from in those that are written")
     ] = 0.0
     teacher: Annotated[
-        Path | None, Field(description="ONNX file of the same network, of any width, whose answers are learnt too")
+        Path | dict[str, Path] | None,
+        Field(description="ONNX file of the same network, of any width, whose answers are learnt too; or one by head"),
     ] = None
     distil: Annotated[float, Field(ge=0, description="weight of the teacher's answers beside the labels")] = 1.0
     haze: Annotated[
         float,
         Field(ge=0, le=0.3, description="largest path reflectance in blue of the haze laid over half the samples"),
+    ] = 0.0
+    without_nir: Annotated[
+        float, Field(ge=0, lt=1, description="part of the samples whose near infrared is taken away (no data, 0)")
     ] = 0.0
     seed: int = 0
     settle: Annotated[

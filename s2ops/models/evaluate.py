@@ -10,8 +10,9 @@ from torch import Tensor
 
 from s2ops.models.datasets.pools import EITHER, Pool, images, labels
 from s2ops.models.haze import HazeNet
-from s2ops.models.registry import TRAINABLE
+from s2ops.models.registry import TRAINABLE, tasks
 from s2ops.models.scores import auc, best_temperature, class_scores, confusion
+from s2ops.models.targets import targets
 from s2ops.models.unet import UNet
 
 BATCH: Final = 16
@@ -26,27 +27,31 @@ def judge(
     folder: Path,
     device: torch.device,
     made: Mapping[str, Pool],
-) -> tuple[float, dict[str, float]]:
+) -> tuple[float | tuple[float, ...], dict[str, float]]:
     """The temperature that makes probabilities honest over all `pools`, and scores named 'pool: score class'.
 
-    `made` holds pools that lie in no subfolder of `folder`.
+    Of a network with several heads each has a temperature. `made` holds pools that lie in no subfolder of `folder`.
     """
     model = model.to(device).eval()
     scores: dict[str, float] = {}
-    kept: list[tuple[Tensor, Tensor]] = []
+    heads = tasks(network)
+    kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in heads]
     for name in pools:
         pool = made[name] if name in made else Pool.load(folder / name)
         image, label = torch.from_numpy(images(network, pool)), torch.from_numpy(labels(network, pool))
         if isinstance(model, HazeNet):
             logits = _logits(model, image, device)
             scores[f"{name}: auc"] = auc(logits, label)
-            kept.append((torch.stack([-logits / 2, logits / 2], dim=1), label))
+            kept[0].append((torch.stack([-logits / 2, logits / 2], dim=1), label))
             continue
-        counts, sample = _count(model, image, label, len(TRAINABLE[network].classes), device)
-        scores |= {f"{name}: {key}": value for key, value in class_scores(counts, TRAINABLE[network].classes).items()}
-        kept.append(sample)
-    temperature = best_temperature(*(torch.cat(part) for part in zip(*kept, strict=True)))
-    return temperature, {key: round(value, 4) for key, value in scores.items()}
+        for head, task in enumerate(heads):
+            counts, sample = _count(model, image, label, network, head, device)
+            found = class_scores(counts, TRAINABLE[task.name].classes)
+            of = f"{name}: " if len(heads) == 1 else f"{name}: {task.name} "
+            scores |= {f"{of}{key}": value for key, value in found.items()}
+            kept[head].append(sample)
+    fitted = tuple(best_temperature(*(torch.cat(side) for side in zip(*part, strict=True))) for part in kept)
+    return fitted if len(fitted) > 1 else fitted[0], {key: round(value, 4) for key, value in scores.items()}
 
 
 def _batches(samples: Tensor) -> list[Tensor]:
@@ -59,13 +64,15 @@ def _logits(model: UNet | HazeNet, image: Tensor, device: torch.device) -> Tenso
 
 
 def _count(
-    model: UNet, image: Tensor, label: Tensor, classes: int, device: torch.device
+    model: UNet, image: Tensor, label: Tensor, network: str, head: int, device: torch.device
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Confusion counts over all samples, and some pixels' logits (n, class) with their labels."""
+    """Confusion counts of a head over all samples, and some pixels' logits (n, class) with their labels."""
+    classes = len(TRAINABLE[tasks(network)[head].name].classes)
     counts = torch.zeros(classes, classes, dtype=torch.int64)
     kept = []
-    for part, truth in zip(_batches(image), _batches(label), strict=True):
-        logits = _logits(model, part, device)
+    for part, given in zip(_batches(image), _batches(label), strict=True):
+        own = list(targets(network, given))[head]
+        logits, truth = _logits(model, part, device)[:, own.classes], own.labels
         counts += confusion(logits.argmax(dim=1), truth, classes)
         known = truth < EITHER
         kept.append((logits.movedim(1, -1)[known][::KEPT], truth[known][::KEPT]))

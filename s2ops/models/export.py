@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from s2ops.errors import ModelError
 from s2ops.models.haze import SHRINK, HazeNet
-from s2ops.models.registry import METADATA_KEY, ModelMeta, read_meta
+from s2ops.models.registry import METADATA_KEY, ModelMeta, head_sizes, read_meta
 from s2ops.models.unet import BLOCKS, CENTRE_LEVEL, LEVEL_STEP, UNet
 
 OPSET = 17
@@ -51,6 +51,11 @@ class _Graph:
     def pool(self, x: str) -> str:
         return self.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
 
+    def split(self, x: str, sizes: list[int]) -> list[str]:
+        names = [f"head_{index}" for index in range(len(sizes))]
+        self.nodes.append(helper.make_node("Split", [x, self.constant("sizes", sizes)], names, axis=1))
+        return names
+
     def normalised(self) -> tuple[str, str]:
         """The image as float32 levels, and as network input."""
         levels = self.op("Cast", "image", to=TensorProto.FLOAT)
@@ -62,8 +67,8 @@ class _Graph:
         self.op("Cast", self.op("Round", scaled), output="probs", to=TensorProto.UINT8)
 
 
-def _unet_graph(graph: _Graph) -> list[str | int]:
-    """Add the U-net's nodes; gives the output's axes."""
+def _unet_graph(graph: _Graph, sizes: list[int]) -> list[str | int]:
+    """Add the U-net's nodes; gives the output's axes. `sizes` are the numbers of classes of its heads."""
     _, x = graph.normalised()
     skips = []
     for block, count in enumerate(BLOCKS):
@@ -78,7 +83,12 @@ def _unet_graph(graph: _Graph) -> list[str | int]:
         x = graph.op("Concat", up, skips[level], axis=1)
         for layer in range(2):
             x = graph.op("Relu", graph.conv(x, f"decoder.{level}.{layer}.0"))
-    graph.rounded(graph.op("Softmax", graph.conv(x, "head", pads=0), axis=1))
+    logits = graph.conv(x, "head", pads=0)
+    if len(sizes) == 1:
+        graph.rounded(graph.op("Softmax", logits, axis=1))
+    else:
+        parts = graph.split(logits, sizes)
+        graph.rounded(graph.op("Concat", *(graph.op("Softmax", part, axis=1) for part in parts), axis=1))
     return ["n", int(graph.weights["head.bias"].shape[0]), "y", "x"]
 
 
@@ -108,10 +118,11 @@ def export(model: UNet | HazeNet, meta: ModelMeta, path: Path) -> None:
             f"{len(meta.bands)} and {len(meta.classes)}: make them agree"
         )
     weights = dict(model.state_dict())
+    divisor = temperatures(meta)
     for key in ("head.weight", "head.bias"):
-        weights[key] = weights[key] / meta.temperature
+        weights[key] = weights[key] / divisor.reshape(-1, *(1,) * (weights[key].ndim - 1))
     graph = _Graph(weights)
-    axes = _unet_graph(graph) if isinstance(model, UNet) else _haze_graph(graph)
+    axes = _unet_graph(graph, head_sizes(meta.name)) if isinstance(model, UNet) else _haze_graph(graph)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", bands, "y", "x"])
     probs = helper.make_tensor_value_info("probs", TensorProto.UINT8, axes)
     made = helper.make_graph(graph.nodes, meta.name, [image], [probs], graph.initialisers)
@@ -124,6 +135,12 @@ def export(model: UNet | HazeNet, meta: ModelMeta, path: Path) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
+def temperatures(meta: ModelMeta) -> torch.Tensor:
+    """(class,): what the logits were divided by."""
+    values = meta.temperature if isinstance(meta.temperature, tuple) else (meta.temperature,)
+    return torch.tensor(values).repeat_interleave(torch.tensor(head_sizes(meta.name)))
+
+
 def load_into_torch(path: Path) -> UNet | HazeNet:
     """The network of an exported file as a plain torch module in evaluation mode, float32, on the CPU."""
     meta = read_meta(path)
@@ -132,7 +149,7 @@ def load_into_torch(path: Path) -> UNet | HazeNet:
     if len(meta.classes) == 1:
         model = HazeNet(len(meta.bands), meta.width)
     else:
-        model = UNet(len(meta.bands), len(meta.classes), meta.width)
+        model = UNet(len(meta.bands), len(meta.classes), meta.width, heads=head_sizes(meta.name))
     wanted = model.state_dict()
     missing = sorted(wanted.keys() - stored.keys())
     if missing:

@@ -128,13 +128,18 @@ def _parsed(data: bytes, uri: str) -> Manifest:
         raise ModelError(f"{uri}: {MANIFEST} is not valid ({describe(error)}): delete it and push again") from error
 
 
+def _written(temperature: float | tuple[float, ...]) -> str:
+    values = temperature if isinstance(temperature, tuple) else (temperature,)
+    return "/".join(f"{value:.{3 if len(values) == 1 else 1}f}" for value in values)
+
+
 def table(found: Sequence[Entry]) -> list[str]:
     """Lines for people: version, width, size, temperature and checksum of each network, then its scores."""
     lines = [f"{'network':14} {'version':8} {'width':>5} {'MB':>6} {'temperature':>11}  SHA-256"]
     for entry in found:
         meta = entry.meta
         lines.append(
-            f"{meta.name:14} {meta.version:8} {meta.width:5} {entry.size / 1e6:6.2f} {meta.temperature:11.3f}  "
+            f"{meta.name:14} {meta.version:8} {meta.width:5} {entry.size / 1e6:6.2f} {_written(meta.temperature):>11}  "
             f"{entry.sha256}"
         )
         pools: dict[str, list[str]] = {}

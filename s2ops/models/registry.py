@@ -14,10 +14,11 @@ from obstore.store import ObjectStore, from_url
 from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from s2ops.codes import UInt8
 from s2ops.errors import ModelError, StoreUnreachable
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
-"""The six networks of the package."""
+"""The networks of the package."""
 
 METADATA_KEY: Final = "s2ops"
 """Name of the one metadata entry of the ONNX file; its value is `ModelMeta` as JSON."""
@@ -37,7 +38,12 @@ class Network:
     """In the order of the output's second axis; a single one for a network that gives one probability."""
     window: int
     """Side of the windows it is run in, pixels; a multiple of 32."""
+    heads: tuple[str, ...] = ()
+    """The networks whose tasks it does together, on one trunk: their classes one after the other. Empty: its own."""
 
+
+LANDCOVER: Final = "landcover"
+"""The network of the land-cover map: the paper's three as heads of one trunk."""
 
 NETWORKS: Final[dict[str, Network]] = {
     "preview-cloud": Network(("red", "green", "blue"), ("clear", "cloud"), 352),
@@ -46,14 +52,50 @@ NETWORKS: Final[dict[str, Network]] = {
     "water": Network(("nir", "red", "green"), ("other", "water"), 512),
     "vegetation": Network(("nir", "red", "green"), ("other", "grass", "tree"), 512),
     "building": Network(("red", "green", "blue"), ("none", "residential", "industrial"), 512),
+    LANDCOVER: Network(
+        ("red", "green", "blue", "nir"),
+        ("other", "water", "other", "grass", "tree", "none", "residential", "industrial"),
+        512,
+        heads=("water", "vegetation", "building"),
+    ),
 }
 
 TRAINABLE: Final[dict[str, Network]] = NETWORKS | {
     "all-classes": Network(
         ("red", "green", "blue", "nir"), ("water", "grass", "tree", "residential", "industrial", "barren"), 512
-    )
+    ),
 }
 """With the network that the paper's three are compared with: all classes at once. The chain does not use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A group of a network's classes that sum to certainty."""
+
+    name: str
+    """The network that does this alone."""
+    classes: slice
+    """Among the network's."""
+
+
+def tasks(name: str) -> tuple[Task, ...]:
+    """What the network `name` answers: one task, or one for each of its heads."""
+    done, found = 0, []
+    for head in TRAINABLE[name].heads or (name,):
+        count = len(TRAINABLE[head].classes)
+        found.append(Task(head, slice(done, done + count)))
+        done += count
+    return tuple(found)
+
+
+def by_head(name: str, probs: UInt8) -> list[UInt8]:
+    """(class, y, x) of the network -> the same of each of its heads."""
+    return [probs[task.classes] for task in tasks(name)]
+
+
+def head_sizes(name: str) -> list[int]:
+    """Numbers of classes of the network's heads; their classes follow each other."""
+    return [task.classes.stop - task.classes.start for task in tasks(name)]
 
 
 class ModelMeta(BaseModel):
@@ -68,7 +110,10 @@ class ModelMeta(BaseModel):
     window: Annotated[int, Field(gt=0, multiple_of=32)]
     width: Annotated[int, Field(gt=0, description="channels of the first block")]
     levels: Annotated[str, Field(description="what the 8-bit input is: 'tone-curve' or 'tci'")]
-    temperature: Annotated[float, Field(gt=0, description="the logits were divided by this (already in the weights)")]
+    temperature: Annotated[
+        float | tuple[float, ...],
+        Field(description="the logits were divided by this (already in the weights); one for each head of several"),
+    ]
     trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets, with their licences")]
     scores: Annotated[dict[str, float], Field(description="on data that training did not see (docs/train.md)")]
     licence: Annotated[str, Field(min_length=1)]

@@ -11,6 +11,7 @@ from s2ops.models.augment import lit, turned
 from s2ops.models.configuration import TrainConfig
 from s2ops.models.datasets.pools import Pool, images, labels
 from s2ops.models.registry import TRAINABLE
+from s2ops.models.targets import targets
 
 
 class Samples:
@@ -37,11 +38,13 @@ class Samples:
 
     def _require_classes(self, network: str) -> None:
         """Raise ConfigError where no sample shows a class: the network would never say it."""
-        labelled = [label for parts in self.parts.values() for _, label, _ in parts]
-        counts = sum(torch.bincount(label.flatten(), minlength=256) for label in labelled)
-        missing = [
-            name for name, count in zip(TRAINABLE[network].classes, torch.as_tensor(counts), strict=False) if not count
-        ]
+        given = [label for parts in self.parts.values() for _, label, _ in parts]
+        counts: dict[tuple[int, str], int] = {}
+        for label in given:
+            for head, one in enumerate(targets(network, label)):
+                for name, count in zip(one.names, torch.bincount(one.labels.flatten(), minlength=256), strict=False):
+                    counts[head, name] = counts.get((head, name), 0) + int(count)
+        missing = [name for (_, name), count in counts.items() if not count]
         if missing:
             raise ConfigError(
                 f"no training label is {', '.join(missing)}, so {network} could not learn it: label some, "
@@ -67,7 +70,11 @@ class Samples:
             image.append(moved[0])
             label.append(moved[1])
         haze = config.haze if self.tone_curve else 0.0
-        return lit(torch.cat(image), self.bands, config.jitter, haze, random), torch.cat(label)
+        levels = torch.cat(image)
+        if config.without_nir:
+            lost = torch.rand(len(levels), generator=random, device=random.device) < config.without_nir
+            levels[lost, self.bands.index("nir")] = 0
+        return lit(levels, self.bands, config.jitter, haze, random), torch.cat(label)
 
 
 def _counts(parts: list[tuple[Tensor, Tensor, float]], config: TrainConfig, side: int) -> list[int]:

@@ -1,12 +1,16 @@
 """What training minimises, and what a network is judged by."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from s2ops.models.datasets.pools import EITHER
+
+RARE: Final = 8.0
+"""How many times a pixel of a rare class counts at most while a teacher is learnt from."""
 
 
 def segmentation_loss(
@@ -34,12 +38,19 @@ def segmentation_loss(
     return entropy + dice * (1 - ((2 * both + 1) / (each + 1)).mean())
 
 
-def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of the pixels' classes from those of a teacher; both (n, class, y, x) logits."""
-    return functional.kl_div(
-        torch.log_softmax(logits.float(), dim=1), torch.log_softmax(taught.float(), dim=1), log_target=True,
-        reduction="none",
-    ).sum(dim=1).mean()  # fmt: skip
+def distillation_loss(logits: Tensor, taught: Tensor, known: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of the pixels' classes from those of a teacher, over the `known` pixels.
+
+    Classes weigh alike however rarely the teacher says them (up to `RARE` times): a river is few pixels. `logits` and
+    `taught` are (n, class, y, x) logits, `known` is (n, y, x).
+    """
+    own, wanted = torch.log_softmax(logits.float(), dim=1), torch.log_softmax(taught.float(), dim=1)
+    share = torch.exp(wanted) * known[:, None]
+    frequency = share.sum(dim=(0, 2, 3)) / known.sum().clamp(min=1)
+    balance = (1 / (len(frequency) * frequency.clamp(min=1e-6))).clamp(max=RARE)
+    weight = (share * balance[:, None, None]).sum(dim=1)
+    each = functional.kl_div(own, wanted, log_target=True, reduction="none").sum(dim=1)
+    return (each * weight).sum() / weight.sum().clamp(min=1)
 
 
 def haze_loss(logits: Tensor, labels: Tensor) -> Tensor:

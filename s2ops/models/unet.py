@@ -9,6 +9,7 @@ Batch normalisation exists only while training; `folded` merges it into the conv
 exactly the plain network.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -51,9 +52,13 @@ def _block(before: int, after: int, count: int, norm: bool) -> nn.Sequential:
 class UNet(nn.Module):
     """(n, bands, y, x) uint8 levels -> (n, classes, y, x) float32 logits; y and x multiples of 32."""
 
-    def __init__(self, bands: int, classes: int, width: int = 16, norm: bool = False) -> None:
+    def __init__(
+        self, bands: int, classes: int, width: int = 16, norm: bool = False, heads: Sequence[int] = ()
+    ) -> None:
+        """`heads` are the numbers of classes of the tasks that share this trunk; empty: one task."""
         super().__init__()
         self.shape = (bands, classes, width)
+        self.heads = tuple(heads) or (classes,)
         wide = [width * factor for factor in WIDTHS]
         before = [bands, *wide[:-1]]
         self.encoder = nn.ModuleList(
@@ -83,9 +88,14 @@ class UNet(nn.Module):
         return logits
 
 
-def probabilities(logits: Tensor) -> Tensor:
-    """(n, class, y, x) logits -> uint8 probabilities, 255 is certainty; rounds as the ONNX model does."""
-    return torch.round(torch.softmax(logits.float(), dim=1) * 255.0).to(torch.uint8)
+def probabilities(logits: Tensor, heads: Sequence[int] = ()) -> Tensor:
+    """(n, class, y, x) logits -> uint8 probabilities, 255 is certainty; rounds as the ONNX model does.
+
+    The classes of each of the `heads` (numbers of classes) sum to certainty; empty: those of all.
+    """
+    parts = torch.split(logits.float(), list(heads) or [logits.shape[1]], dim=1)
+    shares = torch.cat([torch.softmax(part, dim=1) for part in parts], dim=1)
+    return torch.round(shares * 255.0).to(torch.uint8)
 
 
 def _fold(layer: Convolution) -> dict[str, Tensor]:
@@ -101,7 +111,7 @@ def _fold(layer: Convolution) -> dict[str, Tensor]:
 
 def folded(model: UNet) -> UNet:
     """The plain network that computes what `model` computes in evaluation, on the CPU, ready to ship."""
-    plain = UNet(*model.shape)
+    plain = UNet(*model.shape, heads=model.heads)
     source = dict(model.named_modules())
     for name, layer in plain.named_modules():
         twin = source[name]

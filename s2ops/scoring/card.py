@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from s2ops.config import describe
 from s2ops.errors import ConfigError, OutputError
-from s2ops.models.registry import NETWORKS, find
+from s2ops.models.registry import LANDCOVER, NETWORKS, find, tasks
 from s2ops.scoring import claim, drawn, fusion, real, reservoir, spectral, worlds
 from s2ops.scoring.figures import Curve, Figure
 from s2ops.scoring.page import page
@@ -111,9 +111,9 @@ def read(path: Path) -> Card:
 def with_claim(now: Part, old: Card, current: dict[str, str]) -> Part:
     """`now`, made without the network for all classes, with what `old` says of it.
 
-    Where the three networks are others by now, those figures name the weights that they are of.
+    Where the networks are others by now, those figures name the weights that they are of.
     """
-    names = ("water", "vegetation", "building")
+    names = (LANDCOVER, *(task.name for task in tasks(LANDCOVER)))
     theirs = ", ".join(f"{name} {old.weights.get(name, 'unknown')[:8]}" for name in names)
     other = any(old.weights.get(name) != current[name] for name in names)
     kept = [figure for figure in old.full.figures if figure.data.startswith(claim.TITLE)]

@@ -16,6 +16,7 @@ from s2ops.inference.windows import segment
 from s2ops.landcover import CLASSES, VEIL_WEIGHT, Fusion, FusionRule, combine, date_weight, seen_through
 from s2ops.looks import ClearScene
 from s2ops.masks import scene_mask
+from s2ops.models.registry import LANDCOVER, by_head
 from s2ops.radiometry import levels_of
 from s2ops.scoring.figures import Subject, bins_of, confusion, f1, macro_f1
 from s2ops.scoring.worlds import SIDE, Tally
@@ -58,7 +59,6 @@ ONE_DATE: Final = "one date a tile, its best by truth"
 MIDDLE_DATE: Final = "one date a tile, its middle one by truth"
 LOCAL_DATE: Final = "each place by its best date, by truth"
 MOSAIC: Final = "mosaic, then classified"
-NAMES: Final = ("water", "vegetation", "building")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _look(surface: Float32, flight: Pass, at: Points, rng: np.random.Generator) 
 def _seen(levels: UInt8, res: int, networks: dict[str, OnnxSegmenter]) -> Seen:
     valid = levels[0] > 0
     mask = scene_mask(segment(networks["scene-cloud"], levels), valid, res)
-    water, vegetation, building = (segment(networks[name], levels) for name in NAMES)
+    water, vegetation, building = by_head(LANDCOVER, segment(networks[LANDCOVER], levels))
     weight = date_weight(mask, res)
     weight[seen_through(mask, levels)] = VEIL_WEIGHT  # as `s2ops classify` does
     return Seen(levels, (water, vegetation, building), mask, weight)
@@ -169,7 +169,7 @@ def _mosaic(dates: Sequence[Seen], res: int, networks: dict[str, OnnxSegmenter])
     """Cross-fade the dates, the clearest first, as a run's composite does (without matching), and classify that."""
     order = sorted(dates, key=lambda each: -int((each.mask == 0).sum()))
     levels = fuse([ClearScene(each.levels, each.mask == 0) for each in order], FADE_M / res).levels
-    water, vegetation, building = (segment(networks[name], levels) for name in NAMES)
+    water, vegetation, building = by_head(LANDCOVER, segment(networks[LANDCOVER], levels))
     out: UInt8 = (combine(water, vegetation, building).argmax(axis=0) + 1).astype(np.uint8)
     return out
 
@@ -193,7 +193,7 @@ def _maps(
 
 def land_cover(tally: Tally, res: int, tiles: int, dates: int, weather: Weather) -> None:
     """All ways on the same pixels: those that the masks call clear on one date at least."""
-    networks = {name: open_segmenter(name) for name in ("scene-cloud", *NAMES)}
+    networks = {name: open_segmenter(name) for name in ("scene-cloud", LANDCOVER)}
     tables: dict[str, list[Int64]] = {}
     bins: list[Float64] = []
     for seed in range(tiles):

@@ -15,10 +15,11 @@ from s2ops.masks import grow
 from s2ops.models.datasets.collect import reservoir
 from s2ops.models.datasets.real import RealScene, scenes
 from s2ops.models.datasets.shores import SURE, water_by_swir
+from s2ops.models.registry import LANDCOVER
 from s2ops.raster import read_all
 from s2ops.scoring import peers
 from s2ops.scoring.figures import UNKNOWN, Seen, Subject, confusion, f1, iou, network_bins
-from s2ops.scoring.worlds import Tally
+from s2ops.scoring.worlds import ALONE, HEAD, Tally
 from s2ops.single import Options, classify
 
 BLOCK: Final = 64
@@ -74,22 +75,27 @@ def dates(root: Path) -> dict[str, RealScene]:
 
 
 def boadella(tally: Tally, root: Path, *, quick: bool) -> None:
-    """The reservoir on clear and on hazy dates: our network, our map of each date, and NDWI."""
+    """The reservoir on clear and on hazy dates: our networks, our map of each date, and NDWI."""
     series, lake = dates(root), reservoir(root)
-    network = open_segmenter("water")
+    networks = {HEAD: open_segmenter(LANDCOVER), ALONE: open_segmenter("water")}
     clear = [date for date, scene in series.items() if scene.clear][: 2 if quick else None]
-    probs = {date: segment(network, series[date].levels) for date in (*clear, *HAZY)}
+    probs = {
+        method: {date: segment(network, series[date].levels)[:2] for date in (*clear, *HAZY)}
+        for method, network in networks.items()
+    }
     maps = {} if quick else _maps(root, [*clear, *HAZY])
     for sky, chosen in (("clear", clear), ("hazy", list(HAZY))):
         for data, shore in ((f"Boadella, {sky}", False), (f"Boadella, {sky}, shore included", True)):
             truths = {date: water(series[date].bands, lake, shore=shore) for date in chosen}
-            _score(tally, data, "s2ops network", truths, {date: probs[date].argmax(axis=0) for date in chosen})
+            for method, of_date in probs.items():
+                _score(tally, data, method, truths, {date: of_date[date].argmax(axis=0) for date in chosen})
             if maps:
                 _score(tally, data, "s2ops classify, one date", truths, {date: maps[date] for date in chosen})
             _ndwi(tally, data, truths, {date: peers.ndwi(series[date].levels) for date in chosen})
             if not shore:
-                bins = [network_bins(probs[date], truths[date]) for date in chosen]
-                tally.calibration(Subject("water", data, "s2ops network", "dates", "seen"), bins)
+                for method, of_date in probs.items():
+                    bins = [network_bins(of_date[date], truths[date]) for date in chosen]
+                    tally.calibration(Subject("water", data, method, "dates", "seen"), bins)
 
 
 def _maps(root: Path, chosen: list[str]) -> dict[str, Bool]:

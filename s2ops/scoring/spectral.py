@@ -12,10 +12,11 @@ from s2ops.inference.windows import segment
 from s2ops.masks import scene_mask
 from s2ops.models.datasets.pack import RAYLEIGH
 from s2ops.models.datasets.real import eurosat_ms
+from s2ops.models.registry import LANDCOVER, NETWORKS, tasks
 from s2ops.radiometry import SCALE
 from s2ops.scoring import peers, published
 from s2ops.scoring.figures import Seen, Subject, confusion, f1, macro_f1
-from s2ops.scoring.worlds import Tally
+from s2ops.scoring.worlds import HEAD, Tally
 
 RES: Final = 10
 
@@ -46,11 +47,12 @@ def chips(tally: Tally, root: Path) -> None:
     labels, levels = eurosat_ms(root)
     bands = _bands(root)
     for network, codes in CODES.items():
-        segmenter = open_segmenter(network)
+        segmenter = open_segmenter(LANDCOVER)
+        head = next(task.classes for task in tasks(LANDCOVER) if task.name == network)
         chosen = [number for number in range(0, len(labels), 5) if labels[number] in codes]
         truth = [codes[labels[number]] for number in chosen]
-        ours = [int(segment(segmenter, levels[number]).mean(axis=(1, 2)).argmax()) for number in chosen]
-        _add(tally, network, "s2ops network, mean over the chip", truth, ours, "held out")
+        ours = [int(segment(segmenter, levels[number])[head].mean(axis=(1, 2)).argmax()) for number in chosen]
+        _add(tally, network, f"{HEAD}, mean over the chip", truth, ours, "held out")
         theirs = [published.dynamic_world(root, _near_l2a(bands[number])) for number in chosen]
         table = OF_DYNAMIC_WORLD[network]
         votes = [int(np.bincount(table[found].ravel()).argmax()) for found in theirs if found is not None]
@@ -65,7 +67,7 @@ def _near_l2a(bands: Mapping[str, Float32]) -> dict[str, Float32]:
 
 
 def _add(tally: Tally, network: str, method: str, truth: list[int], found: list[int], seen: Seen) -> None:
-    classes = open_segmenter(network).classes
+    classes = NETWORKS[network].classes
     tables = [
         confusion(np.array([code], np.uint8), np.array([guess], np.uint8), len(classes))
         for code, guess in zip(truth, found, strict=True)

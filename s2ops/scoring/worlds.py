@@ -11,6 +11,7 @@ from s2ops.inference.onnx import open_scorer, open_segmenter
 from s2ops.inference.windows import segment
 from s2ops.masks import preview_mask, scene_mask
 from s2ops.models.datasets.pools import Pool, labels
+from s2ops.models.registry import LANDCOVER, by_head, tasks
 from s2ops.scoring import peers
 from s2ops.scoring.figures import (
     Curve,
@@ -33,6 +34,11 @@ FIRST_SEED: Final = 80_000_000
 """Training draws below 50,000,000, its validation from there on."""
 
 SIDE: Final = 256
+
+HEAD: Final = "s2ops, head of the land-cover network"
+ALONE: Final = "s2ops network of one task"
+"""Both answer the same question: the former makes the maps, the latter is what it was taught by."""
+
 CLOUD: Final = {"IoU cloud": iou(1)}
 CLOUD_AND_SHADOW: Final = {**CLOUD, "IoU shadow": iou(2)}
 
@@ -86,21 +92,25 @@ def _cloud_masks(probs: UInt8, image: UInt8, valid: np.ndarray, res: int) -> Ite
 
 
 def cover(tally: Tally, res: int, count: int) -> None:
-    """The three land-cover networks at `res` metres on clear ground, `count` places."""
+    """The heads of the land-cover network, and the networks of one task, at `res` metres on clear ground."""
     data = f"simulated, {res} m"
     samples = [patch(seed, SIDE, res) for seed in range(FIRST_SEED, FIRST_SEED + count)]
-    for name in ("water", "vegetation", "building"):
-        network = open_segmenter(name)
-        tables, bins = [], []
-        for sample in samples:
-            truth = labels(name, Pool(sample.image[None], sample.classes[None], sample.mask[None]))[0]
-            probs = segment(network, sample.image)
-            tables.append(confusion(truth, probs.argmax(axis=0).astype(np.uint8), len(probs)))
-            bins.append(network_bins(probs, truth))
-        subject = Subject(name, data, "s2ops network", "places")
-        scores = {"macro F1": macro_f1} | {f"F1 {each}": f1(i) for i, each in enumerate(network.classes) if i}
-        tally.figures += subject.of_tables(tables, scores)
-        tally.calibration(subject, bins)
+    shared = open_segmenter(LANDCOVER)
+    of_heads = [by_head(LANDCOVER, segment(shared, sample.image)) for sample in samples]
+    for head, task in enumerate(tasks(LANDCOVER)):
+        alone = open_segmenter(task.name)
+        answers = {
+            HEAD: [heads[head] for heads in of_heads],
+            ALONE: [segment(alone, sample.image) for sample in samples],
+        }
+        truths = [labels(task.name, Pool(s.image[None], s.classes[None], s.mask[None]))[0] for s in samples]
+        scores = {"macro F1": macro_f1} | {f"F1 {each}": f1(i) for i, each in enumerate(alone.classes) if i}
+        for method, probs in answers.items():
+            pairs = list(zip(truths, probs, strict=True))
+            tables = [confusion(truth, part.argmax(axis=0).astype(np.uint8), len(part)) for truth, part in pairs]
+            subject = Subject(task.name, data, method, "places")
+            tally.figures += subject.of_tables(tables, scores)
+            tally.calibration(subject, [network_bins(part, truth) for truth, part in pairs])
 
 
 def previews(tally: Tally, count: int) -> None:

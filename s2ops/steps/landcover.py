@@ -1,4 +1,4 @@
-"""Landcover: three networks on each clear date, fused over dates, combined to six classes (paper, section 2.4)."""
+"""Landcover: a network of three heads on each clear date, fused over dates to six classes (paper, section 2.4)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,26 +12,24 @@ from s2ops.cog import CLASSES, PERCENT
 from s2ops.errors import NotMade
 from s2ops.grid import Tile
 from s2ops.halo import FRAME, Placed, framed
-from s2ops.inference.networks import LAND_NETWORKS
 from s2ops.inference.windows import segment_slabs
 from s2ops.job import Job, StepResult
 from s2ops.landcover import Fusion, class_areas, date_weight, ramp_px
 from s2ops.marker import Marker, fingerprint, read_json, to_json
-from s2ops.models.registry import NETWORKS
+from s2ops.models.registry import LANDCOVER, by_head
 from s2ops.outputs import dates_of, publisher
 from s2ops.raster import read_window
 from s2ops.records import AcquiredScene
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep
 
-VERSION = 5
+VERSION = 6
 
 
 def marker(job: Job, tile: Tile) -> Marker:
     """Stands while the classified images, what frames them, and the networks are the same."""
     images = [(look.own, look.frame) for look in _looks(job, tile)]
-    weights = [job.model(name).sha256 for name in LAND_NETWORKS]
-    facts = fingerprint("landcover", VERSION, job.res, images, weights)
+    facts = fingerprint("landcover", VERSION, job.res, images, job.model(LANDCOVER).sha256)
     return Marker(keys.item("landcover", tile.name), facts)
 
 
@@ -120,7 +118,7 @@ def run(job: Job, tile: Tile) -> StepResult:
         "s2ops:fingerprint": mark.fingerprint,
         "s2ops:dates": [look.name for look in looks],
         "s2ops:areas_km2": counts,
-        "s2ops:weights": {name: job.model(name).sha256 for name in LAND_NETWORKS},
+        "s2ops:weights": {LANDCOVER: job.model(LANDCOVER).sha256},
     }
     dates = dates_of(_dates(job, tile), job.config)
     job.store.put(mark.key, to_json(stac.tile_item("landcover", tile.name, geobox, dates, assets, properties)))
@@ -148,17 +146,17 @@ def _maps(job: Job, tile: Tile, looks: Sequence[_Look]) -> Iterator[tuple[UInt8,
 
 
 def _stream(job: Job, tile: Tile, look: _Look) -> Iterator[tuple[slice, list[UInt8]]]:
-    """Rows of the tile and the three networks' probabilities there."""
+    """Rows of the tile and the probabilities of each head there."""
     height, width = job.geobox(tile).shape
     tiles = {one.name: one for one in job.tiles}
     others = [Placed(job.store.gdal(key), job.geobox(tiles[name])) for name, key, _ in look.frame]
     read = framed(Placed(job.store.gdal(look.own[0]), job.geobox(tile)), others)
-    ends = np.cumsum([len(NETWORKS[name].classes) for name in LAND_NETWORKS])[:-1]
-    for top, end, probs in segment_slabs(job.landcover, read, height + 2 * FRAME, width + 2 * FRAME):
+    network = job.segmenter(LANDCOVER)
+    for top, end, probs in segment_slabs(network, read, height + 2 * FRAME, width + 2 * FRAME):
         rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
         if rows.start < rows.stop:
             inner = slice(rows.start + FRAME - top, rows.stop + FRAME - top)
-            yield rows, np.split(probs[:, inner, FRAME:-FRAME], ends)
+            yield rows, by_head(LANDCOVER, probs[:, inner, FRAME:-FRAME])
 
 
 def _weight(job: Job, tile: Tile, look: _Look, rows: slice) -> Float32:

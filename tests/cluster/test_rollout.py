@@ -32,7 +32,7 @@ def test_new_weights_rolled_out_during_a_run_never_meet_old_ones_in_a_tile(
     single: Few, values: dict[str, Any], tmp_path: Path
 ) -> None:
     uri = single.object_store.out("weights")
-    new = other_water_network(tmp_path / "weights", uri)
+    new = other_land_network(tmp_path / "weights", uri)
     run, out = single.submit("rollout")
     try:
         run.until("a tile is selected", lambda: f"select/{TILES[0]}.json" in keys(out))
@@ -43,16 +43,16 @@ def test_new_weights_rolled_out_during_a_run_never_meet_old_ones_in_a_tile(
         install(single.kubectl, tmp_path, values)
     made = hashes(out)
     item = json.loads(Store(out).get(f"landcover/{TILES[0]}/item.json") or b"")
-    expected = renewed if item["properties"]["s2ops:weights"]["water"] == new else single.expected
+    expected = renewed if item["properties"]["s2ops:weights"]["landcover"] == new else single.expected
     assert made == expected
 
 
-def other_water_network(folder: Path, uri: str) -> str:
-    """The package's weights with another water network, pushed to a place in the object store; gives its SHA-256."""
+def other_land_network(folder: Path, uri: str) -> str:
+    """The package's weights with another land-cover network, pushed to an object store; gives its SHA-256."""
     shutil.copytree(WEIGHTS, folder)
-    network = onnx.load(folder / "water.onnx")
+    network = onnx.load(folder / "landcover.onnx")
     last = network.graph.initializer[-1]
     last.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(last) * 1.02, last.name))
-    onnx.save(network, folder / "water.onnx")
+    onnx.save(network, folder / "landcover.onnx")
     s2ops("models", "push", uri, "--from", str(folder))
-    return hashlib.sha256((folder / "water.onnx").read_bytes()).hexdigest()
+    return hashlib.sha256((folder / "landcover.onnx").read_bytes()).hexdigest()

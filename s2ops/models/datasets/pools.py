@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from s2ops.codes import BANDS, UInt8
+from s2ops.codes import BANDS, LandCover, UInt8
 from s2ops.errors import ConfigError
 from s2ops.models.registry import TRAINABLE
 from s2ops.radiometry import reflectance_table, tci_levels
@@ -90,12 +90,13 @@ def _table(codes: dict[int, int]) -> UInt8:
     return table
 
 
-_COVER_LABELS: Final[dict[str, UInt8]] = {
+COVER_LABELS: Final[dict[str, UInt8]] = {
     "water": _table({1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, BUILT: 0, LAND: 0, GREEN: 0, GARDEN: 0}),
     "vegetation": _table({1: 0, 2: 1, 3: 2, 4: 0, 5: 0, 6: 0, BUILT: 0, GREEN: EITHER, GARDEN: EITHER}),
     "building": _table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0, BUILT: EITHER, OPEN: 0, GREEN: 0}),
     "all-classes": _table({**{code: code - 1 for code in range(1, 7)}, BUILT: EITHER}),
 }
+"""Of each network that knows land cover, the label of each cover code."""
 _MASK_LABELS: Final[dict[str, UInt8]] = {
     "scene-cloud": _table({0: 0, 1: 1, 2: 2}),
     "preview-cloud": _table({0: 0, 1: 1, 2: 0}),
@@ -103,15 +104,17 @@ _MASK_LABELS: Final[dict[str, UInt8]] = {
 
 
 def labels(network: str, pool: Pool) -> UInt8:
-    """What `network` should answer: (n, y, x) class indices with 255 to ignore; for haze (n,) 0 or 1."""
+    """What `network` should answer: (n, y, x) class indices with 255 to ignore; for haze (n,) 0 or 1.
+
+    For a network of several heads: cover codes, of which each head's labels are made by `COVER_LABELS`.
+    """
     if network == "preview-haze":
         return np.array(pool.cover[:, 0, 0])
     if network in _MASK_LABELS:
         return _MASK_LABELS[network][np.asarray(pool.mask)]
     # ground below clouds and in their shadow is not asked for: it is filled from other dates
-    out = _COVER_LABELS[network][np.asarray(pool.cover)]
-    out[np.asarray(pool.mask) != 0] = IGNORE
-    return out
+    seen = np.where(np.asarray(pool.mask) == 0, np.asarray(pool.cover), LandCover.NODATA).astype(np.uint8)
+    return seen if TRAINABLE[network].heads else COVER_LABELS[network][seen]
 
 
 def _tci_of_level() -> UInt8:
