@@ -1,4 +1,4 @@
-"""Six classes from three networks, and one map from several dates (paper, section 2; docs/landcover.md).
+"""Six classes from three tasks, and one map from several dates (paper, section 2; docs/landcover.md).
 
 Everything is per pixel except `date_weight`, which looks as far as `ramp_px`. All arrays may be slabs.
 """
@@ -17,7 +17,7 @@ CLASSES: Final = tuple(LandCover)[1:]
 """Order of the class axis: water, grass, tree, residential, industrial, barren."""
 BARREN: Final = CLASSES.index(LandCover.BARREN)
 NOTHING: Final = 0.5
-"""Odds of barren: three times "other" is weaker evidence than if the three networks erred independently."""
+"""Odds of barren: three times "other" is weaker evidence than if the three tasks erred independently."""
 NO_CONFIDENCE: Final = 255
 """Confidence where there is no data."""
 BLOCK_ROWS: Final = 32
@@ -44,12 +44,12 @@ DEFAULT: Final = FusionRule()
 
 
 def combine(water: UInt8, vegetation: UInt8, building: UInt8) -> Float32:
-    """Probabilities (6, y, x) from those of the three networks: exactly one of them is right.
+    """Probabilities (6, y, x) from those of the three tasks: exactly one of them is right.
 
     Inputs are (class, y, x), 255 is certainty: water (other, water), vegetation (other, grass, tree), building
     (none, residential, industrial). A pixel is grass if vegetation says grass while water and building say
     "other", and so on; barren is "other" for all three. Taken as independent and normalised, each class has
-    the odds against barren that its own network states against "other":
+    the odds against barren that its own task states against "other":
 
         odds(water) = water / other,  odds(grass) = grass / other, ...,  odds(barren) = NOTHING
 

@@ -119,7 +119,7 @@ def test_a_peer_that_is_installed_only_here_is_no_drift() -> None:
 
 def test_what_only_the_network_for_all_classes_can_say_is_kept_with_the_weights_that_said_it() -> None:
     claimed = figure(0.9, network="land cover", data=f"{claim.TITLE} · simulated, 10 m", score="macro F1")
-    names = ("water", "vegetation", "building")
+    names = ("landcover", "water", "vegetation", "building")
     old = Card(
         weights={name: f"{name[0] * 8}ffff" for name in names},
         full=Part(figures=(figure(0.5), claimed), curves=()), quick=Part(figures=(), curves=()),
@@ -127,8 +127,8 @@ def test_what_only_the_network_for_all_classes_can_say_is_kept_with_the_weights_
     now = Part(figures=(figure(0.6),), curves=())
     assert card.with_claim(now, old, old.weights).figures == (figure(0.6), claimed)
     kept = card.with_claim(now, old, old.weights | {"water": "other"})
-    assert kept.figures[1].weights == "water wwwwwwww, vegetation vvvvvvvv, building bbbbbbbb"
-    assert "Of earlier weights: water wwwwwwww, vegetation vvvvvvvv, building" in page(kept.figures, kept.curves)
+    assert kept.figures[1].weights == "landcover llllllll, water wwwwwwww, vegetation vvvvvvvv, building bbbbbbbb"
+    assert "Of earlier weights: landcover llllllll, water wwwwwwww, vegetation vvvvvvvv, building" in page(kept.figures, kept.curves)
     again = card.with_claim(now, Card(weights={}, full=kept, quick=now), dict.fromkeys(names, "third"))
     assert again.figures[1].weights == kept.figures[1].weights
 
