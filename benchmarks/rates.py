@@ -19,12 +19,12 @@ CLIENT = 4 / 326
 
 COMPACT = "through Triton on an H200, 512 px windows (docs/serving-speed.md)"
 ACQUIRE = Gpu(
-    mpx_s=531, client_cpu_s_mpx=CLIENT, source=f"a compact network: three requests a window, 177 each, {COMPACT}"
+    mpx_s=496, client_cpu_s_mpx=CLIENT, source=f"a compact network: three requests a window, 165 each, {COMPACT}"
 )
 GPU = {
     "select": ACQUIRE,
     "acquire": ACQUIRE,
-    "landcover": Gpu(mpx_s=217, client_cpu_s_mpx=CLIENT, source=f"three compact networks in one request, {COMPACT}"),
+    "landcover": Gpu(mpx_s=204, client_cpu_s_mpx=CLIENT, source=f"the compact network of three heads, {COMPACT}"),
 }
 
 

@@ -55,6 +55,8 @@ def main() -> None:
             except Exception as error:  # one part that cannot run here must not hide the others
                 found[part] = {"failed": f"{type(error).__name__}: {error}"}
             print(json.dumps({part: found[part]}), file=sys.stderr, flush=True)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()  # the server of the next part is another process
             if given.json:
                 given.json.write_text(json.dumps(found, indent=1) + "\n")
     print(_report(found, given))
@@ -142,6 +144,7 @@ def _landcover(given: argparse.Namespace, folder: str, device: torch.device) -> 
         options = _options(given, folder, device, tuple(models))
         load = serving_load.load(options, models, given.clients, given.in_flight, given.seconds, 300)
         found[name] = asdict(load)
+        print(f"-- land cover, {name}: {load}", file=sys.stderr, flush=True)  # should the next one not start
     return found
 
 

@@ -128,7 +128,9 @@ def test_what_only_the_network_for_all_classes_can_say_is_kept_with_the_weights_
     assert card.with_claim(now, old, old.weights).figures == (figure(0.6), claimed)
     kept = card.with_claim(now, old, old.weights | {"water": "other"})
     assert kept.figures[1].weights == "landcover llllllll, water wwwwwwww, vegetation vvvvvvvv, building bbbbbbbb"
-    assert "Of earlier weights: landcover llllllll, water wwwwwwww, vegetation vvvvvvvv, building" in page(kept.figures, kept.curves)
+    assert "Of earlier weights: landcover llllllll, water wwwwwwww, vegetation vvvvvvvv, building" in page(
+        kept.figures, kept.curves
+    )
     again = card.with_claim(now, Card(weights={}, full=kept, quick=now), dict.fromkeys(names, "third"))
     assert again.figures[1].weights == kept.figures[1].weights
 

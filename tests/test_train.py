@@ -203,7 +203,8 @@ def test_the_example_configurations_are_valid() -> None:
     found = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.yaml"))
     assert set(found) >= {f"{network}.yaml" for network in TRAINABLE}
     for name in found:
-        width = int(name.split("-")[-1].split(".")[0]) if name.startswith("widths/") else 16
+        last = Path(name).stem.split("-")[-1]
+        width = int(last) if last.isdigit() else 16
         assert load_config(EXAMPLES / name).width == width
 
 

@@ -68,6 +68,8 @@ class GpuEngine:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         self._network = self._load(file)
+        if pinned:
+            torch.cuda.empty_cache()  # comparing with float32 took 70 GB of an H200 once; other instances need them
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         if self.precision in PLANS:
             self._graphs = {images: self._captured(images) for images in range(1, max_batch + 1)}
