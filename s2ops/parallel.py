@@ -39,14 +39,22 @@ def on_pool(pool: Executor, function: Callable[[T], R], items: Iterable[T], most
 def asked_once(function: Callable[[T], R]) -> Callable[[T], R]:
     """`function`, whose answers are kept: of threads that ask for the same at once, one works and the others wait.
 
-    `lru_cache` lets all of them work. An error is not kept.
+    `lru_cache` lets all of them work. Who asks for something else does not wait. An error goes to all who wait for it,
+    and is not kept.
     """
-    lock, kept = Lock(), dict[T, R]()
+    lock, kept = Lock(), dict[T, Future[R]]()
 
     def answer(of: T) -> R:
         with lock:
-            if of not in kept:
-                kept[of] = function(of)
-            return kept[of]
+            known = kept.get(of)
+            promised = kept.setdefault(of, Future())
+        if known is None:
+            try:
+                promised.set_result(function(of))
+            except BaseException as error:
+                with lock:
+                    del kept[of]
+                promised.set_exception(error)
+        return promised.result()
 
     return answer

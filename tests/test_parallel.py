@@ -61,3 +61,32 @@ def test_of_threads_that_ask_for_the_same_one_works() -> None:
     ask = asked_once(slow)
     assert list(in_order(ask, ["a", "b"] * 8, 8)) == ["A", "B"] * 8
     assert sorted(worked) == ["a", "b"]
+
+
+def test_who_asks_for_something_else_does_not_wait() -> None:
+    """Networks are loaded side by side: the first answer waits here until the second is there."""
+    second = threading.Event()
+
+    def slow(name: str) -> str:
+        if name == "a":
+            assert second.wait(5)
+        else:
+            second.set()
+        return name.upper()
+
+    assert list(in_order(asked_once(slow), ["a", "b"], 2)) == ["A", "B"]
+
+
+def test_an_error_is_not_kept() -> None:
+    answers = iter([ValueError("not yet"), "there"])
+
+    def fails_first(_: str) -> str:
+        found = next(answers)
+        if isinstance(found, ValueError):
+            raise found
+        return found
+
+    ask = asked_once(fails_first)
+    with pytest.raises(ValueError, match="not yet"):
+        ask("a")
+    assert ask("a") == ask("a") == "there"
