@@ -183,7 +183,7 @@ def test_patience_ends_with_an_error_that_says_so() -> None:
     networks = TritonNetworks(f"triton://127.0.0.1:{port}", Limits(patience_s=1.0))
     with pytest.raises(
         InferenceUnreachable,
-        match=rf"triton://127.0.0.1:{port} gave no answer to a question about landcover in \d+ tries",
+        match=rf"triton://127.0.0.1:{port} gave no answer to a question about water in \d+ tries",
     ):
         networks.weights("water")
 

@@ -11,6 +11,7 @@ import pytest
 import rasterio
 
 from s2ops.grid import tile
+from s2ops.models.registry import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_is_small_and_holds_weights_and_templates_but_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert sum(name.endswith(".onnx") for name in names) == 6
+    assert sum(name.endswith(".onnx") for name in names) == len(NETWORKS)
     assert any(name.endswith("page.html.j2") for name in names)
     page = {name.removeprefix("s2ops/view/page/") for name in names if name.startswith("s2ops/view/page/")}
     assert {"index.html", "app.js", "vendor/maplibre-gl.mjs", "vendor/maplibre-gl.LICENSE.txt"} <= page

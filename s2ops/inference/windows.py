@@ -81,11 +81,13 @@ def segment_slabs(segmenter: Segmenter, read: ReadRows, height: int, width: int)
         _add_row(segmenter, _padded(image[bands], tall, wide), columns, sums)
         done = y1 - y0
         total = row_total[y0:y1, None] * column_total
-        probs = ((sums[:, :done, :width] + total // 2) // total).astype(np.uint8)
+        half, probs = total // 2, np.empty((len(sums), done, width), np.uint8)
+        for one, summed in zip(probs, sums, strict=True):  # class by class: a tile's rows of all are 160 MB
+            one[:] = (summed[:done, :width] + half) // total
         probs[:, (image[bands, :done] == 0).all(axis=0)] = 0
         # while the caller works, only the rows that the next windows share are held: many streams may wait at once
         carry, image = sums[:, done:].copy(), image[:, done:].copy()
-        del sums, total
+        del sums, total, half
         yield y0, y1, probs
         del probs
         if y1 < height:
