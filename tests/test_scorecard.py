@@ -264,7 +264,7 @@ class Fixed:
     window = 512
 
     def __init__(self, *probs: int) -> None:
-        self.classes = tuple("abcdef"[: len(probs)])
+        self.classes = tuple("abcdefgh"[: len(probs)])
         self.probs = np.array(probs, np.uint8)
 
     def predict(self, windows: UInt8) -> UInt8:
