@@ -157,3 +157,24 @@ def test_slabs_of_two_networks_with_one_window_can_be_zipped() -> None:
 
     for (a0, a1, _), (b0, b1, _) in zip(slabs(), slabs(), strict=True):
         assert (a0, a1) == (b0, b1)
+
+
+def test_windows_without_a_wanted_pixel_are_not_run_and_wanted_pixels_are_the_same() -> None:
+    """A pixel that is wanted has all its windows, so its mean is that of all."""
+    image, wanted = scene(900, 700), np.zeros((900, 700), np.bool_)
+    wanted[140:150, 300:330] = wanted[640, 90] = True
+    network = PlaceSegmenter()
+    whole = segment(network, image)
+    some = np.concatenate(
+        [
+            probs
+            for _, _, probs in segment_slabs(
+                network, lambda top, end: image[:, top:end], 900, 700, lambda top, end: wanted[top:end]
+            )
+        ],
+        axis=1,
+    )
+    np.testing.assert_array_equal(some[:, wanted], whole[:, wanted])
+    counted = PixelSegmenter()
+    list(segment_slabs(counted, lambda top, end: image[:, top:end], 900, 700, lambda top, end: wanted[top:end]))
+    assert 0 < sum(shape[0] for shape in counted.calls) <= 10  # of 9 x 7 and more

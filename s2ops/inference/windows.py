@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from s2ops.codes import BANDS, Int32, UInt8
+from s2ops.codes import BANDS, Bool, Int32, UInt8
 from s2ops.inference.segmenter import Segmenter
 
 HALO: Final = 32
@@ -63,11 +63,14 @@ def _total_weights(starts: list[int], size: int, length: int) -> Int32:
     return total[:length]
 
 
-def segment_slabs(segmenter: Segmenter, read: ReadRows, height: int, width: int) -> Iterator[tuple[int, int, UInt8]]:
+def segment_slabs(
+    segmenter: Segmenter, read: ReadRows, height: int, width: int, wanted: Callable[[int, int], Bool] | None = None
+) -> Iterator[tuple[int, int, UInt8]]:
     """Class probabilities of an image, as finished slabs (y0, y1, (class, y1 - y0, width)) from top to bottom.
 
     Reads each row once, in order; holds one row of windows. Probabilities are 0 in every class where all bands are 0
-    (no data); windows without any data are not run.
+    (no data); windows without any data are not run. Of `wanted` (from row, to row -> (rows, width), rows may end
+    early) only windows that hold a wanted pixel are: what is wanted is as without it, the rest is anything.
     """
     bands = [BANDS.index(band) for band in segmenter.bands]
     tall, wide = window_size(height, segmenter.window), window_size(width, segmenter.window)
@@ -78,7 +81,8 @@ def segment_slabs(segmenter: Segmenter, read: ReadRows, height: int, width: int)
     for y0, y1 in slab_bounds(height, tall):
         sums = np.zeros((carry.shape[0], tall, carry.shape[2]), np.int32)
         sums[:, : carry.shape[1]] = carry
-        _add_row(segmenter, _padded(image[bands], tall, wide), columns, sums)
+        needed = None if wanted is None else wanted(y0, min(y0 + tall, height))
+        _add_row(segmenter, _padded(image[bands], tall, wide), columns, sums, needed)
         done = y1 - y0
         total = row_total[y0:y1, None] * column_total
         half, probs = total // 2, np.empty((len(sums), done, width), np.uint8)
@@ -102,11 +106,13 @@ def _padded(image: UInt8, tall: int, wide: int) -> UInt8:
     return np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect")
 
 
-def _add_row(segmenter: Segmenter, image: UInt8, columns: list[int], sums: Int32) -> None:
-    """Run one row of windows and add their weighted answers to `sums`."""
+def _add_row(segmenter: Segmenter, image: UInt8, columns: list[int], sums: Int32, needed: Bool | None) -> None:
+    """Run one row of windows, those with a `needed` pixel, and add their weighted answers to `sums`."""
     tall = image.shape[1]
     wide = window_size(image.shape[2], segmenter.window)
     filled = [x0 for x0 in columns if image[:, :, x0 : x0 + wide].any()]
+    if needed is not None:
+        filled = [x0 for x0 in filled if needed[:, x0 : x0 + wide].any()]
     if not filled:
         return
     windows = np.stack([image[:, :, x0 : x0 + wide] for x0 in filled])

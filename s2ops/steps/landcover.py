@@ -1,13 +1,13 @@
 """Landcover: a network of three heads on each clear date, fused over dates to six classes (paper, section 2.4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from s2ops import keys, metrics, stac
-from s2ops.codes import Float32, UInt8
+from s2ops.codes import Bool, Float32, Mask, UInt8
 from s2ops.cog import CLASSES, PERCENT
 from s2ops.errors import NotMade
 from s2ops.grid import Tile
@@ -128,7 +128,7 @@ def run(job: Job, tile: Tile) -> StepResult:
 def _maps(job: Job, tile: Tile, looks: Sequence[_Look]) -> Iterator[tuple[UInt8, UInt8]]:
     """Classes and confidence of the tile, (rows, x) slabs from top to bottom."""
     geobox = job.geobox(tile)
-    streams = [_stream(job, tile, look) for look in looks]
+    streams = [_stream(job, tile, look, _unseen(job, tile, looks) if look.mask is None else None) for look in looks]
     top = 0
     while top < geobox.height:
         fusion: Fusion | None = None
@@ -145,14 +145,33 @@ def _maps(job: Job, tile: Tile, looks: Sequence[_Look]) -> Iterator[tuple[UInt8,
         yield fusion.decide()
 
 
-def _stream(job: Job, tile: Tile, look: _Look) -> Iterator[tuple[slice, list[UInt8]]]:
-    """Rows of the tile and the probabilities of each head there."""
+def _unseen(job: Job, tile: Tile, looks: Sequence[_Look]) -> Callable[[int, int], Bool] | None:
+    """Where no date shows the ground, in rows of the framed image; None where there are no dates."""
+    masks = [job.store.gdal(look.mask) for look in looks if look.mask is not None]
+    height, width = job.geobox(tile).shape
+
+    def unseen(top: int, end: int) -> Bool:
+        rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
+        out = np.zeros((end - top, width + 2 * FRAME), np.bool_)
+        if rows.start < rows.stop:
+            clear = np.logical_or.reduce([read_window(mask, rows)[0] == Mask.CLEAR for mask in masks])
+            first = rows.start + FRAME - top
+            out[first : first + len(clear), FRAME:-FRAME] = ~clear
+        return out
+
+    return unseen if masks else None
+
+
+def _stream(
+    job: Job, tile: Tile, look: _Look, wanted: Callable[[int, int], Bool] | None
+) -> Iterator[tuple[slice, list[UInt8]]]:
+    """Rows of the tile and the probabilities of each head there, where they are `wanted`."""
     height, width = job.geobox(tile).shape
     tiles = {one.name: one for one in job.tiles}
     others = [Placed(job.store.gdal(key), job.geobox(tiles[name])) for name, key, _ in look.frame]
     read = framed(Placed(job.store.gdal(look.own[0]), job.geobox(tile)), others)
     network = job.segmenter(LANDCOVER)
-    for top, end, probs in segment_slabs(network, read, height + 2 * FRAME, width + 2 * FRAME):
+    for top, end, probs in segment_slabs(network, read, height + 2 * FRAME, width + 2 * FRAME, wanted):
         rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
         if rows.start < rows.stop:
             inner = slice(rows.start + FRAME - top, rows.stop + FRAME - top)
