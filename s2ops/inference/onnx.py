@@ -95,7 +95,13 @@ def _run_each(session: InferenceSession, images: UInt8, threads: int) -> UInt8:
     if threads == 1 or len(images) == 1:
         return np.concatenate([run(image) for image in images])
     with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(run, images)))
+        answers = pool.map(run, images)
+        first = next(answers)
+        out = np.empty((len(images), *first.shape[1:]), np.uint8)  # filled as they come: not all of them twice
+        out[0] = first[0]
+        for index, answer in enumerate(answers, 1):
+            out[index] = answer[0]
+        return out
 
 
 @lru_cache(maxsize=1)

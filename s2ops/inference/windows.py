@@ -18,6 +18,9 @@ from s2ops.inference.segmenter import Segmenter
 HALO: Final = 32
 """Pixels at a window's edge that count little."""
 
+TOGETHER: Final = 8
+"""Windows asked for at once: all 27 of a full tile's row and their answers would hold 140 MB."""
+
 MULTIPLE: Final = 32
 """Networks halve their input five times: windows are multiples of 32 pixels high and wide."""
 
@@ -113,12 +116,12 @@ def _add_row(segmenter: Segmenter, image: UInt8, columns: list[int], sums: Int32
     filled = [x0 for x0 in columns if image[:, :, x0 : x0 + wide].any()]
     if needed is not None:
         filled = [x0 for x0 in filled if needed[:, x0 : x0 + wide].any()]
-    if not filled:
-        return
-    windows = np.stack([image[:, :, x0 : x0 + wide] for x0 in filled])
     weights = window_weights(tall)[:, None] * window_weights(wide)
-    for x0, probs in zip(filled, segmenter.predict(windows), strict=True):
-        sums[:, :, x0 : x0 + wide] += probs * weights
+    for first in range(0, len(filled), TOGETHER):
+        some = filled[first : first + TOGETHER]
+        windows = np.stack([image[:, :, x0 : x0 + wide] for x0 in some])
+        for x0, probs in zip(some, segmenter.predict(windows), strict=True):
+            sums[:, :, x0 : x0 + wide] += probs * weights
 
 
 def segment(segmenter: Segmenter, image: UInt8) -> UInt8:
