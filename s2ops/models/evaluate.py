@@ -10,7 +10,7 @@ from torch import Tensor
 
 from s2ops.models.datasets.pools import EITHER, Pool, images, labels
 from s2ops.models.haze import HazeNet
-from s2ops.models.registry import TRAINABLE, tasks
+from s2ops.models.registry import TRAINABLE, head_sizes, tasks
 from s2ops.models.scores import auc, best_temperature, class_scores, confusion
 from s2ops.models.targets import targets
 from s2ops.models.unet import UNet
@@ -44,8 +44,8 @@ def judge(
             scores[f"{name}: auc"] = auc(logits, label)
             kept[0].append((torch.stack([-logits / 2, logits / 2], dim=1), label))
             continue
-        for head, task in enumerate(heads):
-            counts, sample = _count(model, image, label, network, head, device)
+        counted = _count(model, image, label, network, device)
+        for head, (task, (counts, sample)) in enumerate(zip(heads, counted, strict=True)):
             found = class_scores(counts, TRAINABLE[task.name].classes)
             of = f"{name}: " if len(heads) == 1 else f"{name}: {task.name} "
             scores |= {f"{of}{key}": value for key, value in found.items()}
@@ -64,20 +64,21 @@ def _logits(model: UNet | HazeNet, image: Tensor, device: torch.device) -> Tenso
 
 
 def _count(
-    model: UNet, image: Tensor, label: Tensor, network: str, head: int, device: torch.device
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Confusion counts of a head over all samples, and some pixels' logits (n, class) with their labels."""
-    classes = len(TRAINABLE[tasks(network)[head].name].classes)
-    counts = torch.zeros(classes, classes, dtype=torch.int64)
-    kept = []
+    model: UNet, image: Tensor, label: Tensor, network: str, device: torch.device
+) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
+    """Of each head: confusion counts over all samples, and some pixels' logits (n, class) with their labels."""
+    sizes = head_sizes(network)
+    counts = [torch.zeros(size, size, dtype=torch.int64) for size in sizes]
+    kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in sizes]
     for part, given in zip(_batches(image), _batches(label), strict=True):
-        own = list(targets(network, given))[head]
-        logits, truth = _logits(model, part, device)[:, own.classes], own.labels
-        counts += confusion(logits.argmax(dim=1), truth, classes)
-        known = truth < EITHER
-        kept.append((logits.movedim(1, -1)[known][::KEPT], truth[known][::KEPT]))
-    logits_kept, truth_kept = (torch.cat(side) for side in zip(*kept, strict=True))
-    return counts, (logits_kept, truth_kept)
+        answer = _logits(model, part, device)
+        for head, own in enumerate(targets(network, given)):
+            logits, truth = answer[:, own.classes], own.labels
+            counts[head] += confusion(logits.argmax(dim=1), truth, sizes[head])
+            known = truth < EITHER
+            kept[head].append((logits.movedim(1, -1)[known][::KEPT], truth[known][::KEPT]))
+    samples = [tuple(torch.cat(side) for side in zip(*part, strict=True)) for part in kept]
+    return [(table, (logits, truth)) for table, (logits, truth) in zip(counts, samples, strict=True)]
 
 
 def draw_curve(history: Sequence[tuple[int, float]], title: str, path: Path) -> None:
