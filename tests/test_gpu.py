@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from s2ops.codes import BANDS, UInt8  # noqa: E402
 from s2ops.errors import ModelError  # noqa: E402
 from s2ops.inference import calibration  # noqa: E402
-from s2ops.inference.gpu import GpuEngine  # noqa: E402
+from s2ops.inference.gpu import GpuEngine, reference  # noqa: E402
 from s2ops.inference.gpu_layers import layers, merge, sent  # noqa: E402
 from s2ops.inference.gpu_quantise import peaks, quantised  # noqa: E402
 from s2ops.inference.onnx import open_segmenter  # noqa: E402
@@ -149,3 +149,11 @@ def test_the_serving_benchmark_runs_on_a_processor(tmp_path: Path) -> None:
     assert found["plain"]["eager"] > 0
     assert found["engine"]["CPU"]["changed"]["simulated"][1] <= 1  # levels
     assert "| engine, on the device, CPU |" in done.stdout
+
+
+def test_the_reference_in_strips_is_the_network_in_float32() -> None:
+    model = load_into_torch(find("landcover").path)
+    assert isinstance(model, UNet)
+    image = torch.from_numpy(own("landcover", calibration.window(192)))
+    with torch.inference_mode():
+        torch.testing.assert_close(reference(model)(image), model(image), atol=1e-3, rtol=0)

@@ -16,8 +16,9 @@ from safetensors.torch import load_file  # noqa: E402
 
 from s2ops.codes import UInt8  # noqa: E402
 from s2ops.errors import ConfigError, ModelError  # noqa: E402
-from s2ops.models.augment import lit, turned  # noqa: E402
+from s2ops.models.augment import leafed, lit, turned  # noqa: E402
 from s2ops.models.configuration import TrainConfig  # noqa: E402
+from s2ops.models.datasets.green import LEAVES  # noqa: E402
 from s2ops.models.datasets.pools import BUILT, EITHER, IGNORE, LAND, OPEN, Pool, labels  # noqa: E402
 from s2ops.models.export import load_into_torch  # noqa: E402
 from s2ops.models.samples import Samples  # noqa: E402
@@ -219,6 +220,20 @@ def test_a_draw_depends_on_its_generator_alone(pools: Path) -> None:
     torch.manual_seed(99)
     again = samples.draw(hazy, random())
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+
+
+def test_leaves_brighten_trees_alone_and_the_plain_window_stays(pools: Path) -> None:
+    nir = torch.tensor([0, 100, 100, 250], dtype=torch.uint8).repeat(40, 3, 1)
+    trees = torch.tensor([True, True, False, True]).expand(nir.shape)
+    leafed(nir, trees, 0.5, random())
+    assert set(nir[:, :, 0].flatten().tolist()) == {0}
+    assert set(nir[:, :, 2].flatten().tolist()) == {100}
+    assert int(nir.max()) == 255
+    brighter = nir[:, 0, 1] - 100
+    assert 8 < int((brighter > 0).sum()) < 32
+    assert 16 < int(brighter.max()) <= LEAVES
+    with pytest.raises(ConfigError, match="preview-cloud sees no near infrared: leave out `leaves`"):
+        Samples("preview-cloud", config(leaves=1.0), pools, torch.device("cpu"), {})
 
 
 def test_turned_labels_stay_on_their_pixels() -> None:

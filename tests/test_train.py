@@ -96,6 +96,13 @@ def test_one_trunk_learns_three_tasks_and_its_heads_sum_to_certainty(pools: Path
     assert {"squares-val: water f1 water", "squares-val: vegetation f1 tree"} <= set(meta.scores)
     taught = config(**sources, teacher=tmp_path / "first" / "landcover.onnx", steps=4)
     train("landcover", taught, pools, tmp_path / "second", device="cpu")
+    of_plain = taught.model_copy(update={"teacher_sees": "plain", "leaves": 1.0, "without_nir": 0.0})
+    drawn = training.Samples("landcover", of_plain, pools, torch.device("cpu"), {})
+    runs = [training.Run("landcover", one, tmp_path, torch.device("cpu")) for one in (taught, of_plain)]
+    assert runs[0].advance(drawn) != runs[1].advance(drawn)  # of the same start
+    image, label, plain = drawn.draw(of_plain, torch.Generator().manual_seed(1))
+    assert int(plain.min()) > 0  # what its own day showed, near infrared too
+    assert float((image > plain)[:, 3][label == 3].float().mean()) > 0.7  # trees
     image = next(samples(1, 5))[0][None]
     probs = open_segmenter("landcover", str(tmp_path / "second")).predict(image).astype(int)
     for first, end in ((0, 2), (2, 5), (5, 8)):

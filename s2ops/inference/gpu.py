@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2ops.codes import BANDS, UInt8
 from s2ops.errors import ModelError
@@ -21,7 +21,7 @@ from s2ops.inference.gpu_plain import PlainUNet
 from s2ops.inference.gpu_quantise import PLANS, Plan, peaks
 from s2ops.models.export import load_into_torch
 from s2ops.models.registry import ModelFile, head_sizes
-from s2ops.models.unet import UNet
+from s2ops.models.unet import Convolution, UNet
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ HOPPER: Final = 9
 
 TOLERANCE: Final = 0.002
 """Largest part of the calibration window's pixels whose class may change."""
+
+STRIP: Final = 64
+"""Rows that the reference in float32 computes at once."""
 
 
 class Network(Protocol):
@@ -69,7 +72,7 @@ class GpuEngine:
         torch.backends.cudnn.allow_tf32 = False
         self._network = self._load(file)
         if pinned:
-            torch.cuda.empty_cache()  # comparing with float32 took 70 GB of an H200 once; other instances need them
+            torch.cuda.empty_cache()  # what the comparison took: other instances need it
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         if self.precision in PLANS:
             self._graphs = {images: self._captured(images) for images in range(1, max_batch + 1)}
@@ -132,16 +135,12 @@ class GpuEngine:
         levels = torch.from_numpy(calibration.window(self.side)[:, own]).to(self._device)
         self.image[0] = levels[0]
         network.run(1)
-        plain = copy.deepcopy(model).float()
+        sent = torch.split(self.out[0].int(), [size - 1 for size in model.heads])
+        found = [torch.cat([255 - part.sum(dim=0, keepdim=True), part]).argmax(dim=0) for part in sent]
         with torch.inference_mode():
-            heads = torch.split(plain(levels)[0], list(model.heads))
-        changed, start = [], 0
-        for logits in heads:
-            sent = self.out[0, start : start + len(logits) - 1].int()
-            found = torch.cat([255 - sent.sum(dim=0, keepdim=True), sent]).argmax(dim=0)
-            changed.append(float((found != logits.argmax(dim=0)).float().mean()))
-            start += len(logits) - 1
-        return max(changed)
+            logits = reference(model)(levels)[0]
+        wanted = [part.argmax(dim=0) for part in torch.split(logits, list(model.heads))]
+        return max(float((one != other).float().mean()) for one, other in zip(found, wanted, strict=True))
 
     def _captured(self, images: int) -> torch.cuda.CUDAGraph:
         """All launches for a batch of `images` as one."""
@@ -149,6 +148,36 @@ class GpuEngine:
         with torch.cuda.graph(graph):
             self._network.run(images)
         return graph
+
+
+class _InStrips(nn.Module):
+    """A 3 x 3 convolution computed some rows at a time: the same sums with a bounded workspace.
+
+    For a whole window of full width cuDNN took up to 70 GB in float32, which other instances need.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self._conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x, (0, 0, 1, 1))
+        weight, bias = self._conv.weight, self._conv.bias
+        strips = [
+            nn.functional.conv2d(padded[:, :, top : top + STRIP + 2], weight, bias, padding=(0, 1))
+            for top in range(0, x.shape[2], STRIP)
+        ]
+        return torch.cat(strips, dim=2)
+
+
+def reference(model: UNet) -> UNet:
+    """A copy in float32 whose convolutions need little memory beside what they read and write."""
+    plain = copy.deepcopy(model).float()
+    for layer in plain.modules():
+        if isinstance(layer, Convolution):
+            (conv,) = (part for part in layer if isinstance(part, nn.Conv2d))
+            layer[0] = _InStrips(conv)
+    return plain
 
 
 def _device(number: int | None) -> torch.device:

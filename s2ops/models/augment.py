@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from s2ops.codes import BANDS
+from s2ops.models.datasets.green import LEAVES
 from s2ops.radiometry import FULL, TOE, TOP
 from s2ops.simulate.atmosphere import HAZE_COLOUR
 
@@ -43,6 +44,18 @@ def turned(image: Tensor, label: Tensor, random: torch.Generator) -> tuple[Tenso
             return geometry(tv_tensors.Image(image)).as_subclass(Tensor), label
         moved, mask = geometry(tv_tensors.Image(image), tv_tensors.Mask(label))
     return moved.as_subclass(Tensor), mask.as_subclass(Tensor)
+
+
+def leafed(nir: Tensor, trees: Tensor, part: float, random: torch.Generator) -> None:
+    """Make the trees of (n, y, x) near-infrared levels brighter, in place, in `part` of the samples; no data stays 0.
+
+    Woods of beech and oak in June are as bright as meadows, and half as bright in autumn: what is asked for then is
+    their texture, and how dark they are in green and red.
+    """
+    chosen = torch.rand((len(nir), 1, 1), generator=random, device=random.device) < part
+    brighter = LEAVES * torch.rand((len(nir), 1, 1), generator=random, device=random.device)
+    moved = torch.clamp(nir + brighter * (chosen & trees & (nir > 0)), max=255)
+    nir.copy_(torch.round(moved).to(nir.dtype))
 
 
 def lit(

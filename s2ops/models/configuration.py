@@ -56,6 +56,13 @@ class TrainConfig(BaseModel):
     without_nir: Annotated[
         float, Field(ge=0, lt=1, description="part of the samples whose near infrared is taken away (no data, 0)")
     ] = 0.0
+    leaves: Annotated[
+        float, Field(ge=0, le=1, description="part of the samples whose labelled trees get brighter in near infrared")
+    ] = 0.0
+    teacher_sees: Annotated[
+        Literal["same", "plain"],
+        Field(description="`plain`: the teacher answers for the window before haze, light and leaves changed it"),
+    ] = "same"
     seed: int = 0
     settle: Annotated[
         float, Field(ge=0, lt=1, description="last part of the steps, in which batch normalisation no longer moves")

@@ -2,16 +2,28 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from s2ops.errors import ConfigError
-from s2ops.models.augment import lit, turned
+from s2ops.models.augment import leafed, lit, turned
 from s2ops.models.configuration import TrainConfig
 from s2ops.models.datasets.pools import Pool, images, labels
 from s2ops.models.registry import TRAINABLE
-from s2ops.models.targets import targets
+from s2ops.models.targets import targets, trees
+
+
+class Batch(NamedTuple):
+    """Windows, and what is known of them."""
+
+    image: Tensor
+    """(n, band, y, x) uint8 levels as another day might show them."""
+    label: Tensor
+    """(n, y, x) uint8, or (n,)."""
+    plain: Tensor
+    """The same windows with the light, the leaves and all the bands of their own day."""
 
 
 class Samples:
@@ -25,7 +37,9 @@ class Samples:
         self, network: str, config: TrainConfig, pools: Path, device: torch.device, made: Mapping[str, Pool]
     ) -> None:
         """`made` holds pools that lie in no folder of `pools`."""
-        self.bands = TRAINABLE[network].bands
+        self.network, self.bands = network, TRAINABLE[network].bands
+        if (config.leaves or config.without_nir) and "nir" not in self.bands:
+            raise ConfigError(f"{network} sees no near infrared: leave out `leaves` and `without_nir`")
         self.tone_curve = not network.startswith("preview")
         self.parts: dict[int, list[tuple[Tensor, Tensor, float]]] = {}
         for name, share in config.shares.items():
@@ -51,8 +65,20 @@ class Samples:
                 "or add one of the pools to `sources`"
             )
 
-    def draw(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A batch of windows: (n, band, y, x) levels and their labels, both uint8, as another day might show them."""
+    def draw(self, config: TrainConfig, random: torch.Generator) -> Batch:
+        """The samples of one step."""
+        plain, label = self._cut(config, random)
+        levels = plain.clone()
+        if config.leaves:
+            leafed(levels[:, self.bands.index("nir")], trees(self.network, label), config.leaves, random)
+        if config.without_nir:
+            lost = torch.rand(len(levels), generator=random, device=random.device) < config.without_nir
+            levels[lost, self.bands.index("nir")] = 0
+        haze = config.haze if self.tone_curve else 0.0
+        return Batch(lit(levels, self.bands, config.jitter, haze, random), label, plain)
+
+    def _cut(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Windows of one size and their labels, turned and mirrored."""
         weights = torch.tensor([sum(share for _, _, share in parts) for parts in self.parts.values()])
         pick = torch.multinomial(weights.to(random.device), 1, generator=random)
         side = list(self.parts)[int(pick)]
@@ -69,12 +95,7 @@ class Samples:
             moved = turned(cut, known, random)
             image.append(moved[0])
             label.append(moved[1])
-        haze = config.haze if self.tone_curve else 0.0
-        levels = torch.cat(image)
-        if config.without_nir:
-            lost = torch.rand(len(levels), generator=random, device=random.device) < config.without_nir
-            levels[lost, self.bands.index("nir")] = 0
-        return lit(levels, self.bands, config.jitter, haze, random), torch.cat(label)
+        return torch.cat(image), torch.cat(label)
 
 
 def _counts(parts: list[tuple[Tensor, Tensor, float]], config: TrainConfig, side: int) -> list[int]:

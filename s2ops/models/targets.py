@@ -35,6 +35,15 @@ def targets(network: str, labels: Tensor) -> Iterator[Target]:
         yield Target(spec.classes[task.classes], task.classes, own, either)
 
 
+def trees(network: str, labels: Tensor) -> Tensor:
+    """(n, y, x) where `labels` say tree; nowhere where the network knows no trees."""
+    found = torch.zeros_like(labels, dtype=torch.bool)
+    for one in targets(network, labels):
+        if "tree" in one.names:
+            found |= one.labels == one.names.index("tree")
+    return found
+
+
 def network_loss(network: str, logits: Tensor, labels: Tensor, weights: Tensor, dice: float) -> Tensor:
     """Mean over the heads of `segmentation_loss`; `weights` has one for each class of the network."""
     return torch.stack(

@@ -57,7 +57,7 @@ class Run:
     def advance(self, samples: Samples) -> float:
         """One step; gives the loss. Raises ModelError where it is no number, before anything is changed by it."""
         random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
-        image, label = samples.draw(self.config, random)
+        image, label, plain = samples.draw(self.config, random)
         self.model.train()
         if self.step >= (1 - self.config.settle) * self.config.steps:
             for layer in self.model.modules():
@@ -66,7 +66,7 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.model(image)
             if self.teacher is not None:
-                taught = self.teacher(image)
+                taught = self.teacher(plain if self.config.teacher_sees == "plain" else image)
         if label.ndim == 1:
             loss = haze_loss(logits, label)
         else:

@@ -29,6 +29,9 @@ SMOOTH: Final = 0.08
 
 NEAR: Final = 5
 
+LEAVES: Final = 32.0
+"""Levels that fresh leaves add at most: a factor of 1.6 in reflectance of near infrared."""
+
 
 def index(image: Float32) -> Float32:
     """(4, y, x) reflectance of red, green, blue, nir -> (y, x) NDVI."""

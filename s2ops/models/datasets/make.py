@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from s2ops.codes import Bool, LandCover, UInt8
+from s2ops.models.datasets.green import LEAVES
 from s2ops.models.datasets.pack import CHIP_SCALE, RAYLEIGH, Packed
 from s2ops.models.datasets.pools import Pool, Sample
 from s2ops.radiometry import levels_of, reflectance_table
@@ -20,9 +21,6 @@ SIZE: Final = 256
 
 RESOLUTIONS: Final = (10, 10, 10, 20, 20, 60, 60, 120, 120)
 """Of the samples in turn: detail matters at 10 m, and there the world differs most."""
-
-LEAVES: Final = 32.0
-"""Levels that fresh leaves add at most: a factor of 1.6 in reflectance."""
 
 KINDS: Final = ("simulated", "preview", "overlaid", "real", "chips")
 """What `make_pools` makes."""
