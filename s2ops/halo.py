@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -32,7 +31,7 @@ def framed(own: Placed, others: Sequence[Placed]) -> Callable[[int, int], UInt8]
     """Rows of `own` inside its frame, as `segment_slabs` reads them: (4, end - top, width + 2 * FRAME) levels.
 
     The frame shows what the first of `others` shows there, else the tile mirrored at its border. Only the frame is
-    held; the last slab read is kept, since several networks read the same one.
+    held.
     """
     height = own.grid.height
     padded = own.grid.pad(FRAME)
@@ -41,7 +40,6 @@ def framed(own: Placed, others: Sequence[Placed]) -> Callable[[int, int], UInt8]
     frame_top = _filled(others, padded[:FRAME, :], upper)
     frame_bottom = _filled(others, padded[FRAME + height :, :], lower)
 
-    @lru_cache(maxsize=1)
     def read(top: int, end: int) -> UInt8:
         first, last = max(top, FRAME), min(end, FRAME + height)
         parts = [frame_top[:, top:end]] if top < FRAME else []

@@ -88,17 +88,23 @@ def segment_slabs(
         _add_row(segmenter, _padded(image[bands], tall, wide), columns, sums, needed)
         done = y1 - y0
         total = row_total[y0:y1, None] * column_total
-        half, probs = total // 2, np.empty((len(sums), done, width), np.uint8)
-        for one, summed in zip(probs, sums, strict=True):  # class by class: a tile's rows of all are 160 MB
-            one[:] = (summed[:done, :width] + half) // total
+        probs = _means(sums[:, :done, :width], total)
         probs[:, (image[bands, :done] == 0).all(axis=0)] = 0
         # while the caller works, only the rows that the next windows share are held: many streams may wait at once
         carry, image = sums[:, done:].copy(), image[:, done:].copy()
-        del sums, total, half
+        del sums, total
         yield y0, y1, probs
         del probs
         if y1 < height:
             image = np.concatenate([image, read(y0 + tall, y1 + tall)], axis=1)
+
+
+def _means(sums: Int32, total: Int32) -> UInt8:
+    """(class, y, x) sums over (y, x) `total` weights, rounded; class by class: a tile's rows of all are 160 MB."""
+    half, out = total // 2, np.empty(sums.shape, np.uint8)
+    for mean, summed in zip(out, sums, strict=True):
+        mean[:] = (summed + half) // total
+    return out
 
 
 def _padded(image: UInt8, tall: int, wide: int) -> UInt8:

@@ -132,7 +132,7 @@ def _maps(job: Job, tile: Tile, looks: Sequence[_Look]) -> Iterator[tuple[UInt8,
     top = 0
     while top < geobox.height:
         fusion: Fusion | None = None
-        for look, stream in zip(looks, streams, strict=True):  # one look at a time: each holds 40 MB of answers
+        for look, stream in zip(looks, streams, strict=True):  # one look at a time: each has 40 MB of answers
             rows, (water, vegetation, building) = next(stream)
             fusion = fusion or Fusion((rows.stop - rows.start, geobox.width))
             weight = _weight(job, tile, look, rows)
@@ -140,6 +140,7 @@ def _maps(job: Job, tile: Tile, looks: Sequence[_Look]) -> Iterator[tuple[UInt8,
                 weight = np.where(fusion.weight > 0, np.float32(0), weight)  # the mosaic fills only what no date shows
             fusion.feed(water, vegetation, building, weight)
             top = rows.stop
+            del water, vegetation, building
         if fusion is None:
             raise RuntimeError(f"{tile.name} has nothing to classify")  # the mosaic stands in where no date does
         yield fusion.decide()
