@@ -113,6 +113,17 @@ def test_one_trunk_learns_three_tasks_and_its_heads_sum_to_certainty(pools: Path
     assert np.abs(again - probs).max() <= 1
 
 
+def test_a_shift_makes_its_class_likelier(pools: Path, tmp_path: Path) -> None:
+    found = []
+    for name, shift in (("plain", ()), ("shifted", (0.0, 6.0))):
+        train("water", config(steps=2, shift=shift), pools, tmp_path / name, device="cpu")
+        probs = open_segmenter("water", str(tmp_path / name)).predict(next(samples(1, 5))[0][None, :3])
+        found.append(float(probs[:, 1].mean()))
+    assert found[1] > found[0] + 50
+    with pytest.raises(ConfigError, match="shift has 1 numbers: water has the classes other, water"):
+        train("water", config(shift=(1.0,)), pools, tmp_path / "wrong", device="cpu")
+
+
 def test_a_run_that_was_stopped_and_continued_is_the_run_that_was_not(pools: Path, tmp_path: Path) -> None:
     train("water", config(), pools, tmp_path / "whole", device="cpu")
     train("water", config(), pools, tmp_path / "parts", device="cpu", until=8)

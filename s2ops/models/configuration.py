@@ -44,6 +44,9 @@ class TrainConfig(BaseModel):
     keep: Annotated[
         float, Field(ge=0, lt=1, description="part of the weights that training starts from in those that are written")
     ] = 0.0
+    shift: Annotated[
+        tuple[float, ...], Field(description="added to the logits of each class in what is written; empty: nothing")
+    ] = ()
     teacher: Annotated[
         Path | dict[str, Path] | None,
         Field(description="ONNX file of the same network, of any width, whose answers are learnt too; or one by head"),

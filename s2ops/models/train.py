@@ -146,6 +146,10 @@ def train(
     """
     if network not in TRAINABLE:
         raise ConfigError(f"there is no network named {network!r}; the networks are {', '.join(TRAINABLE)}")
+    if config.shift and len(config.shift) != len(TRAINABLE[network].classes):
+        raise ConfigError(
+            f"shift has {len(config.shift)} numbers: {network} has the classes {', '.join(TRAINABLE[network].classes)}"
+        )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     run = Run(network, config, out, place)
     run.resume()
@@ -161,6 +165,8 @@ def train(
     model = folded(run.model) if isinstance(run.model, UNet) else run.model.cpu().eval()
     if config.keep and config.start is not None:
         model = with_some_of(model, config.start, config.keep)
+    if config.shift and isinstance(model, UNet) and model.head.bias is not None:
+        model.head.bias.data += torch.tensor(config.shift)
     judges = (*config.validation, *(name for name in made if name not in config.shares))
     temperature, scores = evaluate.judge(network, model.to(place), judges, pools, place, made)
     spec = TRAINABLE[network]
