@@ -9,7 +9,7 @@ import numpy as np
 import rasterio
 import shapely
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Transformer
 from rasterio import features
 from rasterio.enums import Resampling
 from rasterio.windows import Window
@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from s2ops import keys
 from s2ops.codes import CLASS_NAMES, Bool, Float64, LandCover, UInt8
 from s2ops.errors import ConfigError, InputError, NotMade
+from s2ops.geodesy import area_km2
 from s2ops.grid import SIDE, Tile, by_name, neighbours
 from s2ops.marker import read_json
 from s2ops.ownership import BLOCK_M, owned, pixel_km2
@@ -104,8 +105,7 @@ def of_polygons(
                 inside = _inside(polygon, block.grid)
                 if inside is not None:
                     sums[name].add(block.classes, block.confidence, block.own & inside, block.km2)
-    geod = Geod(ellps="WGS84")
-    whole = {name: abs(geod.geometry_area_perimeter(shape)[0]) / 1e6 for name, shape in shapes.items()}
+    whole = {name: area_km2(shape) for name, shape in shapes.items()}
     return [row for name in names for row in _rows(name, sums[name], whole[name])]
 
 

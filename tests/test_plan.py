@@ -491,6 +491,9 @@ def test_the_whole_grid_is_planned_too(tmp_path: Path) -> None:
         "region: {bbox: [-180, -90, 180, 90]}\ndates: {start: 2023-06-01, end: 2023-08-31}\n"
         f"out: {tmp_path / 'no'}\n"
     )
-    words, _, mib = probed(tmp_path / "all.yaml", "--dry-run", "--pods", 1000)
+    to = tmp_path / "plan.json"
+    words, _, mib = probed(tmp_path / "all.yaml", "--dry-run", "--pods", 1000, "--json", to)
     assert "56,686 tiles" in words
+    # the Earth is 510.1 million km2, of which 5 lie south of 80 degrees or north of 84
+    assert json.loads(to.read_text())["region"]["km2"] == pytest.approx(505e6, rel=0.005)
     assert mib < 1024

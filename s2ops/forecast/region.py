@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import numpy as np
-import shapely
-from pyproj import Geod
-
 from s2ops.forecast.rates import Rates
 from s2ops.forecast.scenes import Scenes, expected
 from s2ops.forecast.sky import Sight, sights
+from s2ops.geodesy import covered_km2
 from s2ops.grid import Tile, TileIndex
 from s2ops.job import Job
 
@@ -48,7 +45,7 @@ def look_at(job: Job, rates: Rates, search: int) -> Region:
             factor = factor * total.over(sum((modelled[name] for name in found), Scenes()))
         scenes = {name: one * factor for name, one in modelled.items()}
     basis: Basis = "catalog" if whole else "sample" if picked else "model"
-    return Region(job.tiles, TileIndex(job.tiles).edges(), area_km2(job.tiles), scenes, basis, len(picked))
+    return Region(job.tiles, TileIndex(job.tiles).edges(), covered_km2(job.tiles), scenes, basis, len(picked))
 
 
 def sample(tiles: Sequence[Tile], count: int) -> list[Tile]:
@@ -79,9 +76,3 @@ def _modelled(job: Job) -> dict[str, Scenes]:
             known[lat] = expected(sights(lat, config.dates.start, config.dates.end, config.max_cloud), config)
         out[tile.name] = known[lat]
     return out
-
-
-def area_km2(tiles: Sequence[Tile]) -> float:
-    """Area of the tiles together on the ellipsoid."""
-    union = shapely.union_all(np.array([tile.footprint for tile in tiles], dtype=object))
-    return abs(float(Geod(ellps="WGS84").geometry_area_perimeter(union)[0])) / 1e6

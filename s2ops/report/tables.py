@@ -1,16 +1,14 @@
 """The report's numbers: headline figures, step costs, class areas and what a tile's section shows."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
-import shapely
-from pyproj import Geod
 
-from s2ops.report.gather import Edges, RunFacts, TileFacts
+from s2ops.geodesy import covered_km2
+from s2ops.report.gather import Edges, RunFacts
 
 STEPS = ("plan", "select", "acquire", "composite", "balance", "blend", "landcover", "publish")
 
@@ -41,9 +39,8 @@ class StepCost:
 
 def headline(facts: RunFacts) -> list[Figure]:
     """The run in a row of numbers; those that cannot be told are left out."""
-    figures = [
-        Figure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{area_km2(facts.tiles):,.0f} km²")
-    ]
+    ground = covered_km2(one.tile for one in facts.tiles)
+    figures = [Figure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{ground:,.0f} km²")]
     looked = sum(one.looked or 0 for one in facts.tiles)
     used = sum(one.used or 0 for one in facts.tiles)
     if any(one.used is not None for one in facts.tiles):
@@ -85,12 +82,6 @@ def costs(facts: RunFacts) -> list[StepCost]:
             )
         )
     return rows
-
-
-def area_km2(tiles: Sequence[TileFacts]) -> float:
-    """Area of the tiles together on the ellipsoid, overlaps once."""
-    union = shapely.union_all([one.tile.footprint for one in tiles])
-    return abs(Geod(ellps="WGS84").geometry_area_perimeter(union)[0]) / 1e6
 
 
 def score_rows(scores: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, str]]:
