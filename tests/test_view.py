@@ -430,6 +430,19 @@ def test_a_port_in_use_ends_in_one_sentence(store: Store) -> None:
     assert done.stderr == f"s2ops: --port {port} is in use by another program: give another port\n"
 
 
+def test_damage_is_said_at_the_start_too_and_the_map_is_shown(tmp_path: Path) -> None:
+    run = small_run(tmp_path, ("33TWL",))
+    run.put("catalog.json", b"{cut off")
+    command = [sys.executable, "-u", "-c", "from s2ops.cli import main; main()", "view", run.uri, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("map         http://127.0.0.1:")
+        assert process.stderr.readline().startswith("damaged     catalog.json is damaged")
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+
 def test_an_address_of_another_machine_cannot_be_listened_at() -> None:
     with pytest.raises(ConfigError, match=r"--host 192\.0\.2\.1 --port 0 cannot be opened"):
         bound("192.0.2.1", 0)

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import sys
 import webbrowser
 from collections.abc import Mapping
 from typing import Final
@@ -14,6 +15,14 @@ from s2ops.view.basemap import Basemap
 from s2ops.view.run import Run
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_MOST_LINES: Final = 5
+
+
+def _troubles(runs: Mapping[str, Run]) -> list[str]:
+    """What could not be read so far, a line each; the page lists all of it, and what is found later."""
+    found = [f"damaged     {problem}" for run in runs.values() for problem in run.problems]
+    more = len(found) - _MOST_LINES
+    return found[:_MOST_LINES] + ([f"            and {more} more: the page lists them"] if more > 0 else [])
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -44,6 +53,8 @@ def serve(
     hosts = [host, *_LOOPBACK, "[::1]"] if host in _LOOPBACK else ["*"]
     site = application(runs, hosts, basemap, threads)
     print(f"map         {url}  (Ctrl-C ends it)", flush=True)
+    for line in _troubles(runs):
+        print(line, file=sys.stderr, flush=True)
     if browse:
         webbrowser.open(url)
     config = uvicorn.Config(
