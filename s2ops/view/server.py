@@ -52,15 +52,15 @@ def serve(
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     hosts = [host, *_LOOPBACK, "[::1]"] if host in _LOOPBACK else ["*"]
     site = application(runs, hosts, basemap, threads)
-    print(f"map         {url}  (Ctrl-C ends it)", flush=True)
-    for line in _troubles(runs):
-        print(line, file=sys.stderr, flush=True)
-    if browse:
-        webbrowser.open(url)
     config = uvicorn.Config(
         site, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_keep_alive=60
     )
     try:
+        print(f"map         {url}  (Ctrl-C ends it)", flush=True)
+        for line in _troubles(runs):
+            print(line, file=sys.stderr, flush=True)
+        if browse:
+            webbrowser.open(url)
         uvicorn.Server(config).run(sockets=[listening])
     except (KeyboardInterrupt, Stopped):
         pass  # the usual ways to end it
