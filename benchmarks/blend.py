@@ -22,7 +22,7 @@ from pathlib import Path
 import inputs
 import numpy as np
 import rasterio
-from measure import Took, table, took
+from measure import alternately, table
 from rasterio.windows import Window
 
 from s2ops import keys
@@ -55,8 +55,7 @@ def floor(work: Job) -> None:
             for levels, numbers in in_order(read, slabs(geobox.height), work.threads):
                 image.write(levels)
                 other.write(numbers)
-            made.put("floor/mosaic.tif", image)
-            made.put("floor/provenance.tif", other)
+            made.put({"floor/mosaic.tif": image, "floor/provenance.tif": other}, work.threads)
 
 
 def ours(work: Job) -> None:
@@ -178,16 +177,16 @@ def main() -> None:
         return
     own = [sys.executable, __file__, str(given.folder), "--res", str(given.res), "--threads", str(given.threads)]
     subprocess.run([*own, "--ramp", str(given.ramp), "--only", "inputs"], check=True)
-    rows: dict[str, Took | None] = {name: took([*own, "--only", name], given.runs) for name in ("floor", "s2ops")}
-    rows["OTB"] = None
+    commands: dict[str, list[str]] = {name: [*own, "--only", name] for name in ("floor", "s2ops")}
     if shutil.which("otbcli_Mosaic") and not given.without_otb:
-        rows["OTB"] = took(otb(work, given.threads), given.runs)
+        commands["OTB"] = otb(work, given.threads)
+    rows = alternately(commands, given.runs)
     print(table(rows, "floor"))
     print()
     print("| mosaic | excess, worst / mean | coherent, worst / mean | energy kept, least | spread of the interiors |")
     print("|---|---|---|---|---|")
     print(quality(work, "s2ops", of_s2ops(work)))
-    if rows["OTB"]:
+    if rows.get("OTB"):
         print(quality(work, "OTB", of_otb(work)))
 
 

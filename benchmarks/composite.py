@@ -16,7 +16,7 @@ from pathlib import Path
 
 import inputs
 import numpy as np
-from measure import Took, table, took
+from measure import alternately, table, took
 
 from s2ops import keys
 from s2ops.codes import BANDS
@@ -54,9 +54,7 @@ def floor(folder: Path, res: int, threads: int) -> None:
             image.write(levels)
             other.write(mask)
             weight.write(mask)
-        made.put("floor/composite.tif", image)
-        made.put("floor/provenance.tif", other)
-        made.put("floor/weight.tif", weight)
+        made.put({"floor/composite.tif": image, "floor/provenance.tif": other, "floor/weight.tif": weight}, threads)
 
 
 def main() -> None:
@@ -85,9 +83,9 @@ def main() -> None:
     own = [sys.executable, __file__, str(given.folder), "--res", str(given.res), "--threads", str(given.threads)]
     subprocess.run([*own, "--only", "inputs"], check=True)
     for rule in given.rules:
-        took([*own, "--only", rule], 1)  # compiled once a machine, and the files come into the page cache
-    rows: dict[str, Took | None] = {"floor": took([*own, "--only", "floor"], given.runs)}
-    rows |= {f"s2ops {rule}": took([*own, "--only", rule], given.runs) for rule in given.rules}
+        took([*own, "--only", rule])  # compiled once a machine, and the files come into the page cache
+    commands = {"floor": [*own, "--only", "floor"]}
+    commands |= {f"s2ops {rule}": [*own, "--only", rule] for rule in given.rules}
     work = inputs.job(given.folder, (inputs.TILE,), given.res, 1)
     paths = [work.store.gdal(keys.image(inputs.TILE, scene.id)) for scene in acquired(work, work.tiles[0]).scenes]
     if "s2mosaic-first" not in given.without and given.res == 10:
@@ -95,10 +93,9 @@ def main() -> None:
     for name in (peer for peer in PEERS if peer not in given.without):
         if name == "s2mosaic-first" and given.res != 10:
             continue
-        command = [given.peers, str(Path(__file__).with_name("peers.py")), name, str(given.folder / "peer.tif"), *paths]
-        rows[name] = took(command, given.runs)
-        print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
-    print(table(rows, "floor"))
+        made = str(given.folder / "peer.tif")
+        commands[name] = [given.peers, str(Path(__file__).with_name("peers.py")), name, made, *paths]
+    print(table(alternately(commands, given.runs), "floor"))
 
 
 if __name__ == "__main__":

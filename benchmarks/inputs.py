@@ -16,6 +16,7 @@ from s2ops.codes import BANDS, Float32, Float64, Mask, UInt8
 from s2ops.cog import CODES, IMAGERY, MASK
 from s2ops.distance import bilinear
 from s2ops.grid import Tile, tile
+from s2ops.heap import keep_small
 from s2ops.job import Job
 from s2ops.marker import to_json
 from s2ops.outputs import imagery_tags, publisher
@@ -36,6 +37,7 @@ CANVAS = 216_000
 
 def job(folder: Path, names: tuple[str, ...], res: int, threads: int, rule: str = "recent") -> Job:
     """A job over the inputs in `folder`."""
+    keep_small()  # as the command does
     text = (
         f"region: {{tiles: [{', '.join(names)}]}}\ndates: {{start: 2023-08-01, end: 2023-08-31}}\n"
         f"resolution: {res}\nout: {folder}\ncomposite: {{rule: {rule}}}\n"
@@ -114,13 +116,11 @@ def _scene(work: Job, number: int) -> AcquiredScene:
             image.write(pixels)
             mask_file.write(mask[None])
             clear += int(np.count_nonzero(mask == Mask.CLEAR))
-        sums = [
-            out.put(key(TILE, name), file) for key, file in ((keys.image, image), (keys.mask, mask_file))
-        ]  # fmt: skip
+        image_sha256, mask_sha256 = out.put({keys.image(TILE, name): image, keys.mask(TILE, name): mask_file}, 2)
     part = clear / (geobox.height * geobox.width)
     return AcquiredScene(
         id=name, datetime=f"2023-08-{20 - 3 * number:02}T10:00:00+00:00", platform="sentinel-2a", clear=part,
-        image_sha256=sums[0], mask_sha256=sums[1], cloud=1 - part, shadow=0.0, nodata=0.0, fingerprint=name,
+        image_sha256=image_sha256, mask_sha256=mask_sha256, cloud=1 - part, shadow=0.0, nodata=0.0, fingerprint=name,
         added=0.0, haze=0.0,
     )  # fmt: skip
 
@@ -151,14 +151,15 @@ def _composite(work: Job, one: Tile, number: int, ramp: float) -> None:
             bright = reflectance_of(levels) * light.astype(np.float32) * GAINS[number][:, None, None].astype(np.float32)
             image.write(np.clip(np.rint(levels_of(bright)), 1, 255).astype(np.uint8))
             origin.write(np.ones((1, *levels.shape[1:]), np.uint8))
-        made = {"composite": image, "provenance": origin}
-        sums = {name: out.put(keys.data("composite", one.name, name), file) for name, file in made.items()}
+        made = {keys.data("composite", one.name, "composite"): image}
+        made[keys.data("composite", one.name, "provenance")] = origin
+        image_sha256, origin_sha256 = out.put(made, 2)
     assets = {
-        "composite": stac.imagery_asset("composite.tif", sums["composite"]),
-        "provenance": stac.provenance_asset("provenance.tif", sums["provenance"], [f"S2A_{one.name}"]),
+        "composite": stac.imagery_asset("composite.tif", image_sha256),
+        "provenance": stac.provenance_asset("provenance.tif", origin_sha256, [f"S2A_{one.name}"]),
     }
     properties = {
-        "s2ops:fingerprint": sums["composite"],
+        "s2ops:fingerprint": image_sha256,
         "s2ops:scenes": [{"id": f"S2A_{one.name}", "date": "2023-08-20", "tile": one.name}],
     }
     day = datetime(2023, 8, 20, tzinfo=UTC)

@@ -131,7 +131,7 @@ def main() -> None:
     for count in counts:
         path = made(folder, count)
         for name, words in looks(path, folder / f"run-{count}"):
-            cost = took(words(), 1)
+            cost = took(words())
             if cost is None:
                 print(f"| {name} | {count:,} | failed | | | |", flush=True)
                 continue

@@ -188,7 +188,7 @@ def main() -> None:
     print(f"{count} tiles, {given.workers} workers: {time.monotonic() - start:.0f} s\n")
     print("| step | tiles | s a tile | peak MiB of a tile, most | mean | main process MiB |\n|---|---|---|---|---|---|")
     print("\n".join(rows(watched, out)))
-    checked = took(["sh", "-c", f"{shlex.join(command('verify', out))} | tail -1 || true"], 1)
+    checked = took(["sh", "-c", f"{shlex.join(command('verify', out))} | tail -1 || true"])
     assert checked is not None
     print(f"\ns2ops verify: {checked.wall:.1f} s, {checked.cpu:.1f} s CPU, {checked.rss:.0f} MiB")
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -22,14 +22,28 @@ class Took(NamedTuple):
     rss: float
 
 
-def took(command: Sequence[str], runs: int) -> Took | None:
-    """Medians over `runs` runs of one process each, start and imports included; None where one fails."""
-    found = []
-    for _ in range(runs):
-        answer = subprocess.run([sys.executable, "-I", __file__, *command], stdout=subprocess.PIPE, check=False)
-        if answer.returncode != 0:
-            return None
-        found.append(Took(*json.loads(answer.stdout)))
+def took(command: Sequence[str]) -> Took | None:
+    """One process, start and imports included; None where it fails."""
+    answer = subprocess.run([sys.executable, "-I", __file__, *command], stdout=subprocess.PIPE, check=False)
+    return Took(*json.loads(answer.stdout)) if answer.returncode == 0 else None
+
+
+def alternately(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, Took | None]:
+    """Medians over `runs` rounds in which each command runs once: a machine's speed changes within minutes.
+
+    None where a command fails, which is not run again.
+    """
+    found: dict[str, list[Took]] = {name: [] for name in commands}
+    for turn in range(runs):
+        for name, command in commands.items():
+            took_now = took(command) if len(found[name]) == turn else None
+            if took_now is not None:
+                found[name].append(took_now)
+            print(f"{name}: {took_now or 'failed'}", file=sys.stderr, flush=True)
+    return {name: _middle(runs_of) if len(runs_of) == runs else None for name, runs_of in found.items()}
+
+
+def _middle(found: Sequence[Took]) -> Took:
     return Took(*(median(figures) for figures in zip(*found, strict=True)))
 
 

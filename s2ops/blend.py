@@ -67,7 +67,7 @@ def valid_cells(shape: tuple[int, int], res: float) -> ValidCells:
     return ValidCells(shape, max(round(CELL_M / res), 1))
 
 
-WIDEST: Final = 1024
+WIDEST: Final = 512
 """Columns that are blended at once: floats of all layers stay small, and cuts fall on COG blocks."""
 
 

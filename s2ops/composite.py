@@ -88,9 +88,14 @@ def _first(scenes: Stacked, out: Fused) -> None:
     left, weight, largest = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     zero = np.float32(0)
     for y in range(height):
+        claimed(scenes, 0, y, share)
+        if _all_of(share):  # most rows of a tile with few clouds
+            _take_all(scenes, y, out)
+            continue
         left[:], weight[:], largest[:], mean[:] = np.float32(1), zero, zero, zero
         for scene in range(number):
-            claimed(scenes, scene, y, share)
+            if scene > 0:
+                claimed(scenes, scene, y, share)
             start, stop = _take(share, left, weight, largest, out.source[y], scenes.numbers[scene])
             if start < stop:
                 _mix(scenes, scene, y, start, stop, share, mean)
@@ -104,6 +109,26 @@ def _first(scenes: Stacked, out: Fused) -> None:
                 out.levels[band, y, x] = np.uint8(np.rint(mean[band, x]))
         for x in range(width):
             out.weight[y, x] = percent(largest[x] / weight[x]) if weight[x] > 0 else np.uint8(0)
+
+
+@compiled
+def _all_of(share: Float32) -> bool:
+    """Whether a scene claims a row of pixels whole."""
+    whole = True
+    for x in range(len(share)):
+        whole &= share[x] >= 1
+    return whole
+
+
+@compiled
+def _take_all(scenes: Stacked, y: int, out: Fused) -> None:
+    """A row that is the first scene's alone, as the general way would have it, to the bit."""
+    row = np.empty(out.levels.shape[2], np.float32)
+    for band in range(out.levels.shape[0]):
+        corrected_row(scenes, 0, band, y, row)
+        for x in range(len(row)):
+            out.levels[band, y, x] = np.uint8(np.rint(row[x]))
+    out.source[y, :], out.weight[y, :] = scenes.numbers[0], np.uint8(100)
 
 
 @compiled
@@ -176,8 +201,9 @@ def corrected_row(scenes: Stacked, scene: int, band: int, y: int, out: Float32) 
             out[x] = shifted(levels[x], gain)
         return
     upper, lower = shifts.lines[scene, band, shifts.above[y]], shifts.lines[scene, band, shifts.below[y]]
-    for x in range(len(out)):
-        out[x] = shifted(levels[x], gain + (upper[x] + (lower[x] - upper[x]) * shifts.part[y]))
+    down = shifts.part[y]
+    for x in range(np.uint64(0), np.uint64(len(out))):
+        out[x] = shifted(levels[x], gain + (upper[x] + (lower[x] - upper[x]) * down))
 
 
 @compiled

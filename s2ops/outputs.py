@@ -15,6 +15,7 @@ from s2ops import tally
 from s2ops.cog import CogKind, SlabFile
 from s2ops.config import RunConfig
 from s2ops.marker import sha256
+from s2ops.parallel import in_order
 from s2ops.stac import levels
 from s2ops.store import Store
 
@@ -39,8 +40,11 @@ class Publisher:
         """A COG to be filled slab by slab."""
         return SlabFile(self.folder / f"{name}.tif", self.geobox, bands, kind, tags)
 
-    def put(self, key: str, file: SlabFile) -> str:
-        """Finish the COG, put it under `key`, and give its SHA-256."""
+    def put(self, files: Mapping[str, SlabFile], threads: int) -> list[str]:
+        """Finish the COGs, put each under its key, and give their SHA-256 in that order."""
+        return list(in_order(lambda one: self._put(*one), files.items(), threads))
+
+    def _put(self, key: str, file: SlabFile) -> str:
         path = file.finish()
         digest, size = sha256(path), path.stat().st_size
         # read for its checksum, and once more for an upload

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from s2ops.codes import Float32, Float64, Int64, UInt8
+from s2ops.codes import Bool, Float32, Float64, Int64, UInt8
 from s2ops.errors import RasterError
 
 REACH: Final = 24
@@ -86,12 +86,34 @@ class EdgeLine:
         """A strip without data: (band, along, across)."""
         return np.zeros((bands, *self.rows.shape), np.uint8)
 
-    def gather(self, image: UInt8, strip: UInt8, top: int = 0) -> None:
-        """Fill into `strip` what (band, y, x) `image`, whose first row is row `top`, shows of it; 0 is no data."""
+    def along_in(self, rows: slice) -> slice:
+        """The positions along the line, from the first to the last, of which a pixel lies in those rows."""
+        reached = np.flatnonzero(((self.rows >= rows.start) & (self.rows < rows.stop)).any(axis=1))
+        return slice(int(reached[0]), int(reached[-1]) + 1) if reached.size else slice(0, 0)
+
+    def cut(self, along: slice) -> Self:
+        """A part of the line."""
+        return type(self)(self.rows[along], self.cols[along])
+
+    def rows_in(self, rows: slice, cols: slice) -> slice | None:
+        """Those of the window's rows that hold pixels of the line; None where none does."""
+        reached = self.rows[self._inside(rows, cols)]
+        return slice(int(reached.min()), int(reached.max()) + 1) if reached.size else None
+
+    def gather(self, image: UInt8, strip: UInt8, top: int = 0, left: int = 0) -> None:
+        """Fill into `strip` what a (band, y, x) part of the raster shows of it, from row `top` and column `left` on.
+
+        0 is no data.
+        """
         height, width = image.shape[1:]
-        rows = self.rows - top
-        inside = (rows >= 0) & (rows < height) & (self.cols >= 0) & (self.cols < width)
-        strip[:, inside] = image[:, rows[inside], self.cols[inside]]
+        inside = self._inside(slice(top, top + height), slice(left, left + width))
+        strip[:, inside] = image[:, self.rows[inside] - top, self.cols[inside] - left]
+
+    def _inside(self, rows: slice, cols: slice) -> Bool:
+        """(along, 2 * REACH)."""
+        found: Bool = (self.rows >= rows.start) & (self.rows < rows.stop)
+        found &= (self.cols >= cols.start) & (self.cols < cols.stop)
+        return found
 
     def strip(self, image: UInt8) -> UInt8:
         """The strip from a whole (band, y, x) image."""

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from s2ops.config import RunConfig
 from s2ops.errors import Stopped, TransientError
 from s2ops.grid import Tile
+from s2ops.heap import keep_small
 from s2ops.job import Job
 from s2ops.stages import Outcome, attempt
 
@@ -58,6 +59,7 @@ _worker_job: Job | None = None
 
 def _start(config: RunConfig, tiles: tuple[Tile, ...], threads: int) -> None:
     global _worker_job  # noqa: PLW0603 -- one job a process, so that models load once
+    keep_small()
     threading.Thread(target=_end_with_the_run, name="run", daemon=True).start()
     _worker_job = Job(config, tiles, threads)
 

@@ -38,7 +38,7 @@ def brighten(job: Job, name: str, gain: float) -> None:
     with publisher(job.store, job.geobox(tile(name))) as made:
         image = made.file("composite", BANDS, IMAGERY, imagery_tags())
         image.write(np.where(levels > 0, brighter, 0).astype(np.uint8))
-        digest = made.put(keys.data("composite", name, "composite"), image)
+        (digest,) = made.put({keys.data("composite", name, "composite"): image}, 1)
     item = read_json(job.store, keys.item("composite", name)) or {}
     item["properties"]["s2ops:fingerprint"] = digest
     job.store.put(keys.item("composite", name), to_json(item))

@@ -38,10 +38,8 @@ def make_composite(job: Job, name: str, brighter: int) -> None:
         image.write(ground(name) + np.uint8(brighter))
         source = made.file("provenance", ["scene"], CODES)
         source.write(np.ones((1, *job.geobox(one).shape), np.uint8))
-        sums = [
-            made.put(keys.data("composite", name, kind), file)
-            for kind, file in (("composite", image), ("provenance", source))
-        ]
+        files = {"composite": image, "provenance": source}
+        sums = made.put({keys.data("composite", name, kind): file for kind, file in files.items()}, 1)
     assets = {
         "composite": stac.imagery_asset("composite.tif", sums[0]),
         "provenance": stac.provenance_asset("provenance.tif", sums[1], ["S2A"]),

@@ -14,7 +14,7 @@ from s2ops.codes import BANDS
 from s2ops.cog import IMAGERY, SlabFile
 from s2ops.errors import RasterError, StoreUnreachable
 from s2ops.grid import tile
-from s2ops.opened import opened
+from s2ops.opened import opened, shelf
 from s2ops.raster import BandFile, gdal_env, open_picture, read_all, read_decimated, read_window, slabs
 from s2ops.traffic import traffic
 
@@ -60,6 +60,35 @@ def test_an_object_store_that_does_not_answer_is_worth_another_try(read: object)
 def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(RasterError, match="No such file"):
         read_all(str(tmp_path / "none.tif"))
+
+
+def made(path: Path) -> str:
+    geobox = GeoBox.from_bbox((600000, 5000000, 601000, 5001000), "EPSG:32633", resolution=10)
+    file = SlabFile(path, geobox, BANDS, IMAGERY)
+    file.write(np.full((4, *geobox.shape), 7, np.uint8))
+    return str(file.finish())
+
+
+def test_opened_files_are_lent_again_and_two_threads_never_share_one(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.tif")
+    with shelf() as files:
+        with files.lent() as first, files.lent() as second:
+            assert first is not second
+            assert (first.read(path, slice(0, 5)) == 7).all()
+        with files.lent() as again:
+            assert again in (first, second)
+
+
+def test_files_that_a_thread_still_reads_are_closed_when_it_gives_them_back(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.tif")
+    with shelf() as files:
+        late = files.lent()
+        lent = late.__enter__()
+        lent.read(path, slice(0, 5))
+    (reader,) = lent._files.values()
+    assert (lent.read(path, slice(0, 5)) == 7).all()  # as after an error in another slab
+    late.__exit__(None, None, None)
+    assert reader.closed
 
 
 @pytest.mark.parametrize("nodata", [0, None, 7])

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s2ops.codes import UInt8
 from s2ops.errors import RasterError
@@ -86,6 +88,26 @@ def test_a_strip_gathered_from_slabs_is_that_of_the_whole() -> None:
         line.gather(image[:, top : top + 100], strip, top)
     np.testing.assert_array_equal(strip, line.strip(image))
     assert strip.dtype == np.uint8
+
+
+def test_a_strip_gathered_from_windows_that_hold_the_line_is_that_of_the_whole() -> None:
+    image, looked = landscape(), 0
+    line = EdgeLine.along(np.array([[-5.0, 20.0], [120.0, 80.5], [310.0, 60.0]]))
+    strip = line.empty()
+    for top in (0, 100, 200):
+        rows = slice(top, top + 100)
+        along = line.along_in(rows)
+        part = line.cut(along)
+        for left in range(0, WIDTH, 40):
+            cols = slice(left, left + 40)
+            high = part.rows_in(rows, cols)
+            if high is not None:
+                looked += high.stop - high.start
+                part.gather(image[:, high, cols], strip[:, along], high.start, left)
+    np.testing.assert_array_equal(strip, line.strip(image))
+    assert looked < 0.8 * 5 * HEIGHT  # rows of the five columns of windows
+    assert line.along_in(slice(400, 500)) == slice(0, 0)
+    assert line.cut(slice(0, 0)).rows_in(slice(0, 100), slice(0, 40)) is None
 
 
 def test_a_slanted_line_finds_the_step_that_follows_it() -> None:
@@ -177,6 +199,19 @@ def test_a_composite_of_one_scene_has_no_patches_and_holes_are_no_border() -> No
     source[source == 2] = 0
     assert across(levels, source).shape == (4, 0, 2 * REACH)
     assert figures([]) is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(40, 300), (7, 2 * REACH), (300, 520)]), st.floats(0.001, 0.5))
+def test_borders_are_each_nth_of_those_that_numpy_finds(seed: int, shape: tuple[int, int], part: float) -> None:
+    rng = np.random.default_rng(seed)
+    source = np.cumsum(rng.random(shape) < part, axis=1).astype(np.uint8) % 4  # 0 is a hole
+    levels = rng.integers(0, 256, (4, *shape), dtype=np.uint8)
+    before, after = source[:, REACH - 1 : shape[1] - REACH], source[:, REACH : shape[1] - REACH + 1]
+    rows, cols = np.nonzero((before != after) & (before != 0) & (after != 0))
+    every = max(-(-len(rows) // MOST), 1)
+    expected = levels[:, rows[::every, None], cols[::every, None] + np.arange(2 * REACH)]
+    np.testing.assert_array_equal(across(levels, source), expected)
 
 
 def test_of_many_borders_an_even_choice_is_looked_at() -> None:

@@ -124,8 +124,9 @@ def run(job: Job, tile: Tile) -> StepResult:
             image.write(levels)
             provenance.write(origin[None])
             empty += int(np.count_nonzero(origin == 0))
-        image_sha256 = made.put(keys.data("mosaic", tile.name, "mosaic"), image)
-        provenance_sha256 = made.put(keys.data("mosaic", tile.name, "provenance"), provenance)
+        named = partial(keys.data, "mosaic", tile.name)
+        files = {named("mosaic"): image, named("provenance"): provenance}
+        image_sha256, provenance_sha256 = made.put(files, job.threads)
     holes = round(empty / (geobox.height * geobox.width), 6)
     scenes = [scene for source in (own, *(one for one in sources if one is not own)) for scene in source.scenes]
     assets = {
@@ -238,19 +239,18 @@ class _Mosaic:
 
     def _watch(self, files: Opened, edge: _Edge, rows: slice, mosaic: UInt8) -> None:
         """Collect what lies across an edge in these rows: tiles laid on one another as they are, and the mosaic."""
-        here = (edge.line.rows >= rows.start) & (edge.line.rows < rows.stop)
-        if not here.any():
-            return
-        reached = edge.line.cols[here]
-        cols = slice(max(int(reached.min()), 0), min(int(reached.max()) + 1, self.geobox.width))
-        if cols.start >= cols.stop:
-            return
-        grid = self.job.geobox(edge.source.tile)
-        seen = onto(partial(_floats, edge.source.raw, files), grid, self.geobox[rows, cols], len(BANDS), "sharp")
-        hard = hard_edge(np.clip(np.rint(seen), 0, 255).astype(np.uint8), self.own.raw(files, (rows, cols)))
-        line = EdgeLine(edge.line.rows, edge.line.cols - cols.start)
-        line.gather(hard, edge.before, rows.start)
-        line.gather(mosaic[:, :, cols], edge.after, rows.start)
+        along = edge.line.along_in(rows)
+        line, grid = edge.line.cut(along), self.job.geobox(edge.source.tile)
+        before, after = edge.before[:, along], edge.after[:, along]
+        for cols, _ in spans(self.geobox.width, ()):
+            high = line.rows_in(rows, cols)
+            if high is None:
+                continue
+            seen = onto(partial(_floats, edge.source.raw, files), grid, self.geobox[high, cols], len(BANDS), "sharp")
+            hard = hard_edge(np.clip(np.rint(seen), 0, 255).astype(np.uint8), self.own.raw(files, (high, cols)))
+            line.gather(hard, before, high.start, cols.start)
+            inner = slice(high.start - rows.start, high.stop - rows.start)
+            line.gather(mosaic[:, inner, cols], after, high.start, cols.start)
 
 
 def _floats(read: Callable[[Opened, Window], UInt8], files: Opened, window: Window) -> Float32:

@@ -1,8 +1,9 @@
 """Composite: fuse the acquired scenes of a tile, recent first, patches cross-faded (paper, section 2.2)."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -19,7 +20,7 @@ from s2ops.job import Job, StepResult
 from s2ops.local import ShiftField, local_shifts
 from s2ops.looks import ClearScene, Looks
 from s2ops.marker import Marker, fingerprint, to_json
-from s2ops.opened import Opened, opened
+from s2ops.opened import Opened, Shelf, opened, shelf
 from s2ops.outputs import dates_of, imagery_tags, publisher
 from s2ops.parallel import in_order
 from s2ops.patches import across, figures
@@ -45,32 +46,27 @@ def marker(job: Job, tile: Tile) -> Marker:
 def run(job: Job, tile: Tile) -> StepResult:
     """Write composite.tif, provenance.tif and weight.tif, then item.json."""
     record, mark, geobox = acquired(job, tile), marker(job, tile), job.geobox(tile)
-    names = [scene.id for scene in record.scenes]
-    fades = dict(zip(names, in_order(partial(_fade, job, tile), names, job.threads), strict=True))
-    gains, shifts = _matched(job, tile, record) if job.config.composite.match else ({}, {})
+    looks, gains, shifts = _prepared(job, tile, record)
     holes, borders = 0, []
-    with publisher(job.store, geobox) as made:
+    with publisher(job.store, geobox) as made, shelf() as files:
         image = made.file("composite", BANDS, IMAGERY, imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
         weight = made.file("weight", ["weight"], SHARE)
-        fusion = _Fusion(job, tile, names, fades, gains, shifts)
+        fusion = _Fusion(job, tile, files, looks, gains, shifts)
         for fused in in_order(fusion.slab, slabs(geobox.height), job.threads):
             image.write(fused.levels)
             provenance.write(fused.source[None])
             weight.write(fused.weight[None])
             holes += fused.holes
             borders.append(across(fused.levels, fused.source))
-        assets = {
-            "composite": stac.imagery_asset(
-                "composite.tif", made.put(keys.data("composite", tile.name, "composite"), image)
-            ),
-            "provenance": stac.provenance_asset(
-                "provenance.tif",
-                made.put(keys.data("composite", tile.name, "provenance"), provenance),
-                [scene.id for scene in record.scenes],
-            ),
-            "weight": _weight_asset(made.put(keys.data("composite", tile.name, "weight"), weight)),
-        }
+        named = partial(keys.data, "composite", tile.name)
+        written = {named("composite"): image, named("provenance"): provenance, named("weight"): weight}
+        image_sha256, provenance_sha256, weight_sha256 = made.put(written, job.threads)
+    assets = {
+        "composite": stac.imagery_asset("composite.tif", image_sha256),
+        "provenance": stac.provenance_asset("provenance.tif", provenance_sha256, [one.id for one in record.scenes]),
+        "weight": _weight_asset(weight_sha256),
+    }
     part = round(holes / (geobox.height * geobox.width), 6)
     properties = {
         "s2ops:fingerprint": mark.fingerprint,
@@ -92,18 +88,48 @@ def _weight_asset(sha256: str) -> stac.Asset:
     return stac.Asset("weight.tif", sha256, "Share of that scene in each pixel", (band,), ("metadata",))
 
 
-def _fade(job: Job, tile: Tile, name: str) -> Fade:
-    """How much of each pixel a scene claims, from its whole mask."""
+@dataclass(frozen=True)
+class _Seen:
+    """Where a scene is clear, over the whole tile."""
+
+    scene: str
+    """Its id."""
+    fade: Fade
+    """How much of each pixel it claims."""
+    bits: UInt8
+    """(y, bytes): a bit a pixel, so that its mask is decoded once."""
+
+    def clear(self, rows: slice, width: int) -> Bool:
+        """(y, x): rows of its clear pixels."""
+        return np.unpackbits(self.bits[rows], axis=1, count=width).view(np.bool_)
+
+
+def _seen(job: Job, tile: Tile, name: str) -> _Seen:
     grid, fade = job.geobox(tile), job.config.composite.fade_m / job.res
-    cells = cells_for((grid.height, grid.width), fade)
+    cells, bits = cells_for((grid.height, grid.width), fade), np.empty((grid.height, -(-grid.width // 8)), np.uint8)
     with opened() as files:
         for rows in slabs(grid.height):
-            cells.feed(files.read(job.store.gdal(keys.mask(tile.name, name)), rows)[0] == Mask.CLEAR, rows.start)
-    return Fade.of(cells, fade)
+            clear = files.read(job.store.gdal(keys.mask(tile.name, name)), rows)[0] == Mask.CLEAR
+            cells.feed(clear, rows.start)
+            bits[rows] = np.packbits(clear, axis=1)
+    return _Seen(name, Fade.of(cells, fade), bits)
+
+
+def _prepared(
+    job: Job, tile: Tile, record: AcquireRecord
+) -> tuple[list[_Seen], Mapping[str, Gains], Mapping[str, ShiftField]]:
+    """What a composite needs before its first slab: matching, mostly on one thread, goes on beside reading masks."""
+    names = [scene.id for scene in record.scenes]
+    with ThreadPoolExecutor(max(job.threads, 1)) as pool:
+        matched = pool.submit(_matched, job, tile, record)
+        seen = list(pool.map(partial(_seen, job, tile), names))
+        return seen, *matched.result()
 
 
 def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, ShiftField]]:
     """What makes common clear ground look the same in all scenes: gains, anchored by clear area, and local shifts."""
+    if not job.config.composite.match:
+        return {}, {}
     side = min(_MATCH_SIDE, *job.geobox(tile).shape)
     names = [scene.id for scene in record.scenes]
 
@@ -127,19 +153,14 @@ def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gai
 class _Layer:
     """One scene over one slab."""
 
-    files: Opened
     image: str
-    mask: str
-    rows: slice
+    clear: Bool
+    """(y, x)"""
+    claim: Lerp
+    """(y, x): its share."""
     fade: Fade
     gain: Float32 | None
     shift: Lerp | None
-
-    @cached_property
-    def clear(self) -> Bool:
-        """(y, x): where it is clear."""
-        clear: Bool = self.files.read(self.mask, self.rows)[0] == Mask.CLEAR
-        return clear
 
 
 @dataclass(frozen=True)
@@ -148,9 +169,9 @@ class _Fusion:
 
     job: Job
     tile: Tile
-    scenes: Sequence[str]
-    """Ids, the best first."""
-    fades: Mapping[str, Fade]
+    files: Shelf
+    scenes: Sequence[_Seen]
+    """The best first."""
     gains: Mapping[str, Gains]
     shifts: Mapping[str, ShiftField]
 
@@ -158,34 +179,34 @@ class _Fusion:
         """Rows of the composite, block by block: state fits the processor's cache, and scenes are read where wanted."""
         width = self.job.geobox(self.tile).width
         out, looks = Fused.empty((rows.stop - rows.start, width)), Looks()
-        with opened() as files:
-            layers = [self._layer(files, name, rows) for name in self.scenes]
+        layers = [self._layer(one, rows, width) for one in self.scenes]
+        with self.files.lent() as files:
             for cols in slabs(width):
-                part = self._block(looks.begin((rows.stop - rows.start, cols.stop - cols.start)), layers, rows, cols)
+                looks.begin((rows.stop - rows.start, cols.stop - cols.start))
+                part = self._block(files, looks, layers, (rows, cols))
                 out.levels[:, :, cols], out.source[:, cols], out.weight[:, cols] = part
         return out
 
-    def _layer(self, files: Opened, name: str, rows: slice) -> _Layer:
-        """What a scene brings to a slab; its mask and its levels are read when first wanted."""
-        field, width = self.shifts.get(name), self.job.geobox(self.tile).width
-        shift = None
+    def _layer(self, seen: _Seen, rows: slice, width: int) -> _Layer:
+        """What a scene brings to a slab; its levels are read when first wanted."""
+        field, shift = self.shifts.get(seen.scene), None
         if field is not None and field.cells.any():
             shift = field.rows(rows.start, rows.stop, width, CELL_M / self.job.res)
-        mask, image = (self.job.store.gdal(key(self.tile.name, name)) for key in (keys.mask, keys.image))
-        gain = gain_shift(self.gains[name]) if name in self.gains else None
-        return _Layer(files, image, mask, rows, self.fades[name], gain, shift)
+        gain = gain_shift(self.gains[seen.scene]) if seen.scene in self.gains else None
+        image, claim = self.job.store.gdal(keys.image(self.tile.name, seen.scene)), seen.fade.at(rows, slice(0, width))
+        return _Layer(image, seen.clear(rows, width), claim, seen.fade, gain, shift)
 
-    def _block(self, looks: Looks, layers: Sequence[_Layer], rows: slice, cols: slice) -> Fused:
-        rule = RULES[self.job.config.composite.rule]
+    def _block(self, files: Opened, looks: Looks, layers: Sequence[_Layer], window: tuple[slice, slice]) -> Fused:
+        rule, (rows, cols) = RULES[self.job.config.composite.rule], window
         open_ = np.ones_like(layers[0].fade.whole(rows, cols)) if layers else np.zeros(0, np.bool_)
         for layer in layers:
             clear = layer.clear[:, cols]
             if not clear.any():
                 looks.skip()
                 continue
-            layer.files.read(layer.image, rows, cols, out=looks.place())
-            shift = None if layer.shift is None else layer.shift.cut(slice(None), cols)
-            complete = looks.add(clear, layer.fade.at(rows, cols), layer.gain, shift)
+            files.read(layer.image, rows, cols, out=looks.place())
+            shift = None if layer.shift is None else layer.shift.columns(cols)
+            complete = looks.add(clear, layer.claim.columns(cols), layer.gain, shift)
             if rule.stops_early and complete:
                 open_ &= ~layer.fade.whole(rows, cols)
                 if not open_.any():

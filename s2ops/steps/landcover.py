@@ -105,14 +105,13 @@ def run(job: Job, tile: Tile) -> StepResult:
             percent_file.write(confidence[None])
             for name, area in class_areas(classes, job.res).items():
                 counts[name] = round(counts.get(name, 0.0) + area, 6)
-        assets = {
-            "landcover": stac.landcover_asset(
-                "landcover.tif", made.put(keys.data("landcover", tile.name, "landcover"), class_file)
-            ),
-            "confidence": stac.confidence_asset(
-                "confidence.tif", made.put(keys.data("landcover", tile.name, "confidence"), percent_file)
-            ),
-        }
+        named = partial(keys.data, "landcover", tile.name)
+        files = {named("landcover"): class_file, named("confidence"): percent_file}
+        classes_sha256, percent_sha256 = made.put(files, job.threads)
+    assets = {
+        "landcover": stac.landcover_asset("landcover.tif", classes_sha256),
+        "confidence": stac.confidence_asset("confidence.tif", percent_sha256),
+    }
     metrics.areas(counts)
     properties = {
         "s2ops:fingerprint": mark.fingerprint,

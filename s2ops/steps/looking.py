@@ -71,7 +71,7 @@ def put_previews(job: Job, tile: Tile, stacks: Sequence[tuple[str, UInt8]]) -> N
         names = [f"{scene} {band}" for scene, _ in stacks for band in ("red", "green", "blue", "mask")]
         file = made.file("previews", names, STACK)
         file.write(np.concatenate([stack for _, stack in stacks]))
-        made.put(keys.previews(tile.name), file)
+        made.put({keys.previews(tile.name): file}, 1)
 
 
 def stored_previews(job: Job, record: SelectRecord, key: str) -> dict[str, UInt8]:

@@ -60,8 +60,9 @@ def make_scene(job: Job, tile: Tile, scene: Scene) -> SceneRecord:
             raise OffTile(f"{scene.id} holds no data over {tile.name}: the swath misses it")
         for part in slabs(geobox.height):
             mask_file.write(mask[None, part])
-        image_sha256 = made.put(keys.image(tile.name, scene.id), image_file)
-        mask_sha256 = made.put(keys.mask(tile.name, scene.id), mask_file)
+        image_sha256, mask_sha256 = made.put(
+            {keys.image(tile.name, scene.id): image_file, keys.mask(tile.name, scene.id): mask_file}, job.threads
+        )
     # in slabs: bincount makes 8 bytes of each pixel, a gigabyte for a whole tile
     counts = np.sum([np.bincount(mask[rows].ravel(), minlength=256) for rows in slabs(geobox.height)], axis=0)
     part = counts / mask.size
