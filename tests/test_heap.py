@@ -29,9 +29,7 @@ def test_threads_share_two_arenas() -> None:
     arenas = {}
     for how in ("small", "plain"):
         command = [sys.executable, "-c", CODE, how]
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True, timeout=120
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
         arenas[how] = done.stderr.count("Arena ")
     assert arenas["small"] == 2
     assert arenas["plain"] > 2
