@@ -19,6 +19,7 @@ from rasterio.windows import Window
 from s2ops import config, engine
 from s2ops.cli.progress import PlainLines
 from s2ops.grid import tile
+from s2ops.heap import keep_small
 from s2ops.run_record import RunRecord
 
 TILE = "33TWM"
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("dates", type=int, nargs="?", default=2)
     parser.add_argument("--res", type=int, choices=(10, 20, 60), default=10)
     given = parser.parse_args()
+    keep_small()  # as the command does
     folder = given.folder.absolute()
     data = Path(os.environ["S2OPS_REAL_DATA"]) / "zagreb-two-tiles"
     catalog = make_catalog(data, folder / "catalog", given.dates, given.res)
