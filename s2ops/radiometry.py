@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from s2ops.codes import Float32, Float64, UInt8, UInt16
+from s2ops.codes import Float32, Float64, UInt8, UInt16, UInt32, UInt64
 from s2ops.compiled import compiled
 
 TOE: Final = 0.04
@@ -69,7 +69,10 @@ def band_levels(numbers: UInt16, offset: int = 0, out: UInt8 | None = None) -> U
     The result goes into `out`, of the same shape and contiguous, where it is given.
     """
     levels = np.empty(numbers.shape, np.uint8) if out is None else out
-    _look_up(np.ascontiguousarray(numbers).reshape(-1), _traced_table(offset), levels.reshape(-1))
+    given, made, table = np.ascontiguousarray(numbers).reshape(-1), levels.reshape(-1), _traced_table(offset)
+    fours = len(given) // 4 * 4
+    _look_up_fours(given[:fours].view(np.uint64), table, made[:fours].view(np.uint32))
+    _look_up(given[fours:], table, made[fours:])
     return levels
 
 
@@ -85,6 +88,17 @@ def _look_up(numbers: UInt16, table: UInt8, out: UInt8) -> None:
     """A loop as machine code: three times as fast as np.take, which makes an index of 8 bytes of each number."""
     for at in range(len(numbers)):
         out[at] = table[numbers[at]]
+
+
+@compiled
+def _look_up_fours(numbers: UInt64, table: UInt8, out: UInt32) -> None:
+    """The same for four numbers in a word, the first in its low bits: one read and one write for all of them."""
+    low = np.uint64(0xFFFF)
+    for at in range(np.uint64(0), np.uint64(len(numbers))):
+        word = numbers[at]
+        first, second = np.uint32(table[word & low]), np.uint32(table[(word >> np.uint64(16)) & low])
+        third, fourth = np.uint32(table[(word >> np.uint64(32)) & low]), np.uint32(table[word >> np.uint64(48)])
+        out[at] = first | second << np.uint32(8) | third << np.uint32(16) | fourth << np.uint32(24)
 
 
 def settle_bands(levels: UInt8, edge_px: int, rows: int = 512) -> None:

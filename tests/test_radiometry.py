@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from s2ops.radiometry import (
     TOP,
+    TRACE,
+    band_levels,
     clean_levels,
     level_table,
     levels_of,
@@ -92,6 +94,18 @@ def test_a_trace_of_a_band_at_the_swaths_edge_is_no_data_but_black_water_inside_
     assert not levels[:, :, :5].any()
     assert (levels[:, :, 5:] > 0).all()
     assert levels[3, 4, 9] == 1
+
+
+@pytest.mark.parametrize("columns", range(7))
+@pytest.mark.parametrize("first", range(3))
+def test_numbers_are_looked_up_alike_in_words_and_one_by_one(columns: int, first: int) -> None:
+    numbers = np.random.default_rng(columns).integers(0, 65_536, (3, 5, columns + first), dtype=np.uint16)[..., first:]
+    expected = to_levels(numbers, -1000)
+    expected[numbers <= TRACE] = 0
+    np.testing.assert_array_equal(band_levels(numbers, -1000), expected)
+    room = np.zeros(numbers.size + first, np.uint8)[first:].reshape(numbers.shape)  # begins anywhere in memory
+    assert band_levels(numbers, -1000, room) is room
+    np.testing.assert_array_equal(room, expected)
 
 
 @given(top=st.integers(0, 30), rows=st.integers(1, 40), edge=st.integers(1, 6))
