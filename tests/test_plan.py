@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ import rasterio
 import yaml
 
 from s2ops import config, grid, tally
+from s2ops.cli.app import app
 from s2ops.compiled import compiled
-from s2ops.errors import ConfigError, NotMade
+from s2ops.errors import ConfigError, NotMade, StoreUnreachable
 from s2ops.forecast import comparison, document, history, prices, rates, work
 from s2ops.forecast.estimate import WHOLE, Forecast, Machines, Took, forecast
 from s2ops.forecast.planning import Planned
@@ -30,6 +32,7 @@ from s2ops.job import Job
 from s2ops.raster import BandFile, slabs
 from s2ops.region import tiles_of
 from s2ops.run_record import RunRecord
+from s2ops.store import Store
 from tests.chain_tools import s2ops
 
 ROOT = Path(__file__).parents[1]
@@ -483,6 +486,26 @@ def test_the_land_surface_is_planned_within_a_minute_and_a_gibibyte_without_a_pi
     assert sum(one["pods"] for one in plan["steps"] if one["step"] in WHOLE) == 3
     assert f"{plan['dearest_step']} eats most" in words
     assert not (tmp_path / "no").exists()
+
+
+def test_a_dry_run_needs_no_store_and_says_that_it_asked_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def silent(*_: object) -> Never:
+        raise StoreUnreachable("s3://a-bucket-to-come/run: no answer: run again")
+
+    for call in ("exists", "get", "keys", "put"):
+        monkeypatch.setattr(Store, call, silent)
+    text = "region: {tiles: [33TWL]}\ndates: {start: 2023-06-01, end: 2023-08-31}\nout: s3://a-bucket-to-come/run\n"
+    (tmp_path / "run.yaml").write_text(text)
+    words = ["plan", str(tmp_path / "run.yaml"), "--dry-run", "--json", str(tmp_path / "plan.json")]
+    app(words, standalone_mode=False)
+    said = capsys.readouterr().err
+    assert said == "s3://a-bucket-to-come/run does not answer: planned as if nothing were made there\n"
+    assert json.loads((tmp_path / "plan.json").read_text())["region"]["tiles"] == 1
+    words.remove("--dry-run")
+    with pytest.raises(StoreUnreachable):
+        app(words, standalone_mode=False)
 
 
 @pytest.mark.timeout(1000)

@@ -55,14 +55,17 @@ def _plan(
         raise ConfigError("plan needs a configuration: s2ops plan CONFIG --dry-run, or --print-prices alone")
     paid = price_files.load(prices)
     settings = load(config, out=out, segmenter=segmenter)
-    known = history.rates_for(settings.out, rates)
+    anew = dry_run and not compare and not history.answers(settings.out)
+    if anew:
+        typer.echo(f"{settings.out} does not answer: planned as if nothing were made there", err=True)
+    known = history.rates_for(None if anew else settings.out, rates)
     job = Job(settings, tiles_of(settings.region))
     machines = _machines(job, pods, pod_cores, group, gpus)
     asked = planner.default_search(job) if search is None else search
     if compare:
         _compare(job, machines, asked, rates, to_file)
         return
-    planned = planner.plan(job, known, paid, machines, asked)
+    planned = planner.plan(job, known, paid, machines, asked, anew=anew)
     _print(tables.steps(planned.forecast, paid.currency))
     for line in tables.words(planned):
         typer.echo(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from s2ops import keys
-from s2ops.errors import ConfigError, InputError, S2opsError
+from s2ops.errors import ConfigError, InputError, S2opsError, StoreUnreachable
 from s2ops.forecast import rates
 from s2ops.forecast.rates import Rates, SceneCheck
 from s2ops.forecast.scenes import Scenes, expected
@@ -25,12 +25,22 @@ VARIABLE: Final = "S2OPS_RATES"
 _READERS: Final = 16
 
 
-def rates_for(out: str, given: str | None = None) -> Rates:
+def answers(out: str) -> bool:
+    """Whether the store can be asked now: a bucket that is yet to come, or without credentials here, does not."""
+    try:
+        if exists(out):
+            Store(out).exists(keys.RATES)
+    except StoreUnreachable:
+        return False
+    return True
+
+
+def rates_for(out: str | None, given: str | None = None) -> Rates:
     """The rates to plan with: those named, else what an earlier run left in the same `out`, else the package's."""
     named = given or os.environ.get(VARIABLE)
     if named:
         return load_rates(named)
-    if not exists(out):
+    if out is None or not exists(out):
         return rates.packaged()
     data = Store(out).get(keys.RATES)
     return rates.packaged() if data is None else rates.parse(data, f"{out}/{keys.RATES}")
