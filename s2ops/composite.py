@@ -90,7 +90,7 @@ def _first(scenes: Stacked, out: Fused) -> None:
     for y in range(height):
         claimed(scenes, 0, y, share)
         if _all_of(share):  # most rows of a tile with few clouds
-            _take_all(scenes, y, out)
+            _take_all(scenes, y, mean[0], out)
             continue
         left[:], weight[:], largest[:], mean[:] = np.float32(1), zero, zero, zero
         for scene in range(number):
@@ -121,9 +121,8 @@ def _all_of(share: Float32) -> bool:
 
 
 @compiled
-def _take_all(scenes: Stacked, y: int, out: Fused) -> None:
-    """A row that is the first scene's alone, as the general way would have it, to the bit."""
-    row = np.empty(out.levels.shape[2], np.float32)
+def _take_all(scenes: Stacked, y: int, row: Float32, out: Fused) -> None:
+    """A row that is the first scene's alone, as the general way would have it, to the bit; `row` (x,) is scratch."""
     for band in range(out.levels.shape[0]):
         corrected_row(scenes, 0, band, y, row)
         for x in range(len(row)):

@@ -213,10 +213,6 @@ class Lerp(NamedTuple):
         nodes = slice(int(above.min()), int(below.max()) + 1)
         return Lerp(self.lines[..., nodes, cols], above - nodes.start, below - nodes.start, self.part[rows])
 
-    def columns(self, cols: slice) -> "Lerp":
-        """The same for some of the columns."""
-        return self._replace(lines=self.lines[..., cols])
-
     def values(self) -> Float32:
         """(..., y, x) float32."""
         *outer, nodes, width = self.lines.shape

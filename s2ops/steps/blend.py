@@ -20,7 +20,7 @@ from s2ops.errors import InputError
 from s2ops.grid import Tile
 from s2ops.job import Job, StepResult
 from s2ops.marker import Marker, fingerprint, to_json
-from s2ops.opened import Opened, opened
+from s2ops.opened import Opened, Shelf, opened, shelf
 from s2ops.outputs import imagery_tags, publisher
 from s2ops.overlap import Window, border_inside, onto, window_of
 from s2ops.parallel import in_order
@@ -114,19 +114,19 @@ def run(job: Job, tile: Tile) -> StepResult:
         if source is not own and (points := border_inside(geobox, job.geobox(source.tile))) is not None
     ]
     empty, energy = 0, Energy()
-    with publisher(job.store, geobox) as made:
+    with publisher(job.store, geobox) as made, shelf() as files:
         image = made.file("mosaic", BANDS, IMAGERY, imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
         for levels, origin, found in in_order(
-            _Mosaic(job, geobox, own, sources, edges).slab, slabs(geobox.height), job.threads
+            _Mosaic(job, geobox, files, own, sources, edges).slab, slabs(geobox.height), job.threads
         ):
             energy += found
             image.write(levels)
             provenance.write(origin[None])
             empty += int(np.count_nonzero(origin == 0))
         named = partial(keys.data, "mosaic", tile.name)
-        files = {named("mosaic"): image, named("provenance"): provenance}
-        image_sha256, provenance_sha256 = made.put(files, job.threads)
+        written = {named("mosaic"): image, named("provenance"): provenance}
+        image_sha256, provenance_sha256 = made.put(written, job.threads)
     holes = round(empty / (geobox.height * geobox.width), 6)
     scenes = [scene for source in (own, *(one for one in sources if one is not own)) for scene in source.scenes]
     assets = {
@@ -184,6 +184,7 @@ class _Mosaic:
 
     job: Job
     geobox: GeoBox
+    files: Shelf
     own: _Source
     sources: Sequence[_Source]
     edges: Sequence[_Edge]
@@ -197,7 +198,7 @@ class _Mosaic:
         ]
         others = [(place[1].start, place[1].stop) for place in places if place is not None]
         energy = Energy()
-        with opened() as files:
+        with self.files.lent() as files:
             for cols, shared in spans(shape[1], others):
                 if shared:
                     levels[:, :, cols], origin[:, cols], found = self._shared(files, (rows, cols))

@@ -205,8 +205,8 @@ class _Fusion:
                 looks.skip()
                 continue
             files.read(layer.image, rows, cols, out=looks.place())
-            shift = None if layer.shift is None else layer.shift.columns(cols)
-            complete = looks.add(clear, layer.claim.columns(cols), layer.gain, shift)
+            shift = None if layer.shift is None else layer.shift.cut(slice(None), cols)
+            complete = looks.add(clear, layer.claim.cut(slice(None), cols), layer.gain, shift)
             if rule.stops_early and complete:
                 open_ &= ~layer.fade.whole(rows, cols)
                 if not open_.any():
