@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from odc.geo.geobox import GeoBox
@@ -16,6 +15,7 @@ from s2ops.cog import CogKind, SlabFile
 from s2ops.config import RunConfig
 from s2ops.marker import sha256
 from s2ops.parallel import in_order
+from s2ops.scratch import scratch
 from s2ops.stac import levels
 from s2ops.store import Store
 
@@ -55,8 +55,8 @@ class Publisher:
 @contextmanager
 def publisher(store: Store, geobox: GeoBox) -> Iterator[Publisher]:
     """A Publisher whose scratch folder (under TMPDIR) goes when the block ends."""
-    with TemporaryDirectory(prefix="s2ops-") as folder:
-        yield Publisher(store, geobox, Path(folder))
+    with scratch() as folder:
+        yield Publisher(store, geobox, folder)
 
 
 def imagery_tags() -> dict[str, str]:

@@ -136,6 +136,9 @@ def _build(tool: Tool) -> None:
     shutil.rmtree(work / "vendor", ignore_errors=True)
     shutil.rmtree(tool.place, ignore_errors=True)
     work.rename(tool.place)
+    for old in cache_root().glob(f"{tool.name}-*"):  # of earlier pins, and builds that were stopped
+        if old != tool.place:
+            shutil.rmtree(old)
     print(f"built {tool.name} in {time.monotonic() - began:.0f} s", flush=True)
 
 
