@@ -1,6 +1,5 @@
 """Scratch folders: one in use stays, one of a killed process goes."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,13 @@ import pytest
 
 from s2ops import scratch
 
-HOLD = "import time\nfrom s2ops.scratch import scratch\nwith scratch() as f:\n    print(f, flush=True)\n    time.sleep(60)"
+HOLD = """
+import time
+from s2ops.scratch import scratch
+with scratch() as folder:
+    print(folder, flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -51,6 +56,6 @@ def test_a_young_one_may_not_be_locked_yet(root: Path, monkeypatch: pytest.Monke
 
 def test_links_and_others_are_left(root: Path) -> None:
     (root / "precious").mkdir()
-    os.symlink(root / "precious", root / f"{scratch.PREFIX}link")
+    (root / f"{scratch.PREFIX}link").symlink_to(root / "precious")
     scratch.sweep(root)
     assert (root / "precious").is_dir()
