@@ -6,8 +6,8 @@ gives the same pixels in the overlap as B beside A, and any tile can be made aga
 blends tiles one after the other instead, so that each waits for the ones before it.
 
 A mean of two dates has the texture of neither: fields that were cut in between show faintly, and all is blurred.
-So only what is seen from afar (`afar.py`) is a mean with these weights. Texture goes over from tile to tile within a
-kilometre, where their weights are equal: there the weights' eighth power decides.
+So only what is seen from afar (`afar.py`) is a mean with these weights. Texture goes over from tile to tile within
+half a kilometre, where their weights are equal: there the weights' sixteenth power decides.
 """
 
 from collections.abc import Iterable
@@ -30,6 +30,9 @@ takes the whole overlap, where two tiles of unequal colour are least told apart.
 FLOOR: Final = np.float32(2.0**-12)
 """Weight of a valid pixel right at a border: never 0, so it shows where no other tile does; elsewhere it is
 below a tenth of a level."""
+
+SHARP_FLOOR: Final = np.float32(2.0**-7)
+"""The same for the sharpened weights: its sixteenth power is still a float32."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +180,9 @@ def _feed(levels: Float32, afar: Float32, weights: Float32, valid: Bool, number:
             if weight > sums.largest[y, x]:
                 sums.largest[y, x] = weight
                 sums.dominant[y, x] = number
-            square = weight * weight
+            square = max(weight, SHARP_FLOOR) ** 2
             fourth = square * square
-            sharp = fourth * fourth
+            sharp = fourth * fourth * fourth * fourth
             sums.weight[y, x] += weight
             sums.sharpened[y, x] += sharp
             # running means: where one tile alone is valid its part is 1, and the pixel is that tile's, exactly

@@ -16,7 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from s2ops.codes import UInt8  # noqa: E402
 from s2ops.errors import ConfigError, ModelError  # noqa: E402
-from s2ops.models.augment import leafed, lit, turned  # noqa: E402
+from s2ops.models.augment import leafed, lit, seasoned, turned  # noqa: E402
 from s2ops.models.configuration import TrainConfig  # noqa: E402
 from s2ops.models.datasets.green import LEAVES  # noqa: E402
 from s2ops.models.datasets.pools import BUILT, EITHER, IGNORE, LAND, OPEN, Pool, labels  # noqa: E402
@@ -234,6 +234,21 @@ def test_leaves_brighten_trees_alone_and_the_plain_window_stays(pools: Path) -> 
     assert 16 < int(brighter.max()) <= LEAVES
     with pytest.raises(ConfigError, match="preview-cloud sees no near infrared: leave out `leaves`"):
         Samples("preview-cloud", config(leaves=1.0), pools, torch.device("cpu"), {})
+
+
+def test_a_season_moves_near_infrared_of_green_ground_alone(pools: Path) -> None:
+    bands = ("red", "green", "blue", "nir")
+    meadow, roof, empty = (60, 70, 50, 160), (120, 110, 100, 119), (0, 0, 0, 0)
+    levels = torch.tensor([meadow, roof, empty], dtype=torch.uint8).T[None, :, None, :].repeat(200, 1, 2, 1)
+    before = levels.clone()
+    seasoned(levels, bands, 20.0, random())
+    assert torch.equal(levels[:, :3], before[:, :3])
+    assert torch.equal(levels[..., 1:], before[..., 1:])
+    moved = levels[:, 3, :, 0].float() - 160
+    assert torch.equal(moved[:, 0], moved[:, 1])  # one draw a sample
+    assert 16 < float(moved[:, 0].std()) < 24
+    with pytest.raises(ConfigError, match="preview-cloud sees no near infrared: leave out"):
+        Samples("preview-cloud", config(season=20.0), pools, torch.device("cpu"), {})
 
 
 def test_turned_labels_stay_on_their_pixels() -> None:

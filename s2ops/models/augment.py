@@ -26,6 +26,9 @@ ENLARGED: Final = 0.25
 HAZY: Final = 0.5
 """Part of the samples with haze, where any is asked for."""
 
+GREEN: Final = 60.0
+"""Levels by which near infrared is above red where ground is green all over."""
+
 
 @cache
 def _geometry(crop: int) -> v2.Compose:
@@ -56,6 +59,18 @@ def leafed(nir: Tensor, trees: Tensor, part: float, random: torch.Generator) -> 
     brighter = LEAVES * torch.rand((len(nir), 1, 1), generator=random, device=random.device)
     moved = torch.clamp(nir + brighter * (chosen & trees & (nir > 0)), max=255)
     nir.copy_(torch.round(moved).to(nir.dtype))
+
+
+def seasoned(levels: Tensor, bands: tuple[str, ...], spread: float, random: torch.Generator) -> None:
+    """Shift near infrared of what is green in (n, band, y, x) levels, in place, by one draw a sample; no data stays 0.
+
+    Meadows and woods of one place are both brighter in June than in April, and in Devon than in Catalonia. What is left
+    to tell them apart is which of the two is brighter there, and texture. Water and roofs do not move.
+    """
+    near, red = (levels[:, bands.index(name)].float() for name in ("nir", "red"))
+    green = torch.clamp((near - red) / GREEN, 0, 1)
+    moved = near + spread * torch.randn((len(levels), 1, 1), generator=random, device=random.device) * green
+    levels[:, bands.index("nir")] = torch.where(near == 0, 0, torch.clamp(torch.round(moved), 1, 255)).to(levels.dtype)
 
 
 def lit(

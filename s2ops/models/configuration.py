@@ -62,6 +62,12 @@ class TrainConfig(BaseModel):
     leaves: Annotated[
         float, Field(ge=0, le=1, description="part of the samples whose labelled trees get brighter in near infrared")
     ] = 0.0
+    season: Annotated[
+        float,
+        Field(
+            ge=0, description="standard deviation, in levels, of a sample's shift of near infrared where it is green"
+        ),
+    ] = 0.0
     teacher_sees: Annotated[
         Literal["same", "plain"],
         Field(description="`plain`: the teacher answers for the window before haze, light and leaves changed it"),

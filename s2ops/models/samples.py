@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2ops.errors import ConfigError
-from s2ops.models.augment import leafed, lit, turned
+from s2ops.models.augment import leafed, lit, seasoned, turned
 from s2ops.models.configuration import TrainConfig
 from s2ops.models.datasets.pools import Pool, images, labels
 from s2ops.models.registry import TRAINABLE
@@ -38,8 +38,8 @@ class Samples:
     ) -> None:
         """`made` holds pools that lie in no folder of `pools`."""
         self.network, self.bands = network, TRAINABLE[network].bands
-        if (config.leaves or config.without_nir) and "nir" not in self.bands:
-            raise ConfigError(f"{network} sees no near infrared: leave out `leaves` and `without_nir`")
+        if (config.leaves or config.season or config.without_nir) and "nir" not in self.bands:
+            raise ConfigError(f"{network} sees no near infrared: leave out `leaves`, `season` and `without_nir`")
         self.tone_curve = not network.startswith("preview")
         self.parts: dict[int, list[tuple[Tensor, Tensor, float]]] = {}
         for name, share in config.shares.items():
@@ -71,6 +71,8 @@ class Samples:
         levels = plain.clone()
         if config.leaves:
             leafed(levels[:, self.bands.index("nir")], trees(self.network, label), config.leaves, random)
+        if config.season:
+            seasoned(levels, self.bands, config.season, random)
         if config.without_nir:
             lost = torch.rand(len(levels), generator=random, device=random.device) < config.without_nir
             levels[lost, self.bands.index("nir")] = 0
