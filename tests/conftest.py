@@ -5,7 +5,7 @@ import pytest
 LONG = (
     "test_plan_docs.py", "test_chain.py", "test_refresh.py", "test_metrics.py", "test_triton_chain.py", "test_docs.py",
     "test_bad_input.py", "test_triton.py", "test_real.py", "test_groups.py", "test_plan.py", "test_view_browser.py",
-    "test_benchmarks.py",
+    "test_benchmarks.py", "test_seam_goals.py",
 )  # fmt: skip
 """From half a minute on (`--durations=0`), the longest first; with `--no-loadscope-reorder` xdist keeps the order."""
 
