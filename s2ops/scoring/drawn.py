@@ -70,8 +70,8 @@ def towns(tally: Tally, root: Path) -> None:
     """Exeter (20 m) by its clear date, and by all that lie on one another; Zurich (10 m) by its one date."""
     with TemporaryDirectory() as folder:
         work = Path(folder)
-        dates = sorted((root / "exeter-series").glob("*.tif"), key=lambda path: CLEAR_DATE not in path.name)
-        dates = [path for path in dates if BESIDE not in path.name]
+        found = (path for path in (root / "exeter-series").glob("*.tif") if BESIDE not in path.name)
+        dates = sorted(found, key=lambda path: (CLEAR_DATE not in path.name, path.name))
         bands = Options(bands=(3, 2, 1, 4), offset=-1000)
         _town(tally, "exeter", "Exeter, 20 m, its clear date", dates[:1], bands, work, [])
         _town(tally, "exeter", "Exeter, 20 m, four dates", dates, bands, work, [])
