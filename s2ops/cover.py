@@ -6,9 +6,8 @@ Of all lists of at most `limit` scenes, the one with the least
 
 That is an integer program, and `tests/test_selection.py` gives it to HiGHS to check the answers. It is solved
 here by branch and bound on bit sets: HiGHS needs a row for each of up to 100,000 sets of pixels, and its
-relaxation takes halves of many cloudy scenes for a cover. With 40 scenes, none under 20 % cloud, HiGHS needed
-11 s, with 150 it had proven nothing after 20 s; a list is short, so the tree is shallow, and counting bits is
-cheap: 0.07 s and 0.16 s for the proven optimum (docs/select.md).
+relaxation takes halves of many cloudy scenes for a cover, so that it proves little in the time that there is; a
+list is short, so the tree is shallow, and counting bits is cheap (docs/select.md has a table).
 """
 
 from dataclasses import dataclass
@@ -22,9 +21,13 @@ from s2ops.compiled import compiled
 
 Bits: TypeAlias = NDArray[np.uint64]
 
-WORDS_PER_S: Final = 1.2e9
+WORDS_PER_S: Final = 0.8e9
 """Words of 64 pixels that one core looks at in a second, at least (measured). The time limit is counted in words, so
 that a busy machine finds the same list as an idle one."""
+WORDS_PER_NODE: Final = 1e5
+"""What a list costs beside its words, as words: sorting its candidates, and Python."""
+HARD_PART: Final = 1 / 8
+"""Part of the pixels left, those that the fewest scenes see, that bounds are made from."""
 SAME: Final = 1e-9
 """Objectives (in scenes) nearer than this are equal: the list found first stands."""
 
@@ -79,10 +82,7 @@ def minimum(clear: Bool, cost: Float64, penalty: float, limit: int, time_limit_s
     `clear` (scene, y, x); `cost` (scene,), positive; `penalty` is the price of the whole tile uncovered. Equal
     input gives equal output.
     """
-    flat = np.packbits(clear.reshape(len(clear), -1), axis=1)
-    padded = np.zeros((len(clear), _words(clear[0].size) * 8), np.uint8)
-    padded[:, : flat.shape[1]] = flat
-    bits = padded.view(np.uint64)
+    bits = _hardest_first(clear)
     missed = np.bitwise_or.reduce(bits, axis=0)
     root = _Node((), 0.0, bits, missed, int(np.bitwise_count(missed).sum()), np.arange(len(clear)), limit)
     search = _Search(cost, penalty / clear[0].size, time_limit_s * WORDS_PER_S)
@@ -90,6 +90,17 @@ def minimum(clear: Bool, cost: Float64, penalty: float, limit: int, time_limit_s
     taken = np.zeros(len(clear), bool)
     taken[list(search.best)] = True
     return Cover(taken, search.objective, min(bound, search.objective))
+
+
+def _hardest_first(clear: Bool) -> Bits:
+    """(scene, word): 64 pixels a word, those that the fewest scenes see first, those that none sees left out."""
+    flat = clear.reshape(len(clear), -1)
+    times = np.count_nonzero(flat, axis=0)
+    order = np.argsort(times, kind="stable")[np.count_nonzero(times == 0) :]
+    packed = np.packbits(flat[:, order], axis=1)
+    padded = np.zeros((len(clear), _words(len(order)) * 8), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +117,17 @@ class _Node:
     free: Int64
     room: int
 
-    def gains(self) -> Int64:
-        """Pixels that each of `free` would add."""
-        out = np.empty(len(self.free), np.int64)
-        _count(self.bits, self.free, self.missed, out)
+    def gains(self, free: Int64, words: int) -> Int64:
+        """Pixels that each of `free` would add among the first `words`."""
+        out = np.empty(len(free), np.int64)
+        _count(self.bits, free, self.missed[:words], out)
         return out
+
+    def hard(self) -> tuple[int, int]:
+        """How many words hold the hardest part of the pixels left, and how many pixels that is."""
+        upto = np.cumsum(np.bitwise_count(self.missed), dtype=np.int64)
+        last = int(np.searchsorted(upto, HARD_PART * self.pixels))
+        return last + 1, int(upto[last])
 
 
 @compiled
@@ -134,9 +151,37 @@ def _count(bits: Bits, free: Int64, missed: Bits, out: Int64) -> None:
         out[place] = np.int64(total)
 
 
+@compiled
+def _bound(spent: float, pixels: int, gain: Int64, cost: Float64, price: float) -> float:
+    """Objective if what scenes see did not overlap and parts of a scene could be had.
+
+    `gain` / `cost` must fall: then taking in that order is the best, until all of `pixels` are covered or a pixel costs
+    more than it does uncovered.
+    """
+    for place in range(len(gain)):
+        if not pixels or price * gain[place] <= cost[place]:
+            break
+        part = min(pixels, gain[place]) / gain[place]
+        spent += part * cost[place]
+        pixels -= min(pixels, gain[place])
+    return spent + price * pixels
+
+
+@compiled
+def _bounds(spent: float, pixels: int, gain: Int64, cost: Float64, price: float, rest: Float64, first: Float64) -> None:
+    """Bounds of all lists of the i-th scene and later ones (`rest`), and of those of them with the i-th (`first`)."""
+    for i in range(len(gain)):
+        rest[i] = _bound(spent, pixels, gain[i:], cost[i:], price)
+        first[i] = _bound(spent + cost[i], pixels - gain[i], gain[i + 1 :], cost[i + 1 :], price)
+
+
 @dataclass(slots=True)
 class _Search:
-    """Depth first, the scene with the most new pixels per cost first."""
+    """Depth first, the scene with the most new hard pixels per cost first.
+
+    What a list leaves of the hard pixels it leaves of all: a bound from them alone holds, looks at few words, and is
+    the tighter one, since scenes see less of them.
+    """
 
     cost: Float64
     price: float
@@ -148,50 +193,61 @@ class _Search:
     def visit(self, node: _Node) -> float:
         """Improve on the best list within `node`; gives a lower bound of what the time limit left unseen."""
         self._offer(node.scenes, node.cost + self.price * node.pixels)
-        if not node.room:
+        if not node.room or not node.pixels:
             return np.inf
-        self.words_left -= len(node.free) * len(node.missed)
-        gain = node.gains()
         cost = self.cost[node.free]
-        one_more = node.cost + cost + self.price * (node.pixels - gain)
-        last = int(np.argmin(one_more))
-        self._offer((*node.scenes, int(node.free[last])), float(one_more[last]))
+        words, pixels = node.hard()
+        self.words_left -= WORDS_PER_NODE + len(node.free) * words
+        gain = node.gains(node.free, words)
         order = np.argsort(-gain / cost, kind="stable")
-        # A scene that does not pay for itself here never will below: what it adds only shrinks.
-        order = order[self.price * gain[order] > cost[order]]
-        return self._branch(node, node.free[order], gain[order], cost[order])
+        if _bound(node.cost, pixels, gain[order], cost[order], self.price) >= self._ceiling:
+            return np.inf
+        self._offer_one_more(node, node.free[node.cost + cost + self.price * (pixels - gain) < self._ceiling])
+        return self._branch(node, node.free[order], gain[order], pixels)
 
-    def _branch(self, node: _Node, free: Int64, gain: Int64, cost: Float64) -> float:
-        """All lists of two or more of `free`: the i-th child takes free[i] and none before it."""
-        unseen, bits, left = np.inf, node.bits, node.missed
-        some = np.flatnonzero(left)
-        if 2 * len(some) < len(left):  # most is covered: all lists below look at what is not
-            bits, left = bits[:, some], left[some]
-            self.words_left -= bits.size
+    def _offer_one_more(self, node: _Node, free: Int64) -> None:
+        """The best list of one more scene, of `free`."""
+        if not len(free):
+            return
+        self.words_left -= len(free) * len(node.missed)
+        left = node.pixels - node.gains(free, len(node.missed))
+        objectives = node.cost + self.cost[free] + self.price * left
+        best = int(np.argmin(objectives))
+        self._offer((*node.scenes, int(free[best])), float(objectives[best]))
+
+    def _branch(self, node: _Node, free: Int64, gain: Int64, pixels: int) -> float:
+        """All lists of two or more of `free`: the i-th child takes free[i] and none before it.
+
+        `gain` are new ones of the `pixels` that are hard.
+        """
+        unseen, cost = np.inf, self.cost[free]
+        rest, first = np.empty(len(free)), np.empty(len(free))
+        _bounds(node.cost, pixels, gain, cost, self.price, rest, first)
+        bits, left = self._packed(node)
         for i in range(len(free) - 1 if node.room > 1 else 0):
-            rest = self._bound(node.cost, node.pixels, gain[i:], cost[i:])
-            if rest >= self.objective - SAME:
+            if rest[i] >= self._ceiling:
                 break
             if self.words_left <= 0:
-                return min(unseen, rest)
-            spent, pixels = node.cost + float(cost[i]), node.pixels - int(gain[i])
-            if self._bound(spent, pixels, gain[i + 1 :], cost[i + 1 :]) < self.objective - SAME:
+                return min(unseen, float(rest[i]))
+            if first[i] < self._ceiling:
                 missed, scenes = left & ~bits[free[i]], (*node.scenes, int(free[i]))
-                child = _Node(scenes, spent, bits, missed, pixels, free[i + 1 :], node.room - 1)
+                count = int(np.bitwise_count(missed).sum())
+                child = _Node(scenes, node.cost + float(cost[i]), bits, missed, count, free[i + 1 :], node.room - 1)
                 unseen = min(unseen, self.visit(child))
         return unseen
 
-    def _bound(self, spent: float, pixels: int, gain: Int64, cost: Float64) -> float:
-        """Objective if what scenes see did not overlap and parts of a scene could be had.
+    def _packed(self, node: _Node) -> tuple[Bits, Bits]:
+        """The node's words; where most is covered, without those that are: all lists below look at what is not."""
+        some = np.flatnonzero(node.missed)
+        if 2 * len(some) >= len(node.missed):
+            return node.bits, node.missed
+        self.words_left -= len(node.bits) * len(some)
+        return node.bits[:, some], node.missed[some]
 
-        `gain` / `cost` must fall: then taking in that order until all is covered is the best.
-        """
-        covered = np.cumsum(gain)
-        last = int(np.searchsorted(covered, pixels))
-        if last == len(gain):
-            return spent + float(cost.sum()) + self.price * (pixels - int(covered[-1]))
-        before = int(covered[last - 1]) if last else 0
-        return spent + float(cost[:last].sum()) + float(cost[last]) * (pixels - before) / int(gain[last])
+    @property
+    def _ceiling(self) -> float:
+        """Lists of this objective or a higher one are not better than the best one."""
+        return self.objective - SAME
 
     def _offer(self, scenes: tuple[int, ...], objective: float) -> None:
         if objective < self.objective - SAME:

@@ -133,10 +133,10 @@ def choose(looks: Sequence[Look], rule: Rule) -> Choice:
     total = np.array([cost.total for cost in costs])
     parts, penalty = elements(clear), rule.penalty(clear[0].size)
     found = minimum(clear, total, penalty, rule.max_scenes, rule.options.time_limit_s)
-    coverage = parts.weight @ parts.seen
+    coverage = np.count_nonzero(clear.reshape(len(looks), -1), axis=1) / clear[0].size
     taken = sorted(np.flatnonzero(found.taken).tolist(), key=lambda s: (total[s], -coverage[s], s))
-    spares = _spares(parts, total, found.taken, rule)
-    verdicts = _verdicts(looks, costs, parts, (taken, spares), rule)
+    spares = _spares(parts, total, found.taken, ~found.taken & (coverage >= rule.options.min_gain), rule)
+    verdicts = _verdicts(looks, costs, parts, coverage, (taken, spares), rule)
     status: SolverStatus = "optimal" if found.proven else "time limit"
     return Choice(
         selected=tuple(looks[s].id for s in taken),
@@ -186,15 +186,14 @@ def _check(looks: Sequence[Look]) -> None:
             )
 
 
-def _spares(parts: Elements, cost: Float64, taken: Bool, rule: Rule) -> list[int]:
-    """The other scenes, the most useful after those before it first.
+def _spares(parts: Elements, cost: Float64, taken: Bool, useful: Bool, rule: Rule) -> list[int]:
+    """Of the `useful` scenes, the most useful after those before it first.
 
     A pixel that k scenes see already is worth DEPTH_DISCOUNT ** k: first what is still uncovered, then what
     hangs on one scene only and may turn out cloudy at full resolution. Worth is divided by cost.
     """
     seen = parts.seen.astype(np.float32)
     worth = (parts.weight * DEPTH_DISCOUNT ** parts.seen[:, taken].sum(axis=1)).astype(np.float32)
-    useful = ~taken & (parts.weight @ parts.seen >= rule.options.min_gain)
     order: list[int] = []
     while useful.any() and len(order) < SPARES_PER_SCENE * rule.max_scenes:
         best = int(np.argmax(np.where(useful, (worth @ seen) / cost, -1.0)))
@@ -208,12 +207,12 @@ def _verdicts(
     looks: Sequence[Look],
     costs: Sequence[Cost],
     parts: Elements,
+    coverage: Float64,
     lists: tuple[list[int], list[int]],
     rule: Rule,
 ) -> dict[str, Verdict]:
     """A verdict for each look; `lists` are the scenes taken and the spares, in order."""
     taken, spares = lists
-    coverage = parts.weight @ parts.seen
     times = parts.seen[:, taken].sum(axis=1)
     seen = np.ascontiguousarray(parts.seen.T)  # a scene's row is read at once
     verdicts = {}

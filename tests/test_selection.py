@@ -77,10 +77,11 @@ def by_date(parts: Elements, cost: Float64, penalty: float, limit: int) -> float
 
 @st.composite
 def stacks(draw: st.DrawFn, least: int = 1) -> tuple[Bool, Float64]:
-    """Clear masks (scene, 6, 7) and costs of a few scenes."""
+    """Clear masks (scene, y, x) of one or of seven words of pixels, and costs of a few scenes."""
     scenes = draw(st.integers(least, 9))
+    shape = draw(st.sampled_from([(6, 7), (18, 23)]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    clear = rng.random((scenes, 6, 7)) < rng.uniform(0.1, 0.9, (scenes, 1, 1))
+    clear = rng.random((scenes, *shape)) < rng.uniform(0.1, 0.9, (scenes, 1, 1))
     return clear, 1 + rng.integers(0, 30, scenes) / 10
 
 

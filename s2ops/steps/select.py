@@ -12,7 +12,7 @@ from s2ops.steps import renew
 from s2ops.steps.base import TileStep, record_of
 from s2ops.steps.looking import look_at, put_previews
 
-VERSION = 3
+VERSION = 4
 
 
 def marker(job: Job, tile: Tile) -> Marker:
