@@ -12,10 +12,12 @@ from typing import ParamSpec, TypeVar, cast
 from numba import njit
 from numba.core import event
 
-from s2ops import tally
+from s2ops import shipped_code, tally
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+shipped_code.use()
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

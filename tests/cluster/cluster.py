@@ -102,7 +102,7 @@ def _namespace(kubectl: Kubectl) -> None:
 def _ready(kubectl: Kubectl) -> bool:
     """Whether the node says so; before it has registered there is none to ask."""
     try:
-        conditions: list[dict[str, Any]] = kubectl.get("node", node.NAME)["status"]["conditions"]
+        conditions: list[dict[str, Any]] = kubectl.get("nodes", node.NAME)["status"]["conditions"]
     except RuntimeError:
         return False
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

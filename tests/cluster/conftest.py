@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from typing import Any
 import pytest
 
 from . import cluster, images
-from .deployment import forwarded, install, triton_pods
+from .deployment import install
+from .few import Few, run_here
 from .kubectl import Kubectl
 from .places import REGION, S3, S3_KEY, S3_SECRET
-from .regions import ObjectStore, configuration, hashes, s2ops, simulate
+from .regions import ObjectStore, configuration, simulate
 from .runs import Run, submit
 from .scraping import Scrape
 from .services import BUCKET, public_bucket
+from .three import Ended, three
 from .toolchain import build
 
 TILES = ("32TPS", "32TPT", "32TQS")
@@ -50,13 +53,16 @@ def mine(own: cluster.Own | None) -> cluster.Own:
 
 
 @pytest.fixture(scope="session")
-def kubectl(own: cluster.Own | None) -> Kubectl:
+def kubectl(own: cluster.Own | None) -> Iterator[Kubectl]:
     """The clients, in the namespace of s2ops."""
-    if own is not None:
-        return own.kubectl
-    for tool in ("kubernetes", "argo", "helm"):
-        build(tool)
-    return Kubectl(Path(os.environ["S2OPS_KUBECONFIG"]), os.environ.get("S2OPS_NAMESPACE", "s2ops"))
+    if own is None:
+        for tool in ("kubernetes", "argo", "helm"):
+            build(tool)
+        found = Kubectl(Path(os.environ["S2OPS_KUBECONFIG"]), os.environ.get("S2OPS_NAMESPACE", "s2ops"))
+    else:
+        found = own.kubectl
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")
@@ -114,15 +120,6 @@ def real_data() -> Path:
     return Path(os.environ["S2OPS_REAL_DATA"])
 
 
-def run_here(kubectl: Kubectl, config: str, out: str, folder: Path) -> dict[str, str]:
-    """The same run by `s2ops run` on this machine with the release's Triton; gives the hashes of its outputs."""
-    path = folder / "config.yaml"
-    path.write_text(config)
-    with forwarded(kubectl, f"pod/{triton_pods(kubectl)[0]['metadata']['name']}", 8001) as address:
-        s2ops("run", str(path), "--out", out, "--segmenter", f"triton://{address}")
-    return hashes(out)
-
-
 @dataclass(frozen=True, slots=True)
 class Region:
     """The three tiles, run on the cluster and on this machine, undisturbed."""
@@ -133,6 +130,13 @@ class Region:
     here: dict[str, str]
     metrics: str
     """What a pod of the first stage showed Prometheus while it ran."""
+
+
+def replace(path: Path, text: str) -> None:
+    """Give a file other contents at once: other runs may be reading it."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 @pytest.fixture(scope="session")
@@ -149,10 +153,10 @@ def one_less(own: cluster.Own | None, world: str) -> Iterator[Callable[[], None]
     collection = json.loads(whole)
     last = max(link["href"] for link in collection["links"] if link["rel"] == "item" and TILES[-1] in link["href"])
     collection["links"] = [link for link in collection["links"] if link["href"] != last]
-    path.write_text(json.dumps(collection))
+    replace(path, json.dumps(collection))
 
     def put_back() -> None:
-        path.write_text(whole)
+        replace(path, whole)
 
     yield put_back
     put_back()
@@ -171,42 +175,64 @@ def region(
     config = configuration(TILES, f"{world}/catalog.json", out)
     run = submit(release, config, size="1")
     look = Scrape(release)
-    run.succeeded(on_tick=look)
-    here = run_here(release, config, object_store.out("region-here"), tmp_path_factory.mktemp("region"))
-    return Region(config, out, run, here, look.found)
-
-
-@dataclass(frozen=True, slots=True)
-class Few:
-    """A few tiles of the simulated world, and what every run of them must end in."""
-
-    kubectl: Kubectl
-    world: str
-    object_store: ObjectStore
-    tiles: tuple[str, ...]
-    expected: dict[str, str]
-
-    def configuration(self, out: str, world: str = "") -> str:
-        """The text of the run's YAML file."""
-        return configuration(self.tiles, f"{world or self.world}/catalog.json", out)
-
-    def submit(self, name: str, world: str = "", **parameters: str) -> tuple[Run, str]:
-        """A run into a place of its own, a pod for each tile and stage; gives the run and its place."""
-        out = self.object_store.out(name)
-        return submit(self.kubectl, self.configuration(out, world), size="1", **parameters), out
+    with ThreadPoolExecutor(1) as beside:
+        here = beside.submit(
+            run_here, release, config, object_store.out("region-here"), tmp_path_factory.mktemp("region")
+        )
+        run.succeeded(on_tick=look)
+        return Region(config, out, run, here.result(), look.found)
 
 
 @pytest.fixture(scope="session")
 def few(
     release: Kubectl, world: str, object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Few]:
-    """Makes a `Few` of some tiles: runs them on this machine once."""
+) -> Iterator[Callable[..., Few]]:
+    """Makes a `Few` of some tiles: runs them on this machine once, beside what the tests do meanwhile."""
+    with ThreadPoolExecutor(1) as beside:
 
-    @functools.cache
-    def made(*tiles: str) -> Few:
-        out = object_store.out("-".join(tiles) + "-here")
-        config = configuration(tiles, f"{world}/catalog.json", out)
-        expected = run_here(release, config, out, tmp_path_factory.mktemp("few"))
-        return Few(release, world, object_store, tiles, expected)
+        @functools.cache
+        def made(*tiles: str) -> Few:
+            out = object_store.out("-".join(tiles) + "-here")
+            config = configuration(tiles, f"{world}/catalog.json", out)
+            here = beside.submit(run_here, release, config, out, tmp_path_factory.mktemp("few"))
+            return Few(release, world, object_store, tiles, here)
 
-    return made
+        yield made
+
+
+@pytest.fixture(scope="session")
+def pair(few: Callable[..., Few]) -> Few:
+    """Two neighbours."""
+    return few(*TILES[:2])
+
+
+@pytest.fixture(scope="session")
+def single(few: Callable[..., Few]) -> Few:
+    """One tile."""
+    return few(TILES[0])
+
+
+@pytest.fixture(scope="session")
+def spoilt_world(own: cluster.Own | None, world: str) -> str | None:
+    """The world with not one readable scene of its second tile; None where others serve it."""
+    if own is None:
+        return None
+    url = public_bucket(own.places, "spoilt", own.places.buckets / "world")
+    for path in (own.places.buckets / "spoilt").rglob("*.tif"):
+        if TILES[1] in str(path) and "truth" not in path.parts:
+            path.write_bytes(b"not a TIFF")
+    return url
+
+
+@pytest.fixture(scope="session")
+def ahead(single: Few, pair: Few, spoilt_world: str | None) -> Iterator[Future[dict[str, Ended]]]:
+    """Three disturbed runs at once, beside what the tests do meanwhile."""
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(three, single, pair, spoilt_world)
+
+
+@pytest.fixture(scope="session")
+def begun(request: pytest.FixtureRequest) -> None:
+    """Begins the disturbed runs, if a test that is to come looks at them: a single run keeps no machine busy."""
+    if any("ahead" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        request.getfixturevalue("ahead")

@@ -67,7 +67,7 @@ def _open(port: int) -> bool:
 
 def triton_pods(kubectl: Kubectl) -> list[dict[str, Any]]:
     """The pods of Triton that are ready and not being deleted."""
-    pods: list[dict[str, Any]] = kubectl.get("pods", "--selector", "app.kubernetes.io/component=triton")
+    pods: list[dict[str, Any]] = kubectl.get("pods", selector="app.kubernetes.io/component=triton")
     return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _is_ready(pod)]
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubernetes.client import ApiException
+
 from .kubectl import Kubectl
-from .regions import keys
 
 STAGES = ("scenes", "blend", "landcover")
 
@@ -21,41 +22,60 @@ _BEGUN_TICKS = 70
 """Hundredths of a processor's second after which a step of a second or two is in the middle: Python has started."""
 
 _SCRIPT = """
-n=0
-while [ $n -lt 400 ]; do
-  for process in /proc/[0-9]*; do
-    case "$(tr '\\0' ' ' < $process/cmdline 2> /dev/null)" in
-    /opt/s2ops/bin/python*' /opt/s2ops/bin/s2ops '*)
-      read -r line < $process/stat && set -- $line && [ $((${14} + ${15})) -ge TICKS ] \
-        && kill -9 ${process#/proc/} && echo killed && exit ;;
-    esac
-  done
-  sleep 0.05; n=$((n + 1))
-done
+import os, sys, time, urllib.request
+shown, ticks = sys.argv[1], int(sys.argv[2])
+def steps():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{pid}/cmdline", "rb").read().split(bytes(1))
+            spent = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if words[0].startswith(b"/opt/s2ops/bin/python") and words[1:2] == [b"/opt/s2ops/bin/s2ops"]:
+            if int(spent[11]) + int(spent[12]) >= ticks and (not shown or shown in metrics()):
+                yield int(pid)
+def metrics():
+    try:
+        return urllib.request.urlopen("http://127.0.0.1:9090/metrics", timeout=2).read().decode()
+    except OSError:
+        return ""
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    for pid in steps():
+        os.kill(pid, 9)
+        print("killed", flush=True)
+        sys.exit()
+    time.sleep(0.03)
 """
 """Runs in the pod beside the step, from its first moment on: a step may be over before the API server knows of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a step is in its middle: what its pod is called, and which key says that the one before it is through."""
+    """When a step is in its middle: what its pod is called, and the metric that the pod shows by then."""
 
     stage: str
-    key: str = ""
-    ticks: int = _BEGUN_TICKS
+    shown: str = ""
+
+    @property
+    def command(self) -> list[str]:
+        """What the pod runs to kill the step."""
+        return ["/opt/s2ops/bin/python", "-ISc", _SCRIPT, self.shown, "0" if self.shown else str(_BEGUN_TICKS)]
 
 
-def every_step(tile: str) -> dict[str, Moment]:
+def every_step() -> dict[str, Moment]:
     """The moments of all steps of a run of one tile."""
+    begun = {stage: Moment(stage, f's2ops_stage_tiles{{step="{stage}"}}') for stage in STAGES}
+    done = 's2ops_tiles_total{{status="done",step="{}"}}'
     return {
         "plan": Moment("plan"),
         "group": Moment("group"),
-        "select": Moment("scenes"),
-        "acquire": Moment("scenes", f"select/{tile}.json"),
-        "composite": Moment("scenes", f"scenes/{tile}/acquired.json"),
+        "select": begun["scenes"],
+        "acquire": Moment("scenes", done.format("select")),
+        "composite": Moment("scenes", done.format("acquire")),
         "balance": Moment("balance"),
-        "blend": Moment("blend"),
-        "landcover": Moment("landcover"),
+        "blend": begun["blend"],
+        "landcover": begun["landcover"],
         "publish": Moment("publish"),
     }
 
@@ -66,7 +86,6 @@ class Killer:
 
     kubectl: Kubectl
     run: str
-    out: str
     wanted: dict[str, Moment]
     killed: Counter[str] = field(default_factory=Counter)
     _attempts: dict[str, threading.Thread] = field(default_factory=dict)
@@ -77,17 +96,12 @@ class Killer:
 
         One at a time for each step: of two pods at once, both would be killed.
         """
-        there: set[str] = set()
         for pod in self._pods():
             name, stage = pod["metadata"]["name"], pod["metadata"]["labels"]["s2ops/step"]
-            due = {step: moment for step, moment in dict(self.wanted).items() if moment.stage == stage}
-            if any(moment.key for moment in due.values()):
-                there = there or set(keys(self.out))
-            # The last whose time has come: where its key is there, the steps before it are over.
-            steps = [step for step, moment in due.items() if not moment.key or moment.key in there]
-            if steps and name not in self._attempts and steps[-1] not in self._under_way:
-                self._under_way.add(steps[-1])
-                words = (name, steps[-1], due[steps[-1]])
+            step = next((step for step, moment in dict(self.wanted).items() if moment.stage == stage), "")
+            if step and name not in self._attempts and step not in self._under_way:
+                self._under_way.add(step)
+                words = (name, step, self.wanted[step])
                 self._attempts[name] = threading.Thread(target=self._attempt, args=words, daemon=True)
                 self._attempts[name].start()
 
@@ -97,23 +111,32 @@ class Killer:
             thread.join(timeout=60)
 
     def _attempt(self, pod: str, step: str, moment: Moment) -> None:
-        """Try until the container is there and its step in the middle; a pod that ends before is left to the next."""
-        words = ["exec", pod, "--container", "main", "--", "sh", "-c", _SCRIPT.replace("TICKS", str(moment.ticks))]
+        """Wait for the container and kill its step in the middle; a pod that ends before is left to the next."""
         end = time.monotonic() + _PATIENCE_S
         try:
-            while time.monotonic() < end:
-                done = self.kubectl.run(*words, check=False, limit_s=90)
-                if "killed" in done.stdout:
-                    self.killed[moment.stage] += 1
-                    del self.wanted[step]
-                if "killed" in done.stdout or "completed pod" in done.stderr or "NotFound" in done.stderr:
-                    return
+            while time.monotonic() < end and (state := self._state(pod)) != "ended":
+                if state == "running":
+                    done = self.kubectl.run("exec", pod, "--container", "main", "--", *moment.command, check=False)
+                    if "killed" in done.stdout:
+                        self.killed[moment.stage] += 1
+                        del self.wanted[step]
+                        return
                 time.sleep(0.1)
         finally:
             self._under_way.discard(step)
 
+    def _state(self, pod: str) -> str:
+        """Whether the step's container runs: `waiting`, `running` or `ended`."""
+        try:
+            status = self.kubectl.get("pods", pod)["status"]
+        except ApiException:
+            return "ended"
+        states = [one["state"] for one in status.get("containerStatuses", []) if one["name"] == "main"]
+        ended = status["phase"] in {"Succeeded", "Failed"} or any("terminated" in state for state in states)
+        return "ended" if ended else "running" if any("running" in state for state in states) else "waiting"
+
     def _pods(self) -> Iterable[dict[str, Any]]:
-        found = self.kubectl.get("pods", "--selector", "workflows.argoproj.io/completed=false,s2ops/step")
+        found = self.kubectl.get("pods", selector="workflows.argoproj.io/completed=false,s2ops/step")
         for pod in found:
             labels = pod["metadata"]["labels"]
             of_run = str(labels["workflows.argoproj.io/workflow"])

@@ -1,17 +1,28 @@
-"""kubectl, argo and helm against one cluster, each call with a time limit."""
+"""kubectl, argo and helm against one cluster, and quick looks at it, each call with a time limit."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from kubernetes import client, config
+
 from .toolchain import ALL
+
+_LOOKED_AT = {
+    "nodes": "/api/v1/nodes",
+    "pods": "/api/v1/namespaces/{namespace}/pods",
+    "workflows": "/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows",
+}
+_LOOK_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +46,31 @@ class Kubectl:
         """helm."""
         return self._call(ALL["helm"].bin / "helm", words, check, "", limit_s)
 
-    def get(self, *words: str) -> Any:
-        """Objects as JSON; a list's items where several are asked for."""
-        found = json.loads(self.run("get", *words, "--output", "json").stdout)
-        return found["items"] if found["kind"].endswith("List") else found
+    def get(self, kind: str, name: str = "", selector: str = "", fields: str = "") -> Any:
+        """Objects as JSON, a list unless one is named; without a process of its own, as tests ask often.
+
+        Raises:
+            kubernetes.client.ApiException: there is none of that name, or the server does not answer.
+        """
+        path = _LOOKED_AT[kind].format(namespace=self.namespace) + (f"/{name}" if name else "")
+        api = _connection(self.kubeconfig)
+        asked = api.param_serialize(
+            "GET",
+            path,
+            query_params=[("labelSelector", selector), ("fieldSelector", fields)],
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        answer = api.call_api(*asked, _request_timeout=_LOOK_S)
+        text = answer.read()
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise client.ApiException(status=answer.status, reason=f"{path}: {text.decode()}")
+        found = json.loads(text)
+        return found if name else found["items"]
+
+    def close(self) -> None:
+        """End the connections that `get` keeps; the next one opens them anew."""
+        _connection(self.kubeconfig).rest_client.pool_manager.clear()
 
     def apply(self, *objects: Mapping[str, object]) -> None:
         """Create or change objects."""
@@ -63,6 +95,14 @@ class Kubectl:
                 f"{program.name} {' '.join(words)} ended with {done.returncode}: {done.stderr}{done.stdout}"
             )
         return done
+
+
+@functools.cache
+def _connection(kubeconfig: Path) -> client.ApiClient:
+    """Kept connections to the API server."""
+    settings = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=settings)
+    return client.ApiClient(settings)
 
 
 def wait_until(what: str, true: Callable[[], Any], limit_s: float, every_s: float = 0.5) -> Any:

@@ -25,12 +25,12 @@ class Run:
 
     def workflow(self) -> dict[str, Any]:
         """The parent workflow as it is now."""
-        found: dict[str, Any] = self.kubectl.get("workflow", self.name)
+        found: dict[str, Any] = self.kubectl.get("workflows", self.name)
         return found
 
     def children(self) -> list[dict[str, Any]]:
         """Its child workflows, in the order they were made."""
-        found: list[dict[str, Any]] = self.kubectl.get("workflows", "--selector", f"s2ops/run={self.name}")
+        found: list[dict[str, Any]] = self.kubectl.get("workflows", selector=f"s2ops/run={self.name}")
         return sorted(found, key=lambda one: str(one["metadata"]["creationTimestamp"]))
 
     def wait(self, limit_s: float = 600, on_tick: Callable[[], object] | None = None) -> str:

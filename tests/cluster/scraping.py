@@ -28,7 +28,7 @@ class Scrape:
         if 's2ops_tiles_total{status="done",step="select"}' in self.found:
             return
         labels = "s2ops/step=scenes,app.kubernetes.io/component=step"
-        for pod in self.kubectl.get("pods", "--selector", labels, "--field-selector", "status.phase=Running"):
+        for pod in self.kubectl.get("pods", selector=labels, fields="status.phase=Running"):
             try:
                 with forwarded(self.kubectl, f"pod/{pod['metadata']['name']}", 9090) as address:
                     self.found = scrape(address)

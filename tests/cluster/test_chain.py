@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from s2ops.store import Store
+
 from .cluster import Own
-from .conftest import TILES, Region, run_here
+from .conftest import TILES, Region
 from .deployment import ROOT
+from .few import run_here
 from .kubectl import Kubectl
 from .places import TOKEN
-from .regions import ObjectStore, configuration, hashes, simulate
+from .regions import ObjectStore, configuration, hashes, keys, simulate
 from .runs import submit, submit_by_s2ops
 from .services import public_bucket, start_argo_server
 
@@ -34,6 +38,15 @@ def test_each_stage_started_one_pod_a_tile(region: Region) -> None:
     )
 
 
+def test_no_pod_made_machine_code_that_its_image_has(region: Region) -> None:
+    store = Store(region.out)
+    records = {key: json.loads(store.get(key) or b"") for key in keys(region.out) if key.startswith("run/")}
+    made = {key: one["compile_cpu_s"] for key, one in records.items() if "compile_cpu_s" in one}
+    assert len(made) > len(TILES)
+    assert not {key: seconds for key, seconds in made.items() if seconds}
+
+
+@pytest.mark.usefixtures("begun")
 def test_a_second_submission_starts_no_tile_pod(release: Kubectl, region: Region, tmp_path: Path) -> None:
     """By `s2ops submit`, through the Kubernetes API."""
     before = hashes(region.out)
@@ -71,8 +84,6 @@ def test_one_more_scene_runs_its_tile_and_the_neighbours_that_it_changes(
 
 def _made(out: str, step: str) -> dict[str, str]:
     """The fingerprint of each tile's result of a step."""
-    from s2ops.store import Store  # noqa: PLC0415
-
     folder = {"select": "select/{}.json", "blend": "mosaic/{}/item.json", "landcover": "landcover/{}/item.json"}[step]
     store = Store(out)
     return {tile: str(store.get(folder.format(tile))) for tile in TILES}

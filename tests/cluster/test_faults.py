@@ -1,30 +1,29 @@
 """Faults in the middle of a run: each ends in the right bytes, and nothing is computed twice without need.
 
 A run takes a minute or two, so that faults share runs: each comes at a moment of its own, and each has a test. Three
-runs go on at once where no fault of one can touch the others.
+runs go on at once where no fault of one can touch the others (three.py), and begin while earlier tests go on.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from s2ops.store import Store
-
 from . import node, services
 from .cluster import Own
-from .conftest import TILES, Few
+from .conftest import TILES
 from .deployment import forwarded, triton_pods, wait_for_triton
-from .kills import STAGES, Killer, both, every_step
+from .few import Few
+from .kills import STAGES
 from .kubectl import wait_until
 from .regions import hashes, keys
 from .runs import Run
 from .scraping import scrape, value
+from .three import Ended
 
 pytestmark = pytest.mark.cluster
 
@@ -33,51 +32,9 @@ ONE = TILES[0]
 
 
 @pytest.fixture(scope="module")
-def pair(few: Callable[..., Few]) -> Few:
-    return few(*PAIR)
-
-
-@pytest.fixture(scope="module")
-def single(few: Callable[..., Few]) -> Few:
-    return few(ONE)
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A run that was disturbed and has ended, and where its outputs are."""
-
-    run: Run
-    out: str
-    phase: str
-    killer: Killer | None = None
-
-
-@pytest.fixture(scope="module")
-def spoilt_world(own: Own | None, world: str) -> str | None:
-    """The world with not one readable scene of its second tile; None where others serve it."""
-    if own is None:
-        return None
-    url = services.public_bucket(own.places, "spoilt", own.places.buckets / "world")
-    for path in (own.places.buckets / "spoilt").rglob("*.tif"):
-        if PAIR[1] in str(path) and "truth" not in path.parts:
-            path.write_bytes(b"not a TIFF")
-    return url
-
-
-@pytest.fixture(scope="module")
-def three(single: Few, pair: Few, spoilt_world: str | None) -> dict[str, Ended]:
-    """At once: a run whose pods are killed step by step, one that may not try again, one with a tile of bad scenes."""
-    spoilt = pair.submit("spoilt", world=spoilt_world) if spoilt_world else None
-    early, early_out = pair.submit("early", retries="0")
-    killed, killed_out = single.submit("killed")  # the last, as its first pod is to be caught
-    at_every_step = Killer(single.kubectl, killed.name, killed_out, every_step(ONE))
-    at_landcover = Killer(single.kubectl, early.name, early_out, {"landcover": every_step(ONE)["landcover"]})
-    phase = killed.wait(limit_s=900, on_tick=both(at_every_step, at_landcover))
-    ended = {"killed": Ended(killed, killed_out, phase, at_every_step)}
-    ended["early"] = Ended(early, early_out, early.wait(on_tick=at_landcover), at_landcover)
-    if spoilt:
-        ended["spoilt"] = Ended(*spoilt, spoilt[0].wait())
-    return ended
+def three(ahead: Future[dict[str, Ended]]) -> dict[str, Ended]:
+    """The three runs that go on at once, ended."""
+    return ahead.result()
 
 
 def test_a_pod_killed_in_the_middle_of_each_step_costs_one_retry_each(three: dict[str, Ended], single: Few) -> None:
@@ -99,15 +56,14 @@ def test_a_run_that_ends_early_is_published_as_far_as_it_came_and_goes_on_from_t
     early = three["early"]
     assert early.phase == "Failed"
     assert early.run.pods()["landcover"] == len(PAIR), "a pod was started again"
-    assert len(missing(early.out)) == 1, "not the tile alone whose pod was killed"
+    assert len(early.missing) == 1, "not the tile alone whose pod was killed"
     published = [one["name"] for one in early.run.nodes() if one["stage"] == "publish"]
     assert [".onExit." in name for name in published] == [True], "publish ran beside the exit handler"
 
-    again, _ = pair.submit("early")
-
-    again.succeeded()
+    again = three["again"]
+    assert again.phase == "Succeeded", again.run.story()
     assert hashes(early.out) == pair.expected
-    assert [again.pods()[stage] for stage in STAGES] == [0, 0, 1]
+    assert [again.run.pods()[stage] for stage in STAGES] == [0, 0, 1]
 
 
 def test_a_tile_of_corrupt_scenes_is_reported_and_the_rest_published(
@@ -116,17 +72,11 @@ def test_a_tile_of_corrupt_scenes_is_reported_and_the_rest_published(
     run, out = three["spoilt"].run, three["spoilt"].out
     assert three["spoilt"].phase == "Failed"
     assert PAIR[1] in run.story()
-    assert missing(out).keys() == {PAIR[1]}
+    assert three["spoilt"].missing.keys() == {PAIR[1]}
     assert f"mosaic/{PAIR[1]}/mosaic.tif" not in keys(out)
     rest = {key: digest for key, digest in hashes(out).items() if f"/{ONE}/" in key}
     assert rest == {key: digest for key, digest in single.expected.items() if f"/{ONE}/" in key}
     assert [run.pods()[stage] for stage in STAGES] == [len(PAIR), 1, 1]
-
-
-def missing(out: str) -> dict[str, str]:
-    """The tiles that the published catalog lacks, and why."""
-    found: dict[str, str] = json.loads(Store(out).get("catalog.json") or b"{}")["s2ops:missing"]
-    return found
 
 
 @dataclass(slots=True)
@@ -153,8 +103,9 @@ class Disturbed:
 @pytest.fixture(scope="module")
 def disturbed(own: Own | None, pair: Few) -> Disturbed:
     """The run; on another's cluster only the Triton pod is deleted."""
+    expected = pair.expected  # that run is over before anything is disturbed
     run, out = pair.submit("disturbed")
-    told = Disturbed(run, out, pair.expected)
+    told = Disturbed(run, out, expected)
     if own is not None:
         run.until("a pod of the first stage runs", lambda: running(run, "scenes"))
         told.without_store_s = stop_store(own, 20)
@@ -173,7 +124,7 @@ def running(run: Run, stage: str) -> list[str]:
     labels = f"s2ops/step={stage},app.kubernetes.io/component=step,workflows.argoproj.io/completed=false"
     return [
         pod["metadata"]["name"]
-        for pod in run.kubectl.get("pods", "--selector", labels)
+        for pod in run.kubectl.get("pods", selector=labels)
         if pod["metadata"]["labels"]["workflows.argoproj.io/workflow"].startswith(run.name)
         for one in pod["status"].get("containerStatuses", [])
         if one["name"] == "main" and "running" in one["state"]

@@ -1,0 +1,36 @@
+"""Fills NUMBA_CACHE_DIR while the image is built: two simulated tiles go through the chain, one by each composite rule.
+
+What these tiles do not meet is compiled in the pod that meets it, as before (s2ops/shipped_code.py).
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from s2ops.rules import RULES
+
+CONFIG = """
+region: {{tiles: [32TPS, 32TPT]}}
+dates: {{start: 2023-06-01, end: 2023-08-31}}
+catalog: {folder}/world/catalog.json
+max_cloud: 95
+resolution: 120
+out: {folder}/out
+composite: {{rule: {rule}}}
+"""
+
+
+def s2ops(*words: str) -> None:
+    """One command of the command line."""
+    subprocess.run([sys.executable, "-c", "from s2ops.cli import main; main()", *words], check=True)
+
+
+with tempfile.TemporaryDirectory() as made:
+    folder = Path(made)
+    s2ops("simulate", f"{folder}/world", "--tile=32TPS", "--tile=32TPT", "--dates=2", "--resolution=120", "--seed=5")
+    (folder / "run.yaml").write_text(CONFIG.format(folder=folder, rule="recent"))
+    s2ops("run", f"{folder}/run.yaml", "--workers", "1")
+    for rule in sorted(set(RULES) - {"recent"}):
+        (folder / "run.yaml").write_text(CONFIG.format(folder=folder, rule=rule))
+        s2ops("step", "composite", f"{folder}/run.yaml", "--tile", "32TPS")
