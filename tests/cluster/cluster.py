@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from kubernetes.client import ApiException
+
 from . import control_plane, images, node, services
 from .kubectl import Kubectl, wait_until
 from .places import S3, S3_KEY, S3_SECRET, Places
@@ -103,7 +105,7 @@ def _ready(kubectl: Kubectl) -> bool:
     """Whether the node says so; before it has registered there is none to ask."""
     try:
         conditions: list[dict[str, Any]] = kubectl.get("nodes", node.NAME)["status"]["conditions"]
-    except RuntimeError:
+    except ApiException:
         return False
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 

@@ -163,10 +163,18 @@ def one_less(own: cluster.Own | None, world: str) -> Iterator[Callable[[], None]
 
 
 @pytest.fixture(scope="session")
+def begun(request: pytest.FixtureRequest) -> None:
+    """Begins the disturbed runs, if a test that is to come looks at them: one run alone leaves processors idle."""
+    if any("ahead" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        request.getfixturevalue("ahead")
+
+
+@pytest.fixture(scope="session")
 def region(
     release: Kubectl,
     world: str,
     one_less: object,
+    begun: None,
     object_store: ObjectStore,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Region:
@@ -174,7 +182,7 @@ def region(
     out = object_store.out("region")
     config = configuration(TILES, f"{world}/catalog.json", out)
     run = submit(release, config, size="1")
-    look = Scrape(release)
+    look = Scrape(run)
     with ThreadPoolExecutor(1) as beside:
         here = beside.submit(
             run_here, release, config, object_store.out("region-here"), tmp_path_factory.mktemp("region")
@@ -229,10 +237,3 @@ def ahead(single: Few, pair: Few, spoilt_world: str | None) -> Iterator[Future[d
     """Three disturbed runs at once, beside what the tests do meanwhile."""
     with ThreadPoolExecutor(1) as beside:
         yield beside.submit(three, single, pair, spoilt_world)
-
-
-@pytest.fixture(scope="session")
-def begun(request: pytest.FixtureRequest) -> None:
-    """Begins the disturbed runs, if a test that is to come looks at them: a single run keeps no machine busy."""
-    if any("ahead" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
-        request.getfixturevalue("ahead")

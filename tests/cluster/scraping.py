@@ -7,7 +7,7 @@ import urllib.request
 from dataclasses import dataclass
 
 from .deployment import forwarded
-from .kubectl import Kubectl
+from .runs import Run
 
 
 def scrape(address: str) -> str:
@@ -20,17 +20,19 @@ def scrape(address: str) -> str:
 class Scrape:
     """Called again and again while a run goes on, until a pod of its first stage has shown that it has selected."""
 
-    kubectl: Kubectl
+    run: Run
     found: str = ""
 
     def __call__(self) -> None:
-        """Look at each pod of the stage that runs."""
+        """Look at each pod of the run that is at the stage."""
         if 's2ops_tiles_total{status="done",step="select"}' in self.found:
             return
         labels = "s2ops/step=scenes,app.kubernetes.io/component=step"
-        for pod in self.kubectl.get("pods", selector=labels, fields="status.phase=Running"):
+        for pod in self.run.kubectl.get("pods", selector=labels, fields="status.phase=Running"):
+            if not pod["metadata"]["labels"]["workflows.argoproj.io/workflow"].startswith(self.run.name):
+                continue
             try:
-                with forwarded(self.kubectl, f"pod/{pod['metadata']['name']}", 9090) as address:
+                with forwarded(self.run.kubectl, f"pod/{pod['metadata']['name']}", 9090) as address:
                     self.found = scrape(address)
             except (OSError, urllib.error.URLError, TimeoutError):
                 continue  # not listening yet, or gone: the next look may be in time

@@ -46,7 +46,6 @@ def test_no_pod_made_machine_code_that_its_image_has(region: Region) -> None:
     assert not {key: seconds for key, seconds in made.items() if seconds}
 
 
-@pytest.mark.usefixtures("begun")
 def test_a_second_submission_starts_no_tile_pod(release: Kubectl, region: Region, tmp_path: Path) -> None:
     """By `s2ops submit`, through the Kubernetes API."""
     before = hashes(region.out)
