@@ -22,6 +22,7 @@ _LOOKED_AT = {
     "pods": "/api/v1/namespaces/{namespace}/pods",
     "workflows": "/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows",
 }
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _LOOK_S = 30
 
 
@@ -46,6 +47,12 @@ class Kubectl:
         """helm."""
         return self._call(ALL["helm"].bin / "helm", words, check, "", limit_s)
 
+    def labels(self, kind: str, name: str) -> dict[str, str]:
+        """The labels of an object, without the rest of it."""
+        found = self._look(f"{_LOOKED_AT[kind].format(namespace=self.namespace)}/{name}", "", "", _METADATA)
+        labels: dict[str, str] = found["metadata"].get("labels", {})
+        return labels
+
     def get(self, kind: str, name: str = "", selector: str = "", fields: str = "") -> Any:
         """Objects as JSON, a list unless one is named; without a process of its own, as tests ask often.
 
@@ -53,20 +60,23 @@ class Kubectl:
             kubernetes.client.ApiException: there is none of that name, or the server does not answer.
         """
         path = _LOOKED_AT[kind].format(namespace=self.namespace) + (f"/{name}" if name else "")
+        found = self._look(path, selector, fields, "application/json")
+        return found if name else found["items"]
+
+    def _look(self, path: str, selector: str, fields: str, accept: str) -> Any:
         api = _connection(self.kubeconfig)
         asked = api.param_serialize(
             "GET",
             path,
             query_params=[("labelSelector", selector), ("fieldSelector", fields)],
-            header_params={"Accept": "application/json"},
+            header_params={"Accept": accept},
             auth_settings=["BearerToken"],
         )
         answer = api.call_api(*asked, _request_timeout=_LOOK_S)
         text = answer.read()
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise client.ApiException(status=answer.status, reason=f"{path}: {text.decode()}")
-        found = json.loads(text)
-        return found if name else found["items"]
+        return json.loads(text)
 
     def close(self) -> None:
         """End the connections that `get` keeps; the next one opens them anew."""

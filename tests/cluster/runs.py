@@ -28,6 +28,10 @@ class Run:
         found: dict[str, Any] = self.kubectl.get("workflows", self.name)
         return found
 
+    def phase(self) -> str:
+        """Where it stands: `Running`, `Succeeded` ...; empty where Argo has not seen it yet."""
+        return self.kubectl.labels("workflows", self.name).get("workflows.argoproj.io/phase", "")
+
     def children(self) -> list[dict[str, Any]]:
         """Its child workflows, in the order they were made."""
         found: list[dict[str, Any]] = self.kubectl.get("workflows", selector=f"s2ops/run={self.name}")
@@ -41,12 +45,12 @@ class Run:
         """
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
-            phase = str(self.workflow().get("status", {}).get("phase", ""))
+            phase = self.phase()
             if phase in ENDED:
                 return phase
             if on_tick is not None:
                 on_tick()
-            time.sleep(1 if on_tick is None else 0.3)
+            time.sleep(1 if on_tick is None else 0.5)
         raise TimeoutError(f"{self.name} has not ended after {limit_s:.0f} s:\n{self.story()}")
 
     def until(self, what: str, true: Callable[[], object], limit_s: float = 600) -> None:
@@ -60,7 +64,7 @@ class Run:
         def now() -> bool:
             if true():
                 return True
-            phase = self.workflow().get("status", {}).get("phase", "")
+            phase = self.phase()
             assert phase not in ENDED, f"{self.name} ended as {phase} before {what}:\n{self.story()}"
             return False
 
