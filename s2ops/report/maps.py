@@ -1,5 +1,6 @@
 """Tiles on one map: an equal-area canvas around a region, filled from overviews of the tiles' files."""
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -150,19 +151,21 @@ class Canvas:
         """The file's part under `place`, read through its overviews, on the canvas' pixels."""
         geobox = self.geobox[place.window]
         nearest = len(bands) == 1
+        zoom = max(self.res / src.transform.a, 1.0)
+        # Codes are read as an overview has them: GDAL takes many times longer to pick pixels for any other size.
+        step = max((one for one in src.overviews(1) if one <= zoom), default=1) if nearest else 1
         rows, columns = slice(0, src.height), slice(0, src.width)
         if not place.whole:
             box = transform_bounds(str(self.geobox.crs), src.crs, *geobox.boundingbox.bbox, densify_pts=21)
             window = from_bounds(*box, transform=src.transform)
-            # two pixels around it for the resampling's reach
-            rows = slice(max(int(window.row_off) - 2, 0), min(int(window.row_off + window.height) + 3, src.height))
-            columns = slice(max(int(window.col_off) - 2, 0), min(int(window.col_off + window.width) + 3, src.width))
+            rows = _whole_steps(window.row_off, window.height, src.height, step)
+            columns = _whole_steps(window.col_off, window.width, src.width, step)
         out = np.full((len(bands), *geobox.shape), nodata, np.uint8)
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return out
-        zoom = max(self.res / src.transform.a, 1.0)
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        shape = (max(round(height / zoom), 1), max(round(width / zoom), 1))
+        fewer = step if nearest else zoom
+        shape = (max(math.ceil(height / fewer), 1), max(math.ceil(width / fewer), 1))
         pixels = src.read(
             list(bands),
             window=Window(columns.start, rows.start, width, height),
@@ -179,6 +182,12 @@ class Canvas:
             resampling=Resampling.nearest if nearest else Resampling.bilinear,
         )
         return out
+
+
+def _whole_steps(start: float, length: float, size: int, step: int) -> slice:
+    """Pixels of a file for a part of it, in whole steps: two more around for the resampling's reach."""
+    first = max(int(start) - 2, 0) // step * step
+    return slice(first, min(math.ceil((start + length + 3) / step) * step, size))
 
 
 def meeting_place(upper: Tile, lower: Tile) -> tuple[float, float] | None:
