@@ -7,7 +7,8 @@ fields have several scales and a mean cover that follows the climate's seasons; 
 `max_cloud`. All three choose from the same masks on the preview grid, and see the same prices.
 
 Greedy takes the scene with the most new pixels per cost until none pays for itself. Newest-until-covered takes scenes
-from the youngest on until it sees as much as s2ops does. `age` is the mean over scenes, in days before the year's end. A list of ours that is not proven is told on stderr.
+from the youngest on until it sees as much as s2ops does. `age` is the mean over scenes, in days before the year's end.
+A list of ours that is not proven is told on stderr.
 """
 
 import argparse
