@@ -250,7 +250,7 @@ class _Search:
         return self.objective - SAME
 
     def _offer(self, scenes: tuple[int, ...], objective: float) -> None:
-        if objective < self.objective - SAME:
+        if objective < self._ceiling:
             self.best, self.objective = scenes, objective
 
 

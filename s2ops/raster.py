@@ -1,5 +1,6 @@
 """Rasters in: rows of a tile's grid from a scene's bands, and windows of our own files."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,20 @@ def open_picture(path: str) -> DatasetReader:
     with _SILENCE, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return open_foreign(path)
+
+
+def whole_step(zoom: float) -> int:
+    """How many pixels of a file to a side make one when codes are wanted `zoom` times coarser: those of an overview.
+
+    GDAL picks nearest pixels between two overviews at many times the cost.
+    """
+    return 1 << int(math.log2(zoom))
+
+
+def span(start: float, length: float, size: int, step: int) -> slice:
+    """Pixels of a file for a part of it: two more around for the resampling's reach, in whole steps."""
+    first = max(math.floor(start) - 2, 0) // step * step
+    return slice(first, min(math.ceil((start + length + 2) / step) * step, size))
 
 
 def warp(

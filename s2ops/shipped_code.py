@@ -29,7 +29,7 @@ def use() -> None:
     there: so is the image's folder filled.
     """
     shipped = os.environ.get(VARIABLE)
-    if not shipped or not _runs_here():
+    if not shipped or not runs_here():
         return
     settings: Any = numba.config  # its names are made when it is loaded
     settings.CPU_NAME, settings.CPU_FEATURES = PROCESSOR, ""
@@ -37,7 +37,8 @@ def use() -> None:
         settings.CACHE_DIR = str(_linked(Path(shipped)))
 
 
-def _runs_here() -> bool:
+def runs_here() -> bool:
+    """Whether this processor knows the instructions of the image's code."""
     if platform.machine() != "x86_64":
         return False
     has = get_host_cpu_features()

@@ -24,7 +24,7 @@ from s2ops.codes import UInt8
 from s2ops.footprint import union_bbox
 from s2ops.grid import Tile
 from s2ops.parallel import on_pool
-from s2ops.raster import gdal_env, warp
+from s2ops.raster import gdal_env, span, warp, whole_step
 from s2ops.store import Store
 
 MAX_SIDE: Final = 1400
@@ -152,14 +152,13 @@ class Canvas:
         geobox = self.geobox[place.window]
         nearest = len(bands) == 1
         zoom = max(self.res / src.transform.a, 1.0)
-        # Codes are read as an overview has them: GDAL takes many times longer to pick pixels for any other size.
-        step = max((one for one in src.overviews(1) if one <= zoom), default=1) if nearest else 1
+        step = whole_step(zoom) if nearest else 1
         rows, columns = slice(0, src.height), slice(0, src.width)
         if not place.whole:
             box = transform_bounds(str(self.geobox.crs), src.crs, *geobox.boundingbox.bbox, densify_pts=21)
             window = from_bounds(*box, transform=src.transform)
-            rows = _whole_steps(window.row_off, window.height, src.height, step)
-            columns = _whole_steps(window.col_off, window.width, src.width, step)
+            rows = span(window.row_off, window.height, src.height, step)
+            columns = span(window.col_off, window.width, src.width, step)
         out = np.full((len(bands), *geobox.shape), nodata, np.uint8)
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return out
@@ -182,12 +181,6 @@ class Canvas:
             resampling=Resampling.nearest if nearest else Resampling.bilinear,
         )
         return out
-
-
-def _whole_steps(start: float, length: float, size: int, step: int) -> slice:
-    """Pixels of a file for a part of it, in whole steps: two more around for the resampling's reach."""
-    first = max(int(start) - 2, 0) // step * step
-    return slice(first, min(math.ceil((start + length + 3) / step) * step, size))
 
 
 def meeting_place(upper: Tile, lower: Tile) -> tuple[float, float] | None:

@@ -25,7 +25,7 @@ from s2ops import keys
 from s2ops.codes import UInt8
 from s2ops.grid import Tile
 from s2ops.ownership import depth_on_map
-from s2ops.raster import gdal_env, warp
+from s2ops.raster import gdal_env, span, warp, whole_step
 from s2ops.view.layers import LAYERS, Dates, Layer, Recode, encode
 from s2ops.view.run import Run, State
 
@@ -125,10 +125,9 @@ def _on_map(src: DatasetReader, layer: Layer, shape: tuple[int, ...], box: Box) 
     across = from_bounds(*transform_bounds(_CRS, src.crs, *box, densify_pts=21), transform=src.transform)
     smooth = layer.kind == "picture"
     finer = max(math.sqrt(across.height * across.width / (shape[1] * shape[2])), 1.0)
-    # codes are taken from an overview as it is: GDAL picks nearest pixels between two at many times the cost
-    step = 1 if smooth else 2 ** int(math.log2(finer))
-    rows = _span(across.row_off, across.height, src.height, step)
-    cols = _span(across.col_off, across.width, src.width, step)
+    step = 1 if smooth else whole_step(finer)
+    rows = span(across.row_off, across.height, src.height, step)
+    cols = span(across.col_off, across.width, src.width, step)
     height, width = rows.stop - rows.start, cols.stop - cols.start
     if height <= 0 or width <= 0:
         return out
@@ -151,12 +150,6 @@ def _on_map(src: DatasetReader, layer: Layer, shape: tuple[int, ...], box: Box) 
         resampling=Resampling.bilinear if smooth else Resampling.nearest,
     )
     return out
-
-
-def _span(start: float, length: float, size: int, step: int) -> slice:
-    """Pixels of a file for a part of it: two more around for the resampling's reach, in whole steps."""
-    first = max(math.floor(start) - 2, 0) // step * step
-    return slice(first, min(math.ceil((start + length + 2) / step) * step, size))
 
 
 def drawing(run: Run, layer: str, place: MapTile, date: str | None = None) -> Drawing | None:

@@ -105,11 +105,6 @@ class Killer:
                 self._attempts[name] = threading.Thread(target=self._attempt, args=words, daemon=True)
                 self._attempts[name].start()
 
-    def wait(self) -> None:
-        """Return once no attempt is under way."""
-        for thread in self._attempts.values():
-            thread.join(timeout=60)
-
     def _attempt(self, pod: str, step: str, moment: Moment) -> None:
         """Wait for the container and kill its step in the middle; a pod that ends before is left to the next."""
         end = time.monotonic() + _PATIENCE_S

@@ -22,7 +22,8 @@ _LOOKED_AT = {
     "pods": "/api/v1/namespaces/{namespace}/pods",
     "workflows": "/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows",
 }
-_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""What to accept, for an object without its spec and status."""
 _LOOK_S = 30
 
 
@@ -49,7 +50,7 @@ class Kubectl:
 
     def labels(self, kind: str, name: str) -> dict[str, str]:
         """The labels of an object, without the rest of it."""
-        found = self._look(f"{_LOOKED_AT[kind].format(namespace=self.namespace)}/{name}", "", "", _METADATA)
+        found = self._look(f"{_LOOKED_AT[kind].format(namespace=self.namespace)}/{name}", "", "", METADATA)
         labels: dict[str, str] = found["metadata"].get("labels", {})
         return labels
 

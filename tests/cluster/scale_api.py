@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from .kubectl import METADATA
 from .places import TOKEN, Places
 
 Json = dict[str, Any]
@@ -17,7 +18,6 @@ PODS = "/api/v1/namespaces/s2ops/pods"
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/s2ops/workflows"
 RESULTS = "/apis/argoproj.io/v1alpha1/namespaces/s2ops/workflowtaskresults"
 
-_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _GONE = 410
 
@@ -75,7 +75,7 @@ class Api:
                 yield kind, found
 
     def _events(self, path: str) -> Iterator[tuple[str, Json]]:
-        answer = self._http.request("GET", path, headers=self._headers(_METADATA), preload_content=False)
+        answer = self._http.request("GET", path, headers=self._headers(METADATA), preload_content=False)
         if answer.status == _GONE:
             yield "ERROR", {}
             return

@@ -25,9 +25,10 @@ class Ended:
 
     @classmethod
     def now(cls, run: Run, out: str, killer: Killer | None = None) -> Ended:
-        """As it is, once it has ended."""
+        """As it is once it has ended, which is waited for."""
+        phase = run.wait()
         published = json.loads(Store(out).get("catalog.json") or b"{}")
-        return cls(run, out, run.wait(), killer, published.get("s2ops:missing", {}))
+        return cls(run, out, phase, killer, published.get("s2ops:missing", {}))
 
 
 def three(single: Few, pair: Few, spoilt_world: str | None) -> dict[str, Ended]:
