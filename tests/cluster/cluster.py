@@ -48,8 +48,7 @@ def start(places: Places) -> Kubectl:
     missing = [name for name in DEBIAN if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"not installed: {', '.join(missing)}; run scripts/install-cluster-tools.sh")
-    for tool in TOOLS:
-        build(tool)
+    build(*TOOLS)
     names = images.build_all()
     stop(places)  # what a crashed run left
     _refuse_beside_another()

@@ -92,8 +92,7 @@ def running(settings: Settings, nodes: int, pods_at_once: int) -> Iterator[Plane
     missing = [name for name in ("etcd", "openssl") if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"not installed: {', '.join(missing)}; run scripts/install-cluster-tools.sh")
-    for tool in TOOLS:
-        build(tool)
+    build(*TOOLS)
     cache_root().mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="scale-", dir=cache_root()) as folder:
         places = Places(Path(folder), ADDRESSES)

@@ -1,20 +1,23 @@
 """Builds the programs of the cluster (Kubernetes, Argo, S3 server, DNS, Helm ...) from Go modules, once, into a cache.
 
-`tools/NAME/go.mod` pins a program and `go.sum` all that it is made of. The cache folder's name holds a hash of both, so
-a changed pin is a new build and an unchanged one is reused by every later run.
+`tools/SOURCE/go.mod` pins programs and `go.sum` all that they are made of. The cache folder's name holds a hash of
+both, so a changed pin is a new build and an unchanged one is reused by every later run. Kubernetes, Argo, Helm and
+CoreDNS are pinned together, with the same libraries: what they have in common is downloaded and compiled once.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,17 +31,20 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One Go module under tools/ and the programs that come of it."""
+    """Programs of one Go module, and where they are pinned."""
 
     name: str
     module: str
+    source: str
+    """The folder under tools/ whose go.mod pins it. Those of one folder have their packages in common."""
     flags: str = ""  # for the linker: programs that report a version take it from here
-    patched: bool = False  # built from a vendored copy with the files of tools/NAME/patch added
+    own: str = ""  # a package that lies here, in place of those of the module
+    patched: bool = False  # built from a copy with the files of tools/SOURCE/patch added
 
     @property
     def folder(self) -> Path:
         """Where its go.mod lies."""
-        return TOOLS / self.name
+        return TOOLS / self.source
 
     @property
     def version(self) -> str:
@@ -51,13 +57,11 @@ class Tool:
 
     @property
     def packages(self) -> list[str]:
-        """The import paths of its programs: what go.mod lists as tools, in a block or as one line."""
-        text = (self.folder / "go.mod").read_text()
-        return [
-            path
-            for block in re.findall(r"^tool (?:\(([^)]*)\)|(\S+)$)", text, re.MULTILINE)
-            for path in " ".join(block).split()
-        ] or ["."]
+        """The import paths of its programs: what go.mod lists as tools of its module."""
+        if self.own:
+            return [self.own]
+        words = (self.folder / "go.mod").read_text().split()
+        return sorted({word for word in words if word.startswith(f"{self.module}/cmd/")})
 
     @property
     def place(self) -> Path:
@@ -82,40 +86,57 @@ _KUBE_VERSION = " ".join(
 ALL = {
     tool.name: tool
     for tool in (
-        Tool("kubernetes", "k8s.io/kubernetes", _KUBE_VERSION),
+        Tool("kubernetes", "k8s.io/kubernetes", "programs", _KUBE_VERSION),
         Tool(
             "argo",
             "github.com/argoproj/argo-workflows/v3",
+            "programs",
             "-X github.com/argoproj/argo-workflows/v3.version=v3.7.4",
             patched=True,
         ),
-        Tool("versitygw", "github.com/versity/versitygw"),
-        Tool("coredns", "github.com/coredns/coredns"),
-        Tool("helm", "helm.sh/helm/v3"),
-        Tool("kubeconform", "github.com/yannh/kubeconform"),
-        Tool("kwok", "sigs.k8s.io/kwok"),
-        Tool("pause", "s2ops.test/cluster/pause"),  # lies here as a whole: the container that holds a pod's network
+        Tool("helm", "helm.sh/helm/v3", "programs"),
+        Tool("kubeconform", "github.com/yannh/kubeconform", "programs"),
+        Tool("coredns", "github.com/coredns/coredns", "programs", own="./coredns"),
+        Tool("versitygw", "github.com/versity/versitygw", "versitygw"),
+        Tool("kwok", "sigs.k8s.io/kwok", "kwok"),
+        Tool("pause", "s2ops.test/cluster/pause", "pause", own="."),  # the container that holds a pod's network
     )
 }
 
 
-def build(name: str) -> Path:
-    """The folder of one tool's programs, built if need be; a build that fails leaves nothing that looks finished.
+def build(*names: str) -> Path:
+    """The folder of the last tool's programs; builds what is missing.
+
+    A build that fails leaves nothing that looks finished.
 
     Raises:
         SystemExit: Go is missing or a build failed (its output is on stderr).
     """
-    tool = ALL[name]
-    if tool.bin.is_dir():
-        return tool.bin
-    if shutil.which("go") is None:
-        raise SystemExit("the cluster's programs are built with Go: install Go 1.24 or later and put it on the PATH")
+    missing = [ALL[name] for name in names if not ALL[name].bin.is_dir()]
+    if missing and shutil.which("go") is None:
+        raise SystemExit("the cluster's programs are built with Go: install Go 1.25 or later and put it on the PATH")
     cache_root().mkdir(parents=True, exist_ok=True)
-    with (cache_root() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not tool.bin.is_dir():  # else another process has built it while this one waited
-            _build(tool)
-    return tool.bin
+    with _fetching({tool.folder for tool in missing}):
+        for tool in missing:
+            with (cache_root() / f"{tool.name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not tool.bin.is_dir():  # else another process has built it while this one waited
+                    _build(tool)
+    return ALL[names[-1]].bin
+
+
+@contextlib.contextmanager
+def _fetching(folders: Iterable[Path]) -> Iterator[None]:
+    """Download what later programs are made of while the first are compiled: one waits for a network, one computes."""
+    words = ["go", "list", "-e", "-deps", "tool"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # what fails here, the build says
+    fetchers = [subprocess.Popen(words, cwd=folder, env=_environment(), **quiet) for folder in folders]
+    try:
+        yield
+    finally:
+        for one in fetchers:
+            one.kill()
+            one.wait()
 
 
 def _build(tool: Tool) -> None:
@@ -123,17 +144,12 @@ def _build(tool: Tool) -> None:
     print(f"building {tool.name} {tool.version} ...", flush=True)
     work = tool.place.with_suffix(".part")
     shutil.rmtree(work, ignore_errors=True)
-    (work / "bin").mkdir(parents=True)
-    for path in tool.folder.iterdir():
-        if path.is_file():
-            shutil.copy(path, work)
+    shutil.copytree(tool.folder, work)
     if tool.patched:
-        # -e: the module's archive embeds a folder that it lacks, and the patch adds
-        _go(work, "mod", "vendor", "-e")
-        shutil.copytree(tool.folder / "patch", work / "vendor" / tool.module, dirs_exist_ok=True)
-    flags = ["-mod=vendor" if tool.patched else "-mod=readonly", "-trimpath", "-ldflags", f"-s -w {tool.flags}"]
+        _patch(tool, work)
+    flags = ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {tool.flags}"]
     _go(work, "build", *flags, "-o", f"{work}/bin/", *tool.packages)
-    shutil.rmtree(work / "vendor", ignore_errors=True)
+    shutil.rmtree(work / _COPY, ignore_errors=True)
     shutil.rmtree(tool.place, ignore_errors=True)
     work.rename(tool.place)
     for old in cache_root().glob(f"{tool.name}-*"):  # of earlier pins, and builds that were stopped
@@ -142,10 +158,27 @@ def _build(tool: Tool) -> None:
     print(f"built {tool.name} in {time.monotonic() - began:.0f} s", flush=True)
 
 
+_COPY = "patched"
+
+
+def _patch(tool: Tool, work: Path) -> None:
+    """Let go.mod take the module from a copy: its archive embeds a folder that it lacks, and the patch adds."""
+    copy = work / _COPY
+    docs = shutil.ignore_patterns("docs")
+    shutil.copytree(module_folder(tool.name), copy, copy_function=shutil.copyfile, ignore=docs)
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)  # Go keeps modules read-only
+    shutil.copytree(tool.folder / "patch", copy, dirs_exist_ok=True)
+    _go(work, "mod", "edit", f"-replace={tool.module}=./{_COPY}")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+
+
 def _go(folder: Path, *words: str) -> None:
     """Run go in a folder."""
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-    done = subprocess.run(["go", *words], cwd=folder, env=environment, check=False)
+    done = subprocess.run(["go", *words], cwd=folder, env=_environment(), check=False)
     if done.returncode:
         raise SystemExit(f"go {words[0]} in {folder} ended with {done.returncode}; see the lines above")
 
@@ -153,23 +186,24 @@ def _go(folder: Path, *words: str) -> None:
 def module_folder(name: str) -> Path:
     """Where the Go module of a tool lies unpacked (Argo's CRDs and kwok's stages are taken from there)."""
     tool = ALL[name]
-    words = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", tool.module]
-    environment = {**os.environ, "GOWORK": "off"}
-    found = subprocess.run(words, cwd=tool.folder, env=environment, check=True, capture_output=True, text=True)
-    if found.stdout.strip():
-        return Path(found.stdout.strip())
-    _go(tool.folder, "mod", "download", tool.module)
-    return module_folder(name)
+    words = ["go", "mod", "download", "-json", f"{tool.module}@{tool.version}"]
+    found = subprocess.run(words, cwd=tool.folder, env=_environment(), check=False, capture_output=True, text=True)
+    if found.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with {found.returncode}: {found.stderr or found.stdout}")
+    return Path(json.loads(found.stdout)["Dir"])
 
 
 def main() -> None:
     """Build the tools that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.toolchain", description=main.__doc__)
     parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"of {', '.join(ALL)}; all where none is named")
-    for name in parser.parse_args().tools or ALL:
+    names = parser.parse_args().tools or list(ALL)
+    for name in names:
         if name not in ALL:
             sys.exit(f"no tool is called {name!r}; there are {', '.join(ALL)}")
-        print(build(name))
+    build(*names)
+    for name in names:
+        print(ALL[name].bin)
 
 
 if __name__ == "__main__":
