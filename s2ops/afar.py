@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from s2ops.codes import Float32, Float64, UInt8
 from s2ops.distance import Lerp
+from s2ops.later import ndimage
 
 CELLS: Final = 183
 """Cells of 600 m along a tile's side."""
@@ -51,5 +51,5 @@ def _sums(values: Float64) -> Float64:
 
 
 def _smooth(values: Float64) -> Float64:
-    out: Float64 = gaussian_filter(values, _WIDTH, mode="constant")
+    out: Float64 = ndimage.gaussian_filter(values, _WIDTH, mode="constant")
     return out

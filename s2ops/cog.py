@@ -15,7 +15,6 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.windows import Window
-from rio_cogeo.cogeo import cog_validate
 
 from s2ops import tally
 from s2ops.codes import CLASS_COLOURS, LandCover, UInt8
@@ -105,6 +104,8 @@ class SlabFile:
                 BLOCKSIZE="512", PREDICTOR=self._kind.predictor, OVERVIEW_RESAMPLING=self._kind.overviews,
                 NUM_THREADS="ALL_CPUS", BIGTIFF="IF_SAFER",
             )  # fmt: skip
+            from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415 -- loads much, and most pods write no COG
+
             valid, errors, _ = cog_validate(str(self.path), strict=True, quiet=True)
         # GDAL has read the levels once
         tally.add("scratch_read", sum(level.path.stat().st_size for level in self._levels))

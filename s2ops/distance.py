@@ -12,11 +12,11 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from s2ops.codes import Bool, Float32, Float64, Int32, Int64
 from s2ops.compiled import compiled
 from s2ops.errors import RasterError
+from s2ops.later import ndimage
 
 _BLOCK: Final = 512
 """Side of the blocks that are looked at one by one: most hold nothing False and are done at once."""
@@ -169,7 +169,7 @@ class NodeDistance:
         """A corner counts as inside where all four cells around it are valid; outside the raster none is."""
         ringed = np.pad(valid.cells, 1)
         inside = ringed[:-1, :-1] & ringed[:-1, 1:] & ringed[1:, :-1] & ringed[1:, 1:]
-        return cls(distance_transform_edt(inside).astype(np.float32), valid.cell)
+        return cls(ndimage.distance_transform_edt(inside).astype(np.float32), valid.cell)
 
     def at(self, rows: Float64, cols: Float64) -> Float32:
         """Distance in pixels at all crossings of `rows` (y,) and `cols` (x,): (y, x) float32, bilinear.

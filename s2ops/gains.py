@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
-from scipy.sparse import coo_matrix, csc_matrix, diags
-from scipy.sparse.linalg import splu
 
 from s2ops.codes import BANDS, Bool, Float32, Float64, Int64, UInt8
 from s2ops.compiled import compiled
 from s2ops.errors import RasterError
+from s2ops.later import linalg, sparse
 from s2ops.radiometry import FULL
 
 GAIN_LIMITS: Final = (0.6, 1.6)
@@ -191,14 +190,14 @@ def _solve_band(ends: Int64, logs: Float64, weights: Float64, anchor: Float64) -
     count, nodes = len(logs), len(anchor)
     rows = np.repeat(np.arange(count), 2)
     signs = np.tile([1.0, -1.0], count)
-    difference = coo_matrix((signs, (rows, ends.ravel())), shape=(count, nodes)).tocsr()
+    difference = sparse.coo_matrix((signs, (rows, ends.ravel())), shape=(count, nodes)).tocsr()
     base = np.clip(weights / np.median(weights), 0.05, 20.0)  # no pair is ignored, none rules alone
-    ridge = diags(RIDGE * anchor / anchor.mean())
+    ridge = sparse.diags(RIDGE * anchor / anchor.mean())
     trust, solution = base, np.zeros(nodes)
     for _ in range(25):
-        weighted = diags(trust) @ difference
-        system = csc_matrix(difference.T @ weighted + ridge)
-        before, solution = solution, splu(system, permc_spec="MMD_AT_PLUS_A").solve(weighted.T @ logs)
+        weighted = sparse.diags(trust) @ difference
+        system = sparse.csc_matrix(difference.T @ weighted + ridge)
+        before, solution = solution, linalg.splu(system, permc_spec="MMD_AT_PLUS_A").solve(weighted.T @ logs)
         if np.abs(solution - before).max() < 1e-7:
             break
         residual = np.abs(logs - difference @ solution)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from scipy import ndimage
 
 from s2ops.codes import BANDS, CLASS_NAMES, Bool, Float32, LandCover, Mask, UInt8
 from s2ops.errors import InputError
+from s2ops.later import ndimage
 from s2ops.radiometry import levels_of
 
 CLASSES: Final = tuple(LandCover)[1:]

@@ -12,12 +12,12 @@ from math import ceil
 from typing import Final
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from s2ops.codes import BANDS, Bool, Float32, Float64, UInt8
 from s2ops.compiled import compiled
 from s2ops.composite import shifted
 from s2ops.distance import Lerp
+from s2ops.later import ndimage
 from s2ops.looks import ClearScene
 
 WIDTHS: Final = (24.0, 8.0, 3.0)
@@ -76,9 +76,9 @@ def _field(picture: Float32, both: Bool, scene: tuple[UInt8, Float32], cell: int
         return ShiftField(np.zeros(sums.shape, np.float32))
     shift = np.zeros_like(sums)
     for width in WIDTHS:
-        weight = gaussian_filter(count, width, mode="constant") / cell**2
+        weight = ndimage.gaussian_filter(count, width, mode="constant") / cell**2
         for band, total in enumerate(sums):
-            near = gaussian_filter(total, width, mode="constant") / cell**2
+            near = ndimage.gaussian_filter(total, width, mode="constant") / cell**2
             shift[band] = (near + TRUST * shift[band]) / (weight + TRUST)
     return ShiftField(shift.astype(np.float32))
 

@@ -1,8 +1,4 @@
-"""Loops over pixels as machine code (Numba): for what NumPy would do in many passes over memory.
-
-A compiled function runs without Python's lock, so threads share the cores. No fast-math: an optimiser that may reorder
-sums would make pixels depend on the processor.
-"""
+"""Numba's part in s2ops/compiled.py, which loads it when the first loop over pixels runs: it takes half a second."""
 
 import threading
 import time
@@ -20,8 +16,8 @@ R = TypeVar("R")
 shipped_code.use()
 
 
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function as machine code, made when first called and kept on disk where there is a folder for it.
+def made(function: Callable[P, R]) -> Callable[P, R]:
+    """The function as machine code, made for the types of each call and kept on disk where there is a folder for it.
 
     A division by zero gives an infinity, as in NumPy: the check for it would keep loops from being vectorised.
     """

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import ndimage
 
 from s2ops.codes import Bool, Mask, UInt8
+from s2ops.later import ndimage
 
 _TOUCHING: Final = np.ones((3, 3), bool)
 

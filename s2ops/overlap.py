@@ -11,11 +11,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from scipy.ndimage import map_coordinates
 from shapely import LineString, box, get_parts
 from shapely.ops import linemerge
 
 from s2ops.codes import Float32, Float64
+from s2ops.later import ndimage
 from s2ops.resample import sharp
 
 Window: TypeAlias = tuple[slice, slice]
@@ -85,15 +85,15 @@ def onto(
     if method == "sharp":
         return sharp(part, *places)
     if method == "nearest":
-        return np.stack([map_coordinates(band, np.floor(places + 0.5), order=0, cval=0.0) for band in part])
+        return np.stack([ndimage.map_coordinates(band, np.floor(places + 0.5), order=0, cval=0.0) for band in part])
     return _bilinear(part, places)
 
 
 def _bilinear(part: Float32, places: Float64) -> Float32:
     valid = (part != 0).all(axis=0).astype(np.float32)
-    share = map_coordinates(valid, places, order=1, cval=0.0)
+    share = ndimage.map_coordinates(valid, places, order=1, cval=0.0)
     seen = share >= 0.5
-    sums = [map_coordinates(band * valid, places, order=1, cval=0.0) for band in part]
+    sums = [ndimage.map_coordinates(band * valid, places, order=1, cval=0.0) for band in part]
     out: Float32 = np.where(seen, np.stack(sums) / np.maximum(share, 0.5), 0).astype(np.float32)
     return out
 

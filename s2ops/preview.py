@@ -6,12 +6,12 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from scipy import ndimage
 
 from s2ops.access import gdal_path, sign
 from s2ops.codes import UInt8
 from s2ops.errors import RasterError
 from s2ops.grid import Tile
+from s2ops.later import ndimage
 from s2ops.radiometry import SCALE, TRACE, tci_levels
 from s2ops.raster import BandFile, gdal_env, open_picture
 from s2ops.scene import Scene

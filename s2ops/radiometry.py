@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
 from s2ops.codes import Float32, Float64, UInt8, UInt16, UInt32, UInt64
 from s2ops.compiled import compiled
+from s2ops.later import ndimage
 
 TOE: Final = 0.04
 """Reflectance at which the curve bends from linear to logarithmic."""
@@ -120,7 +120,7 @@ def settle_bands(levels: UInt8, edge_px: int, rows: int = 512) -> None:
         around = slice(max(top - edge_px, 0), min(part.stop + edge_px, height))
         near = empty[around].astype(np.uint8)
         for axis in (0, 1):
-            near = maximum_filter1d(near, 2 * edge_px + 1, axis=axis, mode="constant")
+            near = ndimage.maximum_filter1d(near, 2 * edge_px + 1, axis=axis, mode="constant")
         fringe = lacking & (near[part.start - around.start :][: part.stop - top] > 0)
         np.maximum(levels[:, part], 1, out=levels[:, part], where=(lacking & ~fringe)[None])
         levels[:, part][:, fringe] = 0

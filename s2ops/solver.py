@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_matrix, csc_matrix, csr_matrix, diags
-from scipy.sparse.linalg import splu
 
 from s2ops.agreement import Overlap, Piece
 from s2ops.codes import BANDS, Float64, Int64
 from s2ops.corrections import Correction
 from s2ops.errors import RasterError
+from s2ops.later import linalg, sparse
 
 RIDGE_LEVEL: Final = 1e-3
 """Pull of a tile's level towards 0, in units of a typical piece. It fixes the level of each group, and lets a drift of
@@ -41,7 +40,7 @@ class System(NamedTuple):
 
     names: tuple[str, ...]
     """Tiles whose corrections are sought, sorted."""
-    design: csr_matrix
+    design: "sparse.csr_matrix"
     """(piece, 3 * tile): the correction of a minus that of b at the piece."""
     apart: Float64
     """(piece, 4): what it should be."""
@@ -85,9 +84,9 @@ def system_of(tiles: Iterable[str], overlaps: Iterable[Overlap], frozen: Mapping
     ridge = np.tile([RIDGE_LEVEL, RIDGE_SLOPE, RIDGE_SLOPE], len(names))
     if not count:
         none = np.zeros((0, len(BANDS)))
-        return System(names, csr_matrix((0, 3 * len(names))), none, none, ridge)
+        return System(names, sparse.csr_matrix((0, 3 * len(names))), none, none, ridge)
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    design = coo_matrix(entries, shape=(count, 3 * len(names))).tocsr()
+    design = sparse.coo_matrix(entries, shape=(count, 3 * len(names))).tocsr()
     trust = np.concatenate(weights)
     trust = np.clip(trust / np.median(trust, axis=0), 0.05, 20.0)  # no piece is ignored, none rules alone
     return System(names, design, np.concatenate(apart), trust, ridge)
@@ -109,8 +108,10 @@ class Solver:
 
     def __init__(self, system: System) -> None:
         self.system, self._turned = system, system.design.T.tocsr()
-        mean = diags(system.weights.mean(axis=1))
-        self._near = splu(csc_matrix(system.design.T @ mean @ system.design + diags(system.ridge)), "MMD_AT_PLUS_A")
+        mean = sparse.diags(system.weights.mean(axis=1))
+        ridge = sparse.diags(system.ridge)
+        near = sparse.csc_matrix(system.design.T @ mean @ system.design + ridge)
+        self._near = linalg.splu(near, "MMD_AT_PLUS_A")
 
     def solve(self, trust: Float64, wanted: Float64, start: Float64 | None = None, error: float = EXACT) -> Float64:
         """(3 * tile,) that minimise the weighted squares of `design @ x - wanted` and the ridge's."""

@@ -11,7 +11,6 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
-from rio_cogeo.cogeo import cog_validate
 
 from s2ops.codes import BANDS, CLASS_COLOURS, Bool, LandCover, UInt8
 from s2ops.findings import Finding, error
@@ -197,6 +196,8 @@ def _holes(store: Store, key: str, stated: float | None) -> Iterator[Finding]:
 
 
 def _file_findings(store: Store, key: str, expected: Expected, item: Json) -> Iterator[Finding]:
+    from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415 -- as in s2ops/cog.py
+
     path = store.gdal(key)
     try:
         with gdal_env():

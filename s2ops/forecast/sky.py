@@ -10,9 +10,9 @@ from math import asin, cos, degrees, radians, sin
 from typing import Final
 
 import numpy as np
-from scipy.special import betainc, betaincinv
 
 from s2ops.codes import Float64
+from s2ops.later import special
 
 SATELLITES: Final = 2
 """In regular operation over most of the years since 2017; a third flew at times."""
@@ -73,11 +73,11 @@ def sights(lat: float, start: date, end: date, max_cloud: float) -> tuple[Sight,
     passes = len(days) * lit * SATELLITES / REPEAT_DAYS * orbits(lat)
     mean = mean_cloud(lat)
     shape = SPREAD * mean, SPREAD * (1 - mean)
-    part = float(betainc(*shape, max_cloud / 100))
+    part = float(special.betainc(*shape, max_cloud / 100))
     count = round(passes * part)
     quantiles: Float64 = (np.arange(count) + 0.5) / max(count, 1) * part
     outside = _outside(lat)
-    clouds = betaincinv(*shape, quantiles)
+    clouds = special.betaincinv(*shape, quantiles)
     return tuple(Sight(float(cloud), outside[n % len(outside)]) for n, cloud in enumerate(clouds))
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Protocol
 
-from s2ops.inference.onnx import open_scorer, open_segmenter
 from s2ops.inference.segmenter import Scorer, Segmenter
 from s2ops.models.registry import ModelMeta, find
 from s2ops.parallel import asked_once
@@ -48,6 +47,8 @@ class OnnxNetworks:
     _found: Callable[[str], Weights] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        from s2ops.inference.onnx import open_segmenter  # noqa: PLC0415 -- its runtime is not loaded beside a server
+
         opened = partial(open_segmenter, models=self.models, threads=self.threads)
         object.__setattr__(self, "_opened", asked_once(opened))
         object.__setattr__(self, "_found", asked_once(partial(find, models=self.models)))
@@ -63,6 +64,8 @@ class OnnxNetworks:
     @cached_property
     def scorer(self) -> Scorer:
         """The haze network."""
+        from s2ops.inference.onnx import open_scorer  # noqa: PLC0415
+
         return open_scorer("preview-haze", self.models)
 
 

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import obstore
 from obstore.exceptions import BaseError as StoreError
 from obstore.store import ObjectStore, from_url
-from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2ops.codes import UInt8
@@ -158,6 +157,12 @@ def find(name: str, models: str | None = None) -> ModelFile:
 
 def read_meta(path: Path) -> ModelMeta:
     """The metadata inside an ONNX file."""
+    from onnxruntime import (  # noqa: PLC0415 -- a run beside a server loads no runtime of its own
+        GraphOptimizationLevel,
+        InferenceSession,
+        SessionOptions,
+    )
+
     options = SessionOptions()
     options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL  # only the metadata is wanted
     try:
