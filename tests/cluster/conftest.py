@@ -20,7 +20,7 @@ import pytest
 
 from . import cluster, images
 from .deployment import install
-from .few import Few, run_here
+from .few import Few, copy_scenes, run_here
 from .kubectl import Kubectl
 from .places import REGION, S3, S3_KEY, S3_SECRET
 from .regions import ObjectStore, configuration, simulate
@@ -56,8 +56,7 @@ def mine(own: cluster.Own | None) -> cluster.Own:
 def kubectl(own: cluster.Own | None) -> Iterator[Kubectl]:
     """The clients, in the namespace of s2ops."""
     if own is None:
-        for tool in ("kubernetes", "argo", "helm"):
-            build(tool)
+        build("kubernetes", "argo", "helm")
         found = Kubectl(Path(os.environ["S2OPS_KUBECONFIG"]), os.environ.get("S2OPS_NAMESPACE", "s2ops"))
     else:
         found = own.kubectl
@@ -170,40 +169,57 @@ def begun(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session")
-def region(
+def region_here(
     release: Kubectl,
     world: str,
     one_less: object,
-    begun: None,
     object_store: ObjectStore,
     tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Future[dict[str, str]]]:
+    """The three tiles on this machine, beside what the tests do meanwhile."""
+    out = object_store.out("region-here")
+    config = configuration(TILES, f"{world}/catalog.json", object_store.out("region"))
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(run_here, release, config, out, tmp_path_factory.mktemp("region"))
+
+
+@pytest.fixture(scope="session")
+def region(
+    release: Kubectl, world: str, begun: None, object_store: ObjectStore, region_here: Future[dict[str, str]]
 ) -> Region:
     """Three tiles of the simulated world, a pod for each tile and stage."""
     out = object_store.out("region")
     config = configuration(TILES, f"{world}/catalog.json", out)
     run = submit(release, config, size="1")
     look = Scrape(run)
-    with ThreadPoolExecutor(1) as beside:
-        here = beside.submit(
-            run_here, release, config, object_store.out("region-here"), tmp_path_factory.mktemp("region")
-        )
-        run.succeeded(on_tick=look)
-        return Region(config, out, run, here.result(), look.found)
+    run.succeeded(on_tick=look)
+    return Region(config, out, run, region_here.result(), look.found)
 
 
 @pytest.fixture(scope="session")
 def few(
-    release: Kubectl, world: str, object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
+    release: Kubectl,
+    world: str,
+    object_store: ObjectStore,
+    region_here: Future[dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Few]]:
-    """Makes a `Few` of some tiles: runs them on this machine once, beside what the tests do meanwhile."""
+    """Makes a `Few` of some tiles: runs them on this machine once, beside what the tests do meanwhile.
+
+    Their scenes are those of the three tiles, which that machine need not look at twice.
+    """
     with ThreadPoolExecutor(1) as beside:
+
+        def on_this_machine(tiles: tuple[str, ...], config: str, out: str) -> dict[str, str]:
+            region_here.result()
+            copy_scenes(object_store.out("region-here"), out, tiles)
+            return run_here(release, config, out, tmp_path_factory.mktemp("few"))
 
         @functools.cache
         def made(*tiles: str) -> Few:
             out = object_store.out("-".join(tiles) + "-here")
             config = configuration(tiles, f"{world}/catalog.json", out)
-            here = beside.submit(run_here, release, config, out, tmp_path_factory.mktemp("few"))
-            return Few(release, world, object_store, tiles, here)
+            return Few(release, world, object_store, tiles, beside.submit(on_this_machine, tiles, config, out))
 
         yield made
 
@@ -233,7 +249,15 @@ def spoilt_world(own: cluster.Own | None, world: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def ahead(single: Few, pair: Few, spoilt_world: str | None) -> Iterator[Future[dict[str, Ended]]]:
+def ahead(
+    single: Few, pair: Few, spoilt_world: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[dict[str, Ended]]]:
     """Three disturbed runs at once, beside what the tests do meanwhile."""
     with ThreadPoolExecutor(1) as beside:
-        yield beside.submit(three, single, pair, spoilt_world)
+        yield beside.submit(three, single, pair, spoilt_world, tmp_path_factory.mktemp("idle"))
+
+
+@pytest.fixture(scope="session")
+def three_runs(ahead: Future[dict[str, Ended]]) -> dict[str, Ended]:
+    """The disturbed runs and those that follow them, ended."""
+    return ahead.result()

@@ -6,10 +6,24 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2ops.store import Store
+
 from .deployment import forwarded, triton_pods
 from .kubectl import Kubectl
-from .regions import ObjectStore, configuration, hashes, s2ops
+from .regions import ObjectStore, configuration, hashes, keys, s2ops
 from .runs import Run, submit
+
+SCENES = ("select", "scenes", "composite")
+"""Folders of what the first stage makes: of each tile alone, whatever else a run has."""
+
+
+def copy_scenes(source: str, target: str, tiles: tuple[str, ...]) -> None:
+    """Give a run what another has made of some tiles' scenes, so that it goes on from there."""
+    run, other = Store(target), Store(source)
+    for key in keys(source):
+        folder, tile = (*key.split("/"), "")[:2]
+        if folder in SCENES and tile.split(".")[0] in tiles:
+            run.put(key, other.get(key) or b"")
 
 
 def run_here(kubectl: Kubectl, config: str, out: str, folder: Path) -> dict[str, str]:

@@ -47,15 +47,6 @@ def test_no_pod_made_machine_code_that_its_image_has(region: Region, mine: Own) 
     assert not {key: seconds for key, seconds in made.items() if seconds}
 
 
-def test_a_second_submission_starts_no_tile_pod(release: Kubectl, region: Region, tmp_path: Path) -> None:
-    """By `s2ops submit`, through the Kubernetes API."""
-    before = hashes(region.out)
-    again = submit_by_s2ops(release, region.config, tmp_path).succeeded()
-    assert again.children() == []
-    assert set(again.pods()) <= {"plan", "group", "balance", "publish"}
-    assert hashes(region.out) == before
-
-
 def test_one_more_scene_runs_its_tile_and_the_neighbours_that_it_changes(
     mine: Own,
     release: Kubectl,

@@ -7,7 +7,6 @@ runs go on at once where no fault of one can touch the others (three.py), and be
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +30,14 @@ PAIR = TILES[:2]
 ONE = TILES[0]
 
 
-@pytest.fixture(scope="module")
-def three(ahead: Future[dict[str, Ended]]) -> dict[str, Ended]:
-    """The three runs that go on at once, ended."""
-    return ahead.result()
-
-
-def test_a_pod_killed_in_the_middle_of_each_step_costs_one_retry_each(three: dict[str, Ended], single: Few) -> None:
-    run, killer = three["killed"].run, three["killed"].killer
+def test_a_pod_killed_in_the_middle_of_each_step_costs_one_retry_each(
+    three_runs: dict[str, Ended], single: Few
+) -> None:
+    run, killer = three_runs["killed"].run, three_runs["killed"].killer
     assert killer
-    assert three["killed"].phase == "Succeeded", run.story()
+    assert three_runs["killed"].phase == "Succeeded", run.story()
     assert not killer.wanted, f"ended before it could be killed: {', '.join(killer.wanted)}"
-    assert hashes(three["killed"].out) == single.expected
+    assert hashes(three_runs["killed"].out) == single.expected
     undisturbed = {"plan": 1, "group": len(STAGES), "balance": 1, "publish": 1, **dict.fromkeys(STAGES, 1)}
     pods = run.pods()
     assert {stage: pods[stage] for stage in undisturbed} == {
@@ -51,28 +46,37 @@ def test_a_pod_killed_in_the_middle_of_each_step_costs_one_retry_each(three: dic
 
 
 def test_a_run_that_ends_early_is_published_as_far_as_it_came_and_goes_on_from_there(
-    three: dict[str, Ended], pair: Few
+    three_runs: dict[str, Ended], pair: Few
 ) -> None:
-    early = three["early"]
+    early = three_runs["early"]
     assert early.phase == "Failed"
     assert early.run.pods()["landcover"] == len(PAIR), "a pod was started again"
     assert len(early.missing) == 1, "not the tile alone whose pod was killed"
     published = [one["name"] for one in early.run.nodes() if one["stage"] == "publish"]
     assert [".onExit." in name for name in published] == [True], "publish ran beside the exit handler"
 
-    again = three["again"]
+    again = three_runs["again"]
     assert again.phase == "Succeeded", again.run.story()
     assert hashes(early.out) == pair.expected
     assert [again.run.pods()[stage] for stage in STAGES] == [0, 0, 1]
 
 
+def test_a_submission_to_which_nothing_is_left_starts_no_tile_pod(three_runs: dict[str, Ended], pair: Few) -> None:
+    """By `s2ops submit`, through the Kubernetes API, once the run above has been finished by another."""
+    idle = three_runs["idle"]
+    assert idle.phase == "Succeeded", idle.run.story()
+    assert idle.run.children() == []
+    assert set(idle.run.pods()) <= {"plan", "group", "balance", "publish"}
+    assert hashes(idle.out) == pair.expected
+
+
 def test_a_tile_of_corrupt_scenes_is_reported_and_the_rest_published(
-    mine: Own, three: dict[str, Ended], single: Few
+    mine: Own, three_runs: dict[str, Ended], single: Few
 ) -> None:
-    run, out = three["spoilt"].run, three["spoilt"].out
-    assert three["spoilt"].phase == "Failed"
+    run, out = three_runs["spoilt"].run, three_runs["spoilt"].out
+    assert three_runs["spoilt"].phase == "Failed"
     assert PAIR[1] in run.story()
-    assert three["spoilt"].missing.keys() == {PAIR[1]}
+    assert three_runs["spoilt"].missing.keys() == {PAIR[1]}
     assert f"mosaic/{PAIR[1]}/mosaic.tif" not in keys(out)
     rest = {key: digest for key, digest in hashes(out).items() if f"/{ONE}/" in key}
     assert rest == {key: digest for key, digest in single.expected.items() if f"/{ONE}/" in key}

@@ -1,15 +1,19 @@
-"""Three runs that go on at once, each with a fault that touches no other; test_faults.py looks at what came of them."""
+"""Three runs that go on at once, each with a fault that touches no other, and two that follow one of them.
+
+The tests look at what came of them.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from s2ops.store import Store
 
 from .few import Few
 from .kills import Killer, both, every_step
-from .runs import Run
+from .runs import Run, submit_by_s2ops
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,10 @@ class Ended:
         return cls(run, out, phase, killer, published.get("s2ops:missing", {}))
 
 
-def three(single: Few, pair: Few, spoilt_world: str | None) -> dict[str, Ended]:
-    """`killed` at each step; `early`, which may not try again; `again` after it; `spoilt`, with a tile of bad scenes.
+def three(single: Few, pair: Few, spoilt_world: str | None, folder: Path) -> dict[str, Ended]:
+    """`killed` at each step; `early`, which may not try again; `spoilt`, with a tile of bad scenes.
 
+    After `early` comes `again`, the same once more, and after that `idle`, by `s2ops submit`, to which nothing is left.
     Without a spoilt world there is no `spoilt`.
     """
     spoilt = pair.submit("spoilt", world=spoilt_world) if spoilt_world else None
@@ -44,9 +49,12 @@ def three(single: Few, pair: Few, spoilt_world: str | None) -> dict[str, Ended]:
     early.wait(limit_s=900, on_tick=both(at_every_step, at_landcover))
     ended = {"early": Ended.now(early, early_out, at_landcover)}
     again, _ = pair.submit("early")
+    again.wait(limit_s=900, on_tick=at_every_step)
+    ended["again"] = Ended.now(again, early_out)
+    idle = submit_by_s2ops(pair.kubectl, pair.configuration(early_out), folder)
     killed.wait(limit_s=900, on_tick=at_every_step)
     ended["killed"] = Ended.now(killed, killed_out, at_every_step)
-    ended["again"] = Ended.now(again, early_out)
+    ended["idle"] = Ended.now(idle, early_out)
     if spoilt:
         ended["spoilt"] = Ended.now(*spoilt)
     return ended
