@@ -35,7 +35,15 @@ TILES = ("32TPS", "32TPT", "32TQS")
 
 
 @pytest.fixture(scope="session")
-def own() -> Iterator[cluster.Own | None]:
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Path]]:
+    """A simulated world of three tiles, begun before the cluster; not where others serve it."""
+    with ThreadPoolExecutor(1) as beside:
+        folder = tmp_path_factory.mktemp("world")
+        yield Future() if os.environ.get("S2OPS_TEST_WORLD") else beside.submit(simulate, folder, TILES)
+
+
+@pytest.fixture(scope="session")
+def own(simulated: Future[Path]) -> Iterator[cluster.Own | None]:
     """The cluster that the tests start themselves; None where `S2OPS_KUBECONFIG` names another."""
     if os.environ.get("S2OPS_KUBECONFIG"):
         yield None
@@ -103,12 +111,11 @@ def release(kubectl: Kubectl, values: dict[str, Any], tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
-def world(own: cluster.Own | None, tmp_path_factory: pytest.TempPathFactory) -> str:
+def world(own: cluster.Own | None, simulated: Future[Path]) -> str:
     """The URL of a simulated world of three tiles."""
     if own is None:
         return os.environ["S2OPS_TEST_WORLD"]
-    folder = simulate(tmp_path_factory.mktemp("world"), TILES)
-    return public_bucket(own.places, "world", folder)
+    return public_bucket(own.places, "world", simulated.result())
 
 
 @pytest.fixture(scope="session")
