@@ -157,6 +157,20 @@ def test_a_pod_is_started_again_for_what_may_pass_and_not_for_its_memory(name: s
     assert CONTAINERS[name]["retryStrategy"]["retryPolicy"] == "Always"
 
 
+def test_no_pod_waits_for_two_semaphores() -> None:
+    """Argo may then let nobody in (`workflows.pods.semaphore`)."""
+    waits = {
+        name: [one["configMapKeyRef"]["key"] for one in template["synchronization"]["semaphores"]]
+        for name, template in CONTAINERS.items()
+        if "synchronization" in template
+    }
+    assert waits == {
+        "s2ops-group.yaml/main": ["catalog"],
+        "s2ops-scenes.yaml/group": ["catalog"],
+        "s2ops-landcover.yaml/group": ["inference"],
+    }
+
+
 def test_only_the_pods_that_make_children_may_make_workflows() -> None:
     accounts = {
         template.get("serviceAccountName")

@@ -75,11 +75,14 @@ def retry() -> RetryStrategy:
     )
 
 
-def semaphores(*keys: str) -> Synchronization:
-    """Wait for a place at each of these before the pod is made; the ConfigMap says how many places there are."""
-    return Synchronization(
-        semaphores=[SemaphoreRef(config_map_key_ref=ConfigMapKeySelector(name=SEMAPHORES, key=key)) for key in keys]
-    )
+def semaphore(key: str) -> Synchronization:
+    """Wait for a place before the pod is made; the ConfigMap says how many there are.
+
+    Never for two: Argo lets in who stands first in the queues of both, and orders workflows of one second by chance, in
+    each queue anew. Two children of a run that began together waited for each other for ever (tests/cluster met it).
+    """
+    place = SemaphoreRef(config_map_key_ref=ConfigMapKeySelector(name=SEMAPHORES, key=key))
+    return Synchronization(semaphores=[place])
 
 
 def tolerations() -> list[Toleration]:
@@ -135,7 +138,7 @@ def pod(
     inputs: Sequence[Parameter] = (),
     outputs: Sequence[Parameter] = (),
     tile_metrics: Sequence[Counter] = (),
-    locks: Synchronization | None = None,
+    lock: Synchronization | None = None,
     pod_patch: str | None = None,
 ) -> Container:
     """One command of `s2ops` in a locked-down pod that is started again when it was lost or failed for now."""
@@ -162,7 +165,7 @@ def pod(
         termination_message_policy="FallbackToLogsOnError",  # where s2ops left no sentence: a crash
         resources=resources,
         retry_strategy=retry(),
-        synchronization=locks,
+        synchronization=lock,
         active_deadline_seconds=of_workflow("deadline_s"),
         service_account_name=SERVICE_ACCOUNT,
         priority_class_name=of_workflow("priority_class"),

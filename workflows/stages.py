@@ -11,7 +11,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 
 from workflows.base import workflow_template
 from workflows.parameters import of_workflow, setting
-from workflows.pods import patch, pod, semaphores
+from workflows.pods import patch, pod, semaphore
 
 PODS_AT_ONCE: Final = 100
 """A child's pods at once; the semaphores usually say fewer."""
@@ -21,13 +21,14 @@ COUNTS = "/tmp/counts"  # noqa: S108 -- the pod's own volume
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the chain, what a pod of it needs (measured: docs/operate-a-cluster.md), and what it waits for."""
+    """A stage of the chain, and what a pod of it needs (measured: docs/operate-a-cluster.md)."""
 
     name: str
     title: str
     cpu: str
     memory: str
-    locks: tuple[str, ...]
+    lock: str | None
+    """The semaphore that its pods wait for (`pods.semaphore` says why there are never two)."""
 
     @property
     def template(self) -> str:
@@ -36,9 +37,9 @@ class Stage:
 
 
 STAGES: Final = (
-    Stage("scenes", "Select, acquire and composite groups of tiles", "2", "2Gi", ("catalog", "inference")),
-    Stage("blend", "Blend groups of tiles with their neighbours", "2", "2Gi", ()),
-    Stage("landcover", "Classify groups of tiles", "2", "2Gi", ("inference",)),
+    Stage("scenes", "Select, acquire and composite groups of tiles", "2", "2Gi", "catalog"),
+    Stage("blend", "Blend groups of tiles with their neighbours", "2", "2Gi", None),
+    Stage("landcover", "Classify groups of tiles", "2", "2Gi", "inference"),
 )
 
 
@@ -95,6 +96,6 @@ def _group(stage: Stage) -> Container:
             )
             for name in ("made", "failed")
         ],
-        locks=semaphores(*stage.locks) if stage.locks else None,
+        lock=semaphore(stage.lock) if stage.lock else None,
         pod_patch=patch({"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}),
     )  # fmt: skip

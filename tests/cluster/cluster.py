@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from kubernetes.client import ApiException
 
-from . import control_plane, images, node, services
+from . import control_plane, image_store, images, node, services
 from .kubectl import Kubectl, wait_until
 from .places import S3, S3_KEY, S3_SECRET, Places
 from .processes import Processes
@@ -64,9 +64,8 @@ def _start(places: Places, names: list[str]) -> Kubectl:
     processes = Processes(places.work)
     kubectl = Kubectl(places.kubeconfig, services.NAMESPACE)
     node.make_bridge()
-    node.start_containerd(places, processes)
+    image_store.start(places, processes, names)
     control_plane.start(places, processes)
-    images.load(places, names)
     node.start_kubelet(places, processes)
     services.start_dns(places, processes)
     services.start_s3(places, processes)

@@ -1,4 +1,4 @@
-"""The images of the test cluster, built with buildah and put into containerd without any registry.
+"""The images of the test cluster, built with buildah.
 
 The base stands in for the public Python image, which a machine without a way to its registry cannot have: Debian's
 Python, by debootstrap. It is built once and kept in buildah's storage, as are the layers of the steps' requirements.
@@ -11,12 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .node import PAUSE, ctr
-from .places import Places
+from .node import PAUSE
 from .toolchain import ALL, build, cache_root
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,14 +98,14 @@ def _program(name: str, program: Path, target: str, user: str) -> None:
 
 def _commit(name: str, source: Path, target: str, settings: list[str]) -> None:
     """An image from nothing but one file or folder."""
-    container = _buildah("from", "scratch").strip()
+    container = buildah("from", "scratch").strip()
     try:
-        _buildah("add", "--quiet", container, str(source), target)
+        buildah("add", "--quiet", container, str(source), target)
         if settings:
-            _buildah("config", *settings, container)
-        _buildah("commit", "--quiet", container, name)
+            buildah("config", *settings, container)
+        buildah("commit", "--quiet", container, name)
     finally:
-        _buildah("rm", container)
+        buildah("rm", container)
 
 
 def _exists(name: str) -> bool:
@@ -118,35 +115,13 @@ def _exists(name: str) -> bool:
     )
 
 
-def _buildah(*words: str) -> str:
+def buildah(*words: str) -> str:
+    """What buildah says.
+
+    Raises:
+        SystemExit: it failed.
+    """
     done = subprocess.run(["buildah", *words], capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
         raise SystemExit(f"buildah {words[0]} ended with {done.returncode}: {done.stderr}")
     return done.stdout
-
-
-def load(places: Places, names: Iterable[str]) -> None:
-    """Put images into containerd, side by side: it takes some 60 MB a second of each.
-
-    Archives are kept by the image's digest, so an unchanged one is written once.
-
-    Raises:
-        RuntimeError: containerd does not take one.
-    """
-    archives = cache_root() / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
-
-    def one(name: str) -> None:
-        digest = _buildah("inspect", "--type", "image", "--format", "{{.FromImageDigest}}", name).strip()
-        stem = name.rpartition("/")[2].partition(":")[0]
-        archive = archives / f"{stem}-{digest.removeprefix('sha256:')[:12]}.tar"
-        if not archive.exists():
-            for old in archives.glob(f"{stem}-*.tar"):
-                old.unlink()
-            _buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
-        done = ctr(places, "images", "import", str(archive))
-        if done.returncode:
-            raise RuntimeError(f"containerd does not take {name}: {done.stderr}")
-
-    with ThreadPoolExecutor() as threads:
-        list(threads.map(one, names))

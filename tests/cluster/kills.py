@@ -18,22 +18,28 @@ STAGES = ("scenes", "blend", "landcover")
 _PATIENCE_S = 120
 """How long a pod may take to start."""
 
-_BEGUN_TICKS = 70
-"""Hundredths of a processor's second after which a step of a second or two is in the middle: Python has started."""
-
 _SCRIPT = """
-import os, sys, time, urllib.request
-shown, ticks = sys.argv[1], int(sys.argv[2])
+import os, sys, time, urllib.parse, urllib.request
+shown = sys.argv[1]
+store = urllib.parse.urlsplit(os.environ.get("AWS_ENDPOINT_URL", "https://"))
+port = f":{store.port or (80 if store.scheme == 'http' else 443):04X}"
 def steps():
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = open(f"/proc/{pid}/cmdline", "rb").read().split(bytes(1))
-            spent = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
         except OSError:
             continue
         if words[0].startswith(b"/opt/s2ops/bin/python") and words[1:2] == [b"/opt/s2ops/bin/s2ops"]:
-            if int(spent[11]) + int(spent[12]) >= ticks and (not shown or shown in metrics()):
+            if shown in metrics() if shown else at_the_store():
                 yield int(pid)
+def at_the_store():
+    for name in ("tcp", "tcp6"):
+        for line in list(open(f"/proc/net/{name}"))[1:]:
+            _, _, there, state = line.split()[:4]
+            if there.endswith(port) and state == "01":
+                time.sleep(0.1)
+                return True
+    return False
 def metrics():
     try:
         return urllib.request.urlopen("http://127.0.0.1:9090/metrics", timeout=2).read().decode()
@@ -52,7 +58,7 @@ while time.monotonic() < end:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a step is in its middle: what its pod is called, and the metric that the pod shows by then."""
+    """When a step is in its middle: the metric that its pod shows by then, or once it speaks with the object store."""
 
     stage: str
     shown: str = ""
@@ -60,7 +66,7 @@ class Moment:
     @property
     def command(self) -> list[str]:
         """What the pod runs to kill the step."""
-        return ["/opt/s2ops/bin/python", "-ISc", _SCRIPT, self.shown, "0" if self.shown else str(_BEGUN_TICKS)]
+        return ["/opt/s2ops/bin/python", "-ISc", _SCRIPT, self.shown]
 
 
 def every_step() -> dict[str, Moment]:
@@ -116,7 +122,7 @@ class Killer:
                         self.killed[moment.stage] += 1
                         del self.wanted[step]
                         return
-                time.sleep(0.1)
+                time.sleep(0.25)
         finally:
             self._under_way.discard(step)
 
@@ -131,8 +137,7 @@ class Killer:
         return "ended" if ended else "running" if any("running" in state for state in states) else "waiting"
 
     def _pods(self) -> Iterable[dict[str, Any]]:
-        found = self.kubectl.get("pods", selector="workflows.argoproj.io/completed=false,s2ops/step")
-        for pod in found:
+        for pod in self.kubectl.names("pods", selector="workflows.argoproj.io/completed=false,s2ops/step"):
             labels = pod["metadata"]["labels"]
             of_run = str(labels["workflows.argoproj.io/workflow"])
             waits = labels.get("app.kubernetes.io/component") == "child"

@@ -22,7 +22,7 @@ _LOOKED_AT = {
     "pods": "/api/v1/namespaces/{namespace}/pods",
     "workflows": "/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows",
 }
-METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
 """What to accept, for an object without its spec and status."""
 _LOOK_S = 30
 
@@ -50,9 +50,20 @@ class Kubectl:
 
     def labels(self, kind: str, name: str) -> dict[str, str]:
         """The labels of an object, without the rest of it."""
-        found = self._look(f"{_LOOKED_AT[kind].format(namespace=self.namespace)}/{name}", "", "", METADATA)
+        found = self._look(
+            f"{_LOOKED_AT[kind].format(namespace=self.namespace)}/{name}",
+            "",
+            "",
+            METADATA.format("PartialObjectMetadata"),
+        )
         labels: dict[str, str] = found["metadata"].get("labels", {})
         return labels
+
+    def names(self, kind: str, selector: str) -> list[dict[str, Any]]:
+        """The `metadata` alone of objects: names and labels."""
+        path, accept = _LOOKED_AT[kind].format(namespace=self.namespace), METADATA.format("PartialObjectMetadataList")
+        found: list[dict[str, Any]] = self._look(path, selector, "", accept)["items"]
+        return found
 
     def get(self, kind: str, name: str = "", selector: str = "", fields: str = "") -> Any:
         """Objects as JSON, a list unless one is named; without a process of its own, as tests ask often.

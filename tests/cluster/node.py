@@ -39,9 +39,9 @@ def make_bridge() -> None:
 
 def start_containerd(places: Places, processes: Processes) -> None:
     """The container runtime; images can be imported once it answers."""
-    places.containerd.mkdir(parents=True)
+    places.containerd.mkdir(parents=True, exist_ok=True)
     network = places.work / "cni"
-    network.mkdir()
+    network.mkdir(exist_ok=True)
     (network / "10-s2ops.conflist").write_text(json.dumps(_network()))
     config = places.work / "containerd.toml"
     config.write_text(_CONTAINERD.format(root=places.containerd, network=network, pause=PAUSE))

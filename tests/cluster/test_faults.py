@@ -35,7 +35,7 @@ def test_a_pod_killed_in_the_middle_of_each_step_costs_one_retry_each(
 ) -> None:
     run, killer = three_runs["killed"].run, three_runs["killed"].killer
     assert killer
-    assert three_runs["killed"].phase == "Succeeded", run.story()
+    assert three_runs["killed"].phase == "Succeeded", three_runs["killed"].story
     assert not killer.wanted, f"ended before it could be killed: {', '.join(killer.wanted)}"
     assert hashes(three_runs["killed"].out) == single.expected
     undisturbed = {"plan": 1, "group": len(STAGES), "balance": 1, "publish": 1, **dict.fromkeys(STAGES, 1)}
@@ -56,7 +56,7 @@ def test_a_run_that_ends_early_is_published_as_far_as_it_came_and_goes_on_from_t
     assert [".onExit." in name for name in published] == [True], "publish ran beside the exit handler"
 
     again = three_runs["again"]
-    assert again.phase == "Succeeded", again.run.story()
+    assert again.phase == "Succeeded", again.story
     assert hashes(early.out) == pair.expected
     assert [again.run.pods()[stage] for stage in STAGES] == [0, 0, 1]
 
@@ -64,10 +64,17 @@ def test_a_run_that_ends_early_is_published_as_far_as_it_came_and_goes_on_from_t
 def test_a_submission_to_which_nothing_is_left_starts_no_tile_pod(three_runs: dict[str, Ended], pair: Few) -> None:
     """By `s2ops submit`, through the Kubernetes API, once the run above has been finished by another."""
     idle = three_runs["idle"]
-    assert idle.phase == "Succeeded", idle.run.story()
+    assert idle.phase == "Succeeded", idle.story
     assert idle.run.children() == []
     assert set(idle.run.pods()) <= {"plan", "group", "balance", "publish"}
     assert hashes(idle.out) == pair.expected
+
+
+def test_a_bad_configuration_fails_in_plan_with_a_message_and_without_a_retry(three_runs: dict[str, Ended]) -> None:
+    wrong = three_runs["wrong"]
+    assert wrong.phase in {"Failed", "Error"}
+    assert wrong.run.pods()["plan"] == 1
+    assert "colour" in wrong.story
 
 
 def test_a_tile_of_corrupt_scenes_is_reported_and_the_rest_published(
@@ -75,7 +82,7 @@ def test_a_tile_of_corrupt_scenes_is_reported_and_the_rest_published(
 ) -> None:
     run, out = three_runs["spoilt"].run, three_runs["spoilt"].out
     assert three_runs["spoilt"].phase == "Failed"
-    assert PAIR[1] in run.story()
+    assert PAIR[1] in three_runs["spoilt"].story
     assert three_runs["spoilt"].missing.keys() == {PAIR[1]}
     assert f"mosaic/{PAIR[1]}/mosaic.tif" not in keys(out)
     rest = {key: digest for key, digest in hashes(out).items() if f"/{ONE}/" in key}

@@ -10,7 +10,6 @@ import pytest
 
 from .deployment import CHART, VALUES
 from .kubectl import Kubectl
-from .runs import submit
 
 pytestmark = pytest.mark.cluster
 
@@ -105,11 +104,3 @@ def test_argo_refuses_a_run_without_a_configuration(release: Kubectl) -> None:
     refused = release.argo("submit", "--from", "workflowtemplate/s2ops-chain", check=False)
     assert refused.returncode
     assert "config" in refused.stderr
-
-
-def test_a_bad_configuration_fails_in_plan_with_a_message_and_without_a_retry(release: Kubectl) -> None:
-    run = submit(release, "region: {tiles: [32TPS]}\ncolour: red\n")
-    assert run.wait(limit_s=180) in {"Failed", "Error"}
-    plans = [node for node in run.nodes() if node["stage"] == "plan"]
-    assert len(plans) == 1
-    assert "colour" in run.story()
