@@ -20,9 +20,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 dev: $(VENV)/.dev ## The same with everything for tests and training (torch: a minute, 5 GB)
 
-$(VENV)/.dev: $(VENV)/.installed
-	$(PIP) --editable '.[dev,torch]'
+$(VENV)/.dev: $(VENV)/.tests
+	$(PIP) --editable '.[torch]'
 	$(PIP) --no-deps nvidia-pytriton
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 demo: install ## Simulate six tiles in two UTM zones, run the chain over them, score it against the truth
@@ -32,18 +36,18 @@ test: dev ## All tests but those of the cluster
 	bash scripts/install-test-services.sh
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-cluster: dev ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
+test-cluster: $(VENV)/.tests ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
 	sh scripts/install-cluster-tools.sh
 	$(BIN)/python -m tests.cluster.toolchain helm kubeconform argo
 	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest tests/test_helm.py tests/test_workflows.py
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster --timeout 1800 --durations 20
 
-test-cluster-all: dev ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
+test-cluster-all: $(VENV)/.tests ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
 	sh scripts/install-cluster-tools.sh
 	$(BIN)/python -m pytest -m cluster tests/cluster --timeout 1800 --junitxml .cluster-times.xml
 	$(BIN)/python -m tests.cluster.times .cluster-times.xml docs/test-cluster.md
 
-test-scale: dev ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
+test-scale: $(VENV)/.tests ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
 	sh scripts/install-cluster-tools.sh
 	$(BIN)/python -m tests.cluster.scale --tiles 10000
 

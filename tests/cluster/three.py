@@ -44,8 +44,8 @@ def three(single: Few, pair: Few, spoilt_world: str | None, folder: Path) -> dic
     After `early` comes `again`, the same once more, and after that `idle`, by `s2ops submit`, to which nothing is left.
     Without a spoilt world there is no `spoilt`.
     """
+    early, early_out = pair.submit("early", retries="0")  # the first, as two follow it
     spoilt = pair.submit("spoilt", world=spoilt_world) if spoilt_world else None
-    early, early_out = pair.submit("early", retries="0")
     wrong = submit(single.kubectl, "region: {tiles: [32TPS]}\ncolour: red\n")
     killed, killed_out = single.submit("killed")  # the last, as its first pod is to be caught
     at_every_step = Killer(single.kubectl, killed.name, every_step())

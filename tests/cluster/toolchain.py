@@ -173,7 +173,7 @@ def _patch(tool: Tool, work: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off", "GOGC": "400"}
 
 
 def _go(folder: Path, *words: str) -> None:
