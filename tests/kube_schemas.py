@@ -1,15 +1,13 @@
 """JSON schemas of every kind that the chart makes, for kubeconform, from the Go modules that define the kinds."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
+from cluster.toolchain import downloaded, module_folder
 
 MODULES = {
-    "kubernetes": "k8s.io/kubernetes@v1.33.13",
-    "argo": "github.com/argoproj/argo-workflows/v3@v3.7.4",
     "keda": "github.com/kedacore/keda/v2@v2.21.0",
     "monitoring": "github.com/prometheus-operator/prometheus-operator@v0.85.0",
 }
@@ -23,21 +21,6 @@ CRDS = {
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 Schema = dict[str, Any]
-
-
-def module_folder(name: str) -> Path:
-    """Where Go keeps the module unpacked; downloaded at need."""
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", MODULES[name]],
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"go mod download {MODULES[name]}: {done.stderr or done.stdout}")
-    return Path(json.loads(done.stdout)["Dir"])
 
 
 def write_schemas(folder: Path, kinds: set[tuple[str, str]]) -> None:
@@ -55,7 +38,7 @@ def write_schemas(folder: Path, kinds: set[tuple[str, str]]) -> None:
     _write(folder, "argoproj.io/v1alpha1", "WorkflowTemplate", _closed(schema) | {"definitions": closed})
     for module, paths in CRDS.items():
         for path in paths:
-            _write_crd(folder, yaml.safe_load((module_folder(module) / path).read_text())["spec"])
+            _write_crd(folder, yaml.safe_load((downloaded(MODULES[module]) / path).read_text())["spec"])
 
 
 def _write_crd(folder: Path, spec: Schema) -> None:

@@ -12,8 +12,7 @@ import jsonschema
 import pytest
 import typer
 import yaml
-from cluster.toolchain import ALL
-from kube_schemas import module_folder
+from cluster.toolchain import ALL, module_folder
 
 from s2ops.cli.app import app
 from s2ops.submission import workflow

@@ -185,9 +185,17 @@ def _go(folder: Path, *words: str) -> None:
 
 def module_folder(name: str) -> Path:
     """Where the Go module of a tool lies unpacked (Argo's CRDs and kwok's stages are taken from there)."""
-    tool = ALL[name]
-    words = ["go", "mod", "download", "-json", f"{tool.module}@{tool.version}"]
-    found = subprocess.run(words, cwd=tool.folder, env=_environment(), check=False, capture_output=True, text=True)
+    return downloaded(f"{ALL[name].module}@{ALL[name].version}")
+
+
+def downloaded(module: str) -> Path:
+    """Where Go keeps a module, such as `sigs.k8s.io/kwok@v0.8.0`, unpacked.
+
+    Raises:
+        SystemExit: it cannot be had.
+    """
+    words = ["go", "mod", "download", "-json", module]
+    found = subprocess.run(words, cwd="/", env=_environment(), check=False, capture_output=True, text=True, timeout=900)
     if found.returncode:
         raise SystemExit(f"{' '.join(words)} ended with {found.returncode}: {found.stderr or found.stdout}")
     return Path(json.loads(found.stdout)["Dir"])
