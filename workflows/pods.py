@@ -138,7 +138,7 @@ def pod(
     inputs: Sequence[Parameter] = (),
     outputs: Sequence[Parameter] = (),
     tile_metrics: Sequence[Counter] = (),
-    lock: Synchronization | None = None,
+    lock: str | None = None,
     pod_patch: str | None = None,
 ) -> Container:
     """One command of `s2ops` in a locked-down pod that is started again when it was lost or failed for now."""
@@ -165,7 +165,7 @@ def pod(
         termination_message_policy="FallbackToLogsOnError",  # where s2ops left no sentence: a crash
         resources=resources,
         retry_strategy=retry(),
-        synchronization=lock,
+        synchronization=semaphore(lock) if lock else None,
         active_deadline_seconds=of_workflow("deadline_s"),
         service_account_name=SERVICE_ACCOUNT,
         priority_class_name=of_workflow("priority_class"),

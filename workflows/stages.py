@@ -11,7 +11,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 
 from workflows.base import workflow_template
 from workflows.parameters import of_workflow, setting
-from workflows.pods import patch, pod, semaphore
+from workflows.pods import patch, pod
 
 PODS_AT_ONCE: Final = 100
 """A child's pods at once; the semaphores usually say fewer."""
@@ -96,6 +96,6 @@ def _group(stage: Stage) -> Container:
             )
             for name in ("made", "failed")
         ],
-        lock=semaphore(stage.lock) if stage.lock else None,
+        lock=stage.lock,
         pod_patch=patch({"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}),
     )  # fmt: skip

@@ -4,7 +4,7 @@ from hera.workflows import Parameter, Resources, WorkflowTemplate
 from hera.workflows.models import ValueFrom
 
 from workflows.base import workflow_template
-from workflows.pods import pod, semaphore
+from workflows.pods import pod
 from workflows.stages import STAGES
 
 SEGMENTER = "--segmenter={{workflow.parameters.segmenter}}"
@@ -49,7 +49,7 @@ def group() -> WorkflowTemplate:
         outputs=[
             Parameter(name="children", description="the child workflows", value_from=ValueFrom(path=CHILDREN))
         ],
-        lock=semaphore("catalog"),
+        lock="catalog",
     )  # fmt: skip
     return workflow_template("s2ops-group", "Find a stage's tiles with work and put them into groups", "main", [main])
 
