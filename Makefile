@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
 
-.PHONY: help install dev demo test test-cluster test-cluster-all test-scale images lint format page dashboards schema scorecard scorecard-check repository soak clean
+.PHONY: help install dev demo test test-cluster test-cluster-all cluster-parts cluster-programs cluster-images cluster-debian test-scale images lint format page dashboards schema scorecard scorecard-check repository soak clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,16 +36,26 @@ test: dev ## All tests but those of the cluster
 	bash scripts/install-test-services.sh
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-cluster: $(VENV)/.tests ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
-	sh scripts/install-cluster-tools.sh
-	$(BIN)/python -m tests.cluster.toolchain helm kubeconform argo
+test-cluster: cluster-parts ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
 	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest tests/test_helm.py tests/test_workflows.py
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster --timeout 1800 --durations 20
 
-test-cluster-all: $(VENV)/.tests ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
-	sh scripts/install-cluster-tools.sh
+test-cluster-all: cluster-parts ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
 	$(BIN)/python -m pytest -m cluster tests/cluster --timeout 1800 --junitxml .cluster-times.xml
 	$(BIN)/python -m tests.cluster.times .cluster-times.xml docs/test-cluster.md
+
+# What the cluster is made of, side by side: pip and debootstrap wait for a network while Go compiles, and compile little.
+cluster-parts:
+	@$(MAKE) --no-print-directory --jobs cluster-programs cluster-images
+
+cluster-programs:
+	$(PYTHON) -m tests.cluster.toolchain kubernetes argo helm kubeconform coredns versitygw pause
+
+cluster-images: $(VENV)/.tests cluster-debian
+	$(BIN)/python -m tests.cluster.images
+
+cluster-debian:
+	sh scripts/install-cluster-tools.sh
 
 test-scale: $(VENV)/.tests ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
 	sh scripts/install-cluster-tools.sh

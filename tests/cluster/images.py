@@ -2,6 +2,7 @@
 
 The base stands in for the public Python image, which a machine without a way to its registry cannot have: Debian's
 Python, by debootstrap. It is built once and kept in buildah's storage, as are the layers of the steps' requirements.
+`python -m tests.cluster.images` builds those for which no Go program is needed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ def build_all() -> list[str]:
     """Build what is missing; the names of all images that the cluster needs."""
     _program(PAUSE, build("pause") / "pause", "bin/pause", user="65535")
     _program(ARGOEXEC, build("argo") / "argoexec", "bin/argoexec", user="8737")
+    build_ours()
+    return [PAUSE, ARGOEXEC, STEPS, TRITON]
+
+
+def build_ours() -> None:
+    """Build the base, the steps' image and Triton's, if they are missing or not of this checkout."""
     base()
     stamp, sources = cache_root() / "images.sha256", _sources()
     if not (stamp.exists() and stamp.read_text() == sources and _exists(STEPS) and _exists(TRITON)):
@@ -41,7 +48,6 @@ def build_all() -> list[str]:
             words = [sys.executable, str(ROOT / "images" / "build.py"), image, "--base", below, "--tag", TAG]
             subprocess.run(words, check=True)
         stamp.write_text(sources)
-    return [PAUSE, ARGOEXEC, STEPS, TRITON]
 
 
 def _sources() -> str:
@@ -125,3 +131,7 @@ def buildah(*words: str) -> str:
     if done.returncode:
         raise SystemExit(f"buildah {words[0]} ended with {done.returncode}: {done.stderr}")
     return done.stdout
+
+
+if __name__ == "__main__":
+    build_ours()
