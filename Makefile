@@ -12,22 +12,26 @@ help: ## List the targets
 
 install: $(VENV)/.installed ## Make .venv with the s2ops command (no torch)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+dev: $(VENV)/.dev ## The same with everything for tests and training (torch: a minute, 5 GB)
+
+# pip as constraints.txt pins it takes half as long as the one that comes with Python 3.11.
+$(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "s2ops needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) pip
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(PIP) --editable '.[view]'
 	@touch $@
 
-dev: $(VENV)/.dev ## The same with everything for tests and training (torch: a minute, 5 GB)
-
-$(VENV)/.dev: $(VENV)/.tests
-	$(PIP) --editable '.[torch]'
-	$(PIP) --no-deps nvidia-pytriton
-	@touch $@
-
-$(VENV)/.tests: $(VENV)/.installed
+$(VENV)/.tests: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(PIP) --editable '.[dev]'
-	@touch $@
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(PIP) --editable '.[dev,torch]'
+	$(PIP) --no-deps nvidia-pytriton
+	@touch $(VENV)/.installed $(VENV)/.tests $@
 
 demo: install ## Simulate six tiles in two UTM zones, run the chain over them, score it against the truth
 	$(BIN)/python scripts/demo.py $(DEMO)

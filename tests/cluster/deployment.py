@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,34 +36,59 @@ def install(kubectl: Kubectl, folder: Path, values: Mapping[str, Any], limit_s: 
 
 
 @contextlib.contextmanager
+def reached(kubectl: Kubectl, pod: Mapping[str, Any], port: int) -> Iterator[str]:
+    """An address that leads to a port of a pod: the pod's own where this machine is in the network of the pods."""
+    host = pod["status"]["podIP"]
+    if _open(port, host):
+        yield f"{host}:{port}"
+    else:
+        with forwarded(kubectl, f"pod/{pod['metadata']['name']}", port) as address:
+            yield address
+
+
+@contextlib.contextmanager
 def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[str]:
-    """A local address, `127.0.0.1:PORT`, that leads to a port of a pod or service for the time of a block."""
+    """A local address, `127.0.0.1:PORT`, that leads to a port of a pod or service for the time of a block.
+
+    `kubectl port-forward` ends when a single connection is reset; then it is started again.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         local = int(probe.getsockname()[1])
     words = [ALL["kubernetes"].bin / "kubectl", "--kubeconfig", kubectl.kubeconfig, "--namespace", kubectl.namespace]
-    process = subprocess.Popen(
-        [*map(str, words), "port-forward", target, f"{local}:{port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [*map(str, words), "port-forward", target, f"{local}:{port}"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, **quiet, start_new_session=True)
+
+    def keep() -> None:
+        nonlocal process
+        while not left.wait(0.5):
+            if process.poll() is not None:
+                process = start()
+
+    process, left, keeper = start(), threading.Event(), threading.Thread(target=keep)
     try:
         wait_until(
             f"port {port} of {target} is forwarded", lambda: process.poll() is not None or _open(local), limit_s=60
         )
         if process.poll() is not None:
             raise ConnectionError(f"{target} is not there, or does not listen on port {port}")
+        keeper.start()
         yield f"127.0.0.1:{local}"
     finally:
+        left.set()
+        if keeper.ident is not None:
+            keeper.join()
         process.kill()  # it holds nothing that could be lost
         process.wait(timeout=30)
 
 
-def _open(port: int) -> bool:
+def _open(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def triton_pods(kubectl: Kubectl) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from s2ops.store import Store
 
-from .deployment import forwarded, triton_pods
+from .deployment import reached, triton_pods
 from .kubectl import Kubectl
 from .regions import ObjectStore, configuration, hashes, keys, s2ops
 from .runs import Run, submit
@@ -30,7 +30,7 @@ def run_here(kubectl: Kubectl, config: str, out: str, folder: Path) -> dict[str,
     """The same run by `s2ops run` on this machine with the release's Triton; gives the hashes of its outputs."""
     path = folder / "config.yaml"
     path.write_text(config)
-    with forwarded(kubectl, f"pod/{triton_pods(kubectl)[0]['metadata']['name']}", 8001) as address:
+    with reached(kubectl, triton_pods(kubectl)[0], 8001) as address:
         s2ops("run", str(path), "--out", out, "--segmenter", f"triton://{address}")
     return hashes(out)
 

@@ -37,10 +37,8 @@ def start_s3(places: Places, processes: Processes) -> None:
     """The S3 server, with one bucket; a bucket is a folder."""
     (places.buckets / BUCKET).mkdir(parents=True, exist_ok=True)
     address = S3.removeprefix("http://")
-    gateway = ALL["versitygw"].bin / "versitygw"
     keys = {"ROOT_ACCESS_KEY": S3_KEY, "ROOT_SECRET_KEY": S3_SECRET}
-    words: list[str | Path] = [gateway, "--port", address, "--region", REGION, "--quiet", "posix", places.buckets]
-    processes.start("s3", words, keys)
+    processes.start("s3", [ALL["versitygw"].bin / "posix", address, REGION, places.buckets], keys)
     processes.wait("s3", lambda: _speaks_http(S3), limit_s=60)
 
 

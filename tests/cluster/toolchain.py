@@ -16,8 +16,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Tool:
     """The folder under tools/ whose go.mod pins it. Those of one folder have their packages in common."""
     flags: str = ""  # for the linker: programs that report a version take it from here
     own: str = ""  # a package that lies here, in place of those of the module
+    names: tuple[str, ...] = ()  # under which the program of the own package is called, and does what each says
     patched: bool = False  # built from a copy with the files of tools/SOURCE/patch added
 
     @property
@@ -66,8 +68,11 @@ class Tool:
     @property
     def place(self) -> Path:
         """The cache folder of this build."""
-        digest = hashlib.sha256(self.flags.encode())
-        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+        parts = [self.folder / "go.mod", self.folder / "go.sum"]
+        for below in (self.own, "patch" if self.patched else ""):
+            parts += (self.folder / below).rglob("*") if below else ()
+        digest = hashlib.sha256(repr((self.flags, self.names)).encode())
+        for path in sorted(path for path in {*parts} if path.is_file()):
             digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0" + path.read_bytes())
         return cache_root() / f"{self.name}-{digest.hexdigest()[:12]}"
 
@@ -82,11 +87,19 @@ _KUBE_VERSION = " ".join(
     for package in ("component-base/version", "client-go/pkg/version")
     for name, value in {"gitVersion": "v1.33.13", "gitMajor": "1", "gitMinor": "33", "gitTreeState": "clean"}.items()
 )
+_KUBE_PROGRAMS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+)
 
 ALL = {
     tool.name: tool
     for tool in (
-        Tool("kubernetes", "k8s.io/kubernetes", "programs", _KUBE_VERSION),
+        Tool("kubernetes", "k8s.io/kubernetes", "programs", _KUBE_VERSION, own="./kubernetes", names=_KUBE_PROGRAMS),
         Tool(
             "argo",
             "github.com/argoproj/argo-workflows/v3",
@@ -97,7 +110,7 @@ ALL = {
         Tool("helm", "helm.sh/helm/v3", "programs"),
         Tool("kubeconform", "github.com/yannh/kubeconform", "programs"),
         Tool("coredns", "github.com/coredns/coredns", "programs", own="./coredns"),
-        Tool("versitygw", "github.com/versity/versitygw", "versitygw"),
+        Tool("versitygw", "github.com/versity/versitygw", "versitygw", own="./posix"),
         Tool("kwok", "sigs.k8s.io/kwok", "kwok"),
         Tool("pause", "s2ops.test/cluster/pause", "pause", own="."),  # the container that holds a pod's network
     )
@@ -116,60 +129,63 @@ def build(*names: str) -> Path:
     if missing and shutil.which("go") is None:
         raise SystemExit("the cluster's programs are built with Go: install Go 1.25 or later and put it on the PATH")
     cache_root().mkdir(parents=True, exist_ok=True)
-    with _fetching({tool.folder for tool in missing}):
+    with contextlib.ExitStack() as until_built:
+        sources = {folder: until_built.enter_context(_sources(folder)) for folder in {tool.folder for tool in missing}}
         for tool in missing:
             with (cache_root() / f"{tool.name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not tool.bin.is_dir():  # else another process has built it while this one waited
-                    _build(tool)
+                    _build(tool, sources[tool.folder])
     return ALL[names[-1]].bin
 
 
 @contextlib.contextmanager
-def _fetching(folders: Iterable[Path]) -> Iterator[None]:
-    """Download what later programs are made of while the first are compiled: one waits for a network, one computes."""
-    words = ["go", "list", "-e", "-deps", "tool"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # what fails here, the build says
-    fetchers = [subprocess.Popen(words, cwd=folder, env=_environment(), **quiet) for folder in folders]
-    try:
-        yield
-    finally:
-        for one in fetchers:
-            one.kill()
-            one.wait()
+def _sources(folder: Path) -> Iterator[Path]:
+    """A copy of a folder under tools/, with Argo patched.
+
+    What its programs are made of is downloaded while the first are compiled: one waits for a network, one computes.
+    """
+    with tempfile.TemporaryDirectory(prefix="sources-", dir=cache_root()) as made:
+        copy = Path(made)
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        for tool in ALL.values():
+            if tool.patched and tool.folder == folder:
+                _patch(tool, copy)
+        words = ["go", "list", "-e", "-deps", "./...", "tool"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # what fails here, the build says
+        with subprocess.Popen(words, cwd=copy, env=_environment(), **quiet) as fetcher:
+            try:
+                yield copy
+            finally:
+                fetcher.kill()
 
 
-def _build(tool: Tool) -> None:
+def _build(tool: Tool, sources: Path) -> None:
     began = time.monotonic()
     print(f"building {tool.name} {tool.version} ...", flush=True)
-    work = tool.place.with_suffix(".part")
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(tool.folder, work)
-    if tool.patched:
-        _patch(tool, work)
+    part = tool.place.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "bin").mkdir(parents=True)
     flags = ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {tool.flags}"]
-    _go(work, "build", *flags, "-o", f"{work}/bin/", *tool.packages)
-    shutil.rmtree(work / _COPY, ignore_errors=True)
+    _go(sources, "build", *flags, "-o", f"{part}/bin/", *tool.packages)
+    for name in tool.names:
+        (part / "bin" / name).symlink_to(Path(tool.own).name)
     shutil.rmtree(tool.place, ignore_errors=True)
-    work.rename(tool.place)
+    part.rename(tool.place)
     for old in cache_root().glob(f"{tool.name}-*"):  # of earlier pins, and builds that were stopped
         if old != tool.place:
             shutil.rmtree(old)
     print(f"built {tool.name} in {time.monotonic() - began:.0f} s", flush=True)
 
 
-_COPY = "patched"
-
-
-def _patch(tool: Tool, work: Path) -> None:
+def _patch(tool: Tool, sources: Path) -> None:
     """Let go.mod take the module from a copy: its archive embeds a folder that it lacks, and the patch adds."""
-    copy = work / _COPY
-    docs = shutil.ignore_patterns("docs")
-    shutil.copytree(module_folder(tool.name), copy, copy_function=shutil.copyfile, ignore=docs)
+    copy = sources / "patched"
+    shutil.copytree(module_folder(tool.name), copy, copy_function=shutil.copyfile)
     for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
         folder.chmod(0o755)  # Go keeps modules read-only
     shutil.copytree(tool.folder / "patch", copy, dirs_exist_ok=True)
-    _go(work, "mod", "edit", f"-replace={tool.module}=./{_COPY}")
+    _go(sources, "mod", "edit", f"-replace={tool.module}=./{copy.name}")
 
 
 def _environment() -> dict[str, str]:
