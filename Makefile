@@ -41,7 +41,7 @@ test: dev ## All tests but those of the cluster
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-cluster: cluster-parts ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
-	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest tests/test_helm.py tests/test_workflows.py
+	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest -n auto tests/test_helm.py tests/test_workflows.py
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster --timeout 1800 --durations 20
 
 test-cluster-all: cluster-parts ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
