@@ -38,7 +38,7 @@ def write_schemas(folder: Path, kinds: set[tuple[str, str]]) -> None:
     _write(folder, "argoproj.io/v1alpha1", "WorkflowTemplate", _closed(schema) | {"definitions": closed})
     for module, paths in CRDS.items():
         for path in paths:
-            _write_crd(folder, yaml.safe_load((downloaded(MODULES[module]) / path).read_text())["spec"])
+            _write_crd(folder, yaml.load((downloaded(MODULES[module]) / path).read_text(), yaml.CSafeLoader)["spec"])
 
 
 def _write_crd(folder: Path, spec: Schema) -> None:

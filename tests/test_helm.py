@@ -54,7 +54,7 @@ def rendered(values: Path | None = None, settings: tuple[str, ...] = ()) -> str:
 
 
 def objects(values: Path | None = None, settings: tuple[str, ...] = ()) -> list[Manifest]:
-    return [document for document in yaml.safe_load_all(rendered(values, settings)) if document]
+    return [document for document in yaml.load_all(rendered(values, settings), yaml.CSafeLoader) if document]
 
 
 def named(kind: str, name: str, settings: tuple[str, ...] = ()) -> Manifest:
