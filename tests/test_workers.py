@@ -29,6 +29,7 @@ def run(standalone_mode):
         list(pool.each(["composite"], ["A", "B", "C"]))
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as CI, ignore it
     cli.app = run
     cli.main()
 """
@@ -64,12 +65,15 @@ def test_a_run_that_ends_takes_its_processes_along(
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen([sys.executable, script], text=True, start_new_session=True, env=environment, **pipes) as run:
-        assert run.stdout is not None
-        at_work = dict(run.stdout.readline().split() for _ in range(2))
-        assert len(at_work) == 2
-        assert all(stands(int(pid)) for pid in at_work)
-        end(run.pid)
-        _, told = run.communicate(timeout=60)
+        try:
+            assert run.stdout is not None
+            at_work = dict(run.stdout.readline().split() for _ in range(2))
+            assert len(at_work) == 2
+            assert all(stands(int(pid)) for pid in at_work)
+            end(run.pid)
+            _, told = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert run.returncode == code
     assert says in (None, told)
     ends = time.monotonic() + 60
