@@ -20,8 +20,8 @@ _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 Popen that is thrown away before."""
 
 
-_SPARING = {"GOGC": "200"}
-"""All are programs in Go: half as much processor time for their memory, for half as much more of it."""
+_SPARING = {"GOGC": "400"}
+"""All are programs in Go: a quarter of the processor time for their memory, for more of it."""
 
 
 class NotReadyError(RuntimeError):
