@@ -69,8 +69,7 @@ cluster-images: $(VENV)/.tests cluster-debian
 cluster-debian:
 	sh scripts/install-cluster-tools.sh
 
-test-scale: $(VENV)/.tests ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
-	sh scripts/install-cluster-tools.sh
+test-scale: $(VENV)/.tests cluster-debian ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
 	$(BIN)/python -m tests.cluster.scale --tiles 10000
 
 images: install ## Build the container images s2ops-steps and s2ops-triton (BASE=..., see images/build.py)

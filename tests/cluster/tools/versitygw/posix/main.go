@@ -1,4 +1,4 @@
-// An S3 server over a folder: versitygw without the clouds that it can stand before, which are half of its build.
+// An S3 server over a folder: versitygw without the clouds that it can stand before, and without its tests.
 //
 //	ROOT_ACCESS_KEY=... ROOT_SECRET_KEY=... posix ADDRESS:PORT REGION FOLDER
 package main

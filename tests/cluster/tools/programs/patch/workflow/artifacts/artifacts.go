@@ -1,6 +1,6 @@
 // Package executor: which driver an artifact needs, in place of Argo's own choice. The chain has no artifacts: its steps
 // read and write the object store themselves. Without the drivers of clouds and Git, Argo's executor, which is copied
-// into every pod, is a quarter smaller, and its build takes a third of the time.
+// into every pod, is a quarter smaller.
 package executor
 
 import (
