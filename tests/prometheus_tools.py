@@ -36,12 +36,17 @@ class Prometheus:
 
     port: int
     folder: Path
+    begun: float
+
+    def age(self) -> int:
+        """Seconds that it has seen, rounded up."""
+        return int(time.monotonic() - self.begun) + 1
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
         """The series that an instant query gives now."""
         query = urllib.parse.urlencode({"query": expression})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=60) as answer:
                 found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         except urllib.error.HTTPError as error:
             pytest.fail(f"{expression}: {error.read().decode()}")
@@ -65,13 +70,14 @@ def prometheus(folder: Path, targets: Mapping[str, int], rules: Path) -> Iterato
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
     words = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    begun = time.monotonic()
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(
             [program("prometheus"), *words, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
         )
     try:
         _wait(f"http://127.0.0.1:{port}/-/ready", process)
-        yield Prometheus(port, folder)
+        yield Prometheus(port, folder, begun)
     finally:
         process.terminate()
         process.wait(20)
