@@ -30,9 +30,9 @@ def start(places: Places, processes: Processes, names: Sequence[str]) -> None:
     root, kept = places.containerd / "root", _kept(names)
     if not kept.is_dir():
         start_containerd(places, processes)
-        _import(places, names)
+        _import(places, names, kept.parent)
         processes.stop("containerd")  # so that its databases are whole
-        shutil.rmtree(kept.parent, ignore_errors=True)  # of other images
+        shutil.rmtree(kept.parent)  # other images, and what imports left that were killed
         part = kept.with_suffix(".part")
         _link(root, part)
         part.rename(kept)
@@ -47,11 +47,12 @@ def _kept(names: Iterable[str]) -> Path:
     return cache_root() / "image-store" / hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:12]
 
 
-def _import(places: Places, names: Iterable[str]) -> None:
-    """Put images into containerd, side by side: it takes some 60 MB a second of each."""
+def _import(places: Places, names: Iterable[str], by: Path) -> None:
+    """Put images into containerd by a folder, side by side: it takes some 60 MB a second of each."""
+    by.mkdir(parents=True, exist_ok=True)
 
     def one(name: str) -> None:
-        with TemporaryDirectory(prefix="image-", dir=cache_root()) as folder:
+        with TemporaryDirectory(prefix="image-", dir=by) as folder:
             buildah("push", "--quiet", name, f"docker-archive:{folder}/image.tar:{name}")
             done = ctr(places, "images", "import", f"{folder}/image.tar")
         if done.returncode:

@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,24 +129,34 @@ def build(*names: str) -> Path:
         raise SystemExit("the cluster's programs are built with Go: install Go 1.25 or later and put it on the PATH")
     cache_root().mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as until_built:
-        sources = {folder: until_built.enter_context(_sources(folder)) for folder in {tool.folder for tool in missing}}
+        sources = {
+            folder: until_built.enter_context(_sources(folder)) for folder in sorted({tool.folder for tool in missing})
+        }
         for tool in missing:
-            with (cache_root() / f"{tool.name}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with _locked(tool.name):
                 if not tool.bin.is_dir():  # else another process has built it while this one waited
                     _build(tool, sources[tool.folder])
     return ALL[names[-1]].bin
 
 
 @contextlib.contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Hold what other processes, of other checkouts too, would write to."""
+    with (cache_root() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def _sources(folder: Path) -> Iterator[Path]:
-    """A copy of a folder under tools/, with Argo patched.
+    """A copy of a folder under tools/, with Argo patched; one process at a time has it.
 
     What its programs are made of is downloaded while the first are compiled: one waits for a network, one computes.
     """
-    with tempfile.TemporaryDirectory(prefix="sources-", dir=cache_root()) as made:
-        copy = Path(made)
-        shutil.copytree(folder, copy, dirs_exist_ok=True)
+    copy = cache_root() / f"sources-{folder.name}"
+    with _locked(copy.name):
+        shutil.rmtree(copy, ignore_errors=True)  # of a build that was killed
+        shutil.copytree(folder, copy)
         for tool in ALL.values():
             if tool.patched and tool.folder == folder:
                 _patch(tool, copy)
@@ -158,6 +167,7 @@ def _sources(folder: Path) -> Iterator[Path]:
                 yield copy
             finally:
                 fetcher.kill()
+                shutil.rmtree(copy)
 
 
 def _build(tool: Tool, sources: Path) -> None:
