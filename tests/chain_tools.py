@@ -15,6 +15,9 @@ from s2ops.simulate.write import simulate
 TILES = ("32TQS", "33TUM")
 """Neighbours in two UTM zones."""
 
+ROW = ("32TPS", *TILES)
+"""The middle one overlaps both others, which do not overlap."""
+
 DATES = [date(2023, 6, 2) + timedelta(days=10 * number) for number in range(3)]
 
 

@@ -1,15 +1,45 @@
-"""The order of test files: those that take long come first, so that no processor waits for the other at the end."""
+"""The order of test files, and the worlds that several of them look at."""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
 
 import pytest
+from chain_tools import DATES, ROW, TILES, make_world
 
 LONG = (
     "test_plan_docs.py", "test_chain.py", "test_refresh.py", "test_metrics.py", "test_triton_chain.py", "test_docs.py",
     "test_bad_input.py", "test_triton.py", "test_real.py", "test_groups.py", "test_plan.py", "test_view_browser.py",
     "test_benchmarks.py", "test_seam_goals.py",
 )  # fmt: skip
-"""From half a minute on (`--durations=0`), the longest first; with `--no-loadscope-reorder` xdist keeps the order."""
+"""From half a minute on (`--durations=0`), the longest first, so that no processor waits for the other at the end; with
+`--no-loadscope-reorder` xdist keeps the order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Stable, so that tests of a file stay together and in their order."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(scope="session")
+def two_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalog of a world of two tiles and two dates. Nothing writes to it: a test that breaks scenes has a copy."""
+    return _shared("two-tiles", tmp_path_factory, TILES, DATES[:2])
+
+
+@pytest.fixture(scope="session")
+def three_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of three tiles in a row: the second overlaps both others, which do not overlap."""
+    return _shared("three-tiles", tmp_path_factory, ROW, DATES[::2])
+
+
+def _shared(name: str, folders: pytest.TempPathFactory, tiles: Sequence[str], dates: Sequence[date]) -> Path:
+    """Made by the first process of the session that asks (pytest-xdist has several, whose folders lie side by side)."""
+    base = folders.getbasetemp()
+    root = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        catalog = root / name / "catalog.json"
+        return catalog if catalog.exists() else make_world(root / name, tiles, dates)

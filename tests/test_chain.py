@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from chain_tools import DATES, TILES, bytes_of, command, make_world, s2ops, write_config
+from chain_tools import TILES, bytes_of, command, make_world, s2ops, write_config
 
 from s2ops import config, engine
 from s2ops.grid import tile
@@ -37,8 +37,8 @@ class Silent:
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world(tmp_path_factory.mktemp("world"), dates=DATES[:2])
+def catalog(two_tiles: Path) -> Path:
+    return two_tiles
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from chain_tools import TILES, bytes_of, command, make_world, s2ops, write_config
+from chain_tools import TILES, bytes_of, command, s2ops, write_config
 
 from s2ops import config, groups, stages
 from s2ops.cli.app import app
@@ -27,8 +27,8 @@ SMALL = "landcover: {enabled: false}\n"
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world(tmp_path_factory.mktemp("world"))
+def catalog(two_tiles: Path) -> Path:
+    return two_tiles
 
 
 @pytest.fixture(scope="module")

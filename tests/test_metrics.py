@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chain_tools import command, make_world, write_config
+from chain_tools import ROW, command, copied, write_config
 from prometheus_tools import Prometheus, program, prometheus, web
 from triton_tools import free_ports, machine, starting
 
@@ -28,9 +28,6 @@ ELSEWHERE = {
     "argo_workflows_": "Argo's controller: the cluster tests ask it",
 }
 """Metrics that this machine does not have, and where they come from."""
-
-TILES = ("32TPS", "32TQS", "33TUM")
-"""One more than the run has workers: while a stage makes the last tile, another is through, which panels need."""
 
 MEANWHILE = {"$namespace": ".*", "$__range": "1h"}
 pytestmark = pytest.mark.timeout(1200)  # the run is in the first test that needs it
@@ -55,21 +52,22 @@ def _ended(words: Sequence[object]) -> int:
 
 
 @pytest.fixture(scope="module")
-def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def scraped(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has seen two runs.
 
     The first meets a busy catalog, a server that is still loading and a broken scene; in the second a tile fails.
+    There is a tile more than workers: while a stage makes the last one others are through, which panels need.
     """
     program("prometheus")
     folder = tmp_path_factory.mktemp("metrics")
-    catalog = make_world(folder / "world", TILES)
+    catalog = copied(three_tiles.parent, folder / "world")
     broken = next(catalog.parent.glob("sentinel-2-l2a/*32TQS_20230622*/B08.tif"))
     broken.write_bytes(broken.read_bytes()[:5000])
     (port,) = free_ports(1)
     with machine(Options()) as triton, web(catalog.parent, refusals=2) as url:
         targets = {"run": port, "triton": triton.options.metrics_port}
         config = write_config(
-            folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", TILES, "max_scenes: 2\n", looks=1
+            folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", ROW, "max_scenes: 2\n", looks=1
         )
         words = ["run", config, "--segmenter", triton.url, "--workers", "2", "--metrics-port", port]
         with prometheus(folder, targets, RULES) as server, starting(triton):
@@ -132,7 +130,7 @@ def test_a_failed_tile_raises_its_alert_and_a_run_that_is_through_no_other(scrap
 
 def test_counts_of_all_processes_are_what_the_run_did(scraped: Prometheus) -> None:
     made = scraped.ask('max_over_time((sum by (step) (s2ops_tiles_total{status=~"done|empty"}))[30m:1s])')
-    whole_run, tiles = dict.fromkeys(("plan", "balance", "publish"), 1.0), len(TILES)
+    whole_run, tiles = dict.fromkeys(("plan", "balance", "publish"), 1.0), len(ROW)
     assert {one["metric"]["step"]: float(one["value"][1]) for one in made} == whole_run | dict.fromkeys(
         ("select", "acquire", "composite", "blend", "landcover"), float(tiles)
     )

@@ -5,13 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chain_tools import bytes_of, command, s2ops, write_config
+from chain_tools import ROW, bytes_of, command, s2ops, write_config
 
 from s2ops.config import Refresh, Selection
 from s2ops.errors import InputError
@@ -95,14 +95,12 @@ def test_a_scene_cannot_be_both() -> None:
 
 # the chain
 
-ROW = ("32TPS", "32TQS", "33TUM")
-"""The middle one overlaps both others, which do not overlap."""
 SINCE = "2023-07-01"
 NEWER = date(2023, 7, 12)
 
 
-def world(folder: Path, dates: list[date], cloudiness: float) -> Path:
-    return simulate(folder, [tile(name) for name in ROW], dates, 120, seed=5, cloudiness=cloudiness, workers=2)
+def newer(folder: Path, names: Sequence[str], cloudiness: float) -> Path:
+    return simulate(folder, [tile(name) for name in names], [NEWER], 120, seed=5, cloudiness=cloudiness, workers=2)
 
 
 def with_scenes(catalog: Path, other: Path, names: tuple[str, ...], to: Path) -> Path:
@@ -120,11 +118,10 @@ def with_scenes(catalog: Path, other: Path, names: tuple[str, ...], to: Path) ->
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def before(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run over June."""
     folder = tmp_path_factory.mktemp("refresh")
-    catalog = world(folder / "world", [date(2023, 6, 2), date(2023, 6, 22)], 0.2)
-    done = s2ops("run", write_config(folder / "run.yaml", catalog, folder / "out", ROW, looks=1), "--workers", 2)
+    done = s2ops("run", write_config(folder / "run.yaml", three_tiles, folder / "out", ROW, looks=1), "--workers", 2)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -151,8 +148,10 @@ def refresh(config: Path) -> dict[str, int]:
 CHAIN = ("acquire", "composite", "balance", "blend", "landcover", "publish")
 
 
-def test_without_newer_scenes_nothing_runs(before: Path, again: Callable[[Path], Path], tmp_path: Path) -> None:
-    pending = refresh(again(before / "world/catalog.json"))
+def test_without_newer_scenes_nothing_runs(
+    three_tiles: Path, before: Path, again: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    pending = refresh(again(three_tiles))
     assert pending.pop("plan") == 1  # it states the configuration
     assert set(pending.values()) == {0}
     assert {key: value for key, value in bytes_of(tmp_path / "out").items() if key != "plan/plan.json"} == {
@@ -161,10 +160,10 @@ def test_without_newer_scenes_nothing_runs(before: Path, again: Callable[[Path],
 
 
 def test_cloudier_scenes_rewrite_nothing_and_are_explained(
-    before: Path, again: Callable[[Path], Path], tmp_path: Path
+    three_tiles: Path, again: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    cloudy = world(tmp_path / "cloudy", [NEWER], 0.97)
-    config = again(with_scenes(before / "world/catalog.json", cloudy, ROW, tmp_path / "both"))
+    cloudy = newer(tmp_path / "cloudy", ROW, 0.97)
+    config = again(with_scenes(three_tiles, cloudy, ROW, tmp_path / "both"))
     config.write_text(config.read_text().replace("max_cloud: 95", "max_cloud: 100"))  # so that they are candidates
     pending = refresh(config)
     assert pending["select"] == 3
@@ -175,10 +174,10 @@ def test_cloudier_scenes_rewrite_nothing_and_are_explained(
 
 
 def test_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_blend(
-    before: Path, again: Callable[[Path], Path], tmp_path: Path
+    three_tiles: Path, before: Path, again: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    clear = world(tmp_path / "clear", [NEWER], 0.0)
-    config = again(with_scenes(before / "world/catalog.json", clear, ("33TUM",), tmp_path / "both"))
+    clear = newer(tmp_path / "clear", ["33TUM"], 0.0)
+    config = again(with_scenes(three_tiles, clear, ("33TUM",), tmp_path / "both"))
     fresh = tmp_path / "fresh"
     shutil.copytree(tmp_path / "out", fresh)
     pending = refresh(config)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from chain_tools import DATES, bytes_of, command, make_world, s2ops, write_config
+from chain_tools import bytes_of, command, s2ops, write_config
 from triton_tools import Machine, machine
 
 from s2ops.codes import UInt8
@@ -23,8 +23,8 @@ MODELS = ("preview-cloud", "preview-haze", "scene-cloud", "landcover")
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world(tmp_path_factory.mktemp("world"), TILES, DATES[:2])
+def catalog(two_tiles: Path) -> Path:
+    return two_tiles
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from s2ops.codes import Float32, Float64, Int64
+from s2ops.codes import Float32, Float64, Int32, Int64
+from s2ops.compiled import compiled
 
 UInt32 = NDArray[np.uint32]
 Value = TypeVar("Value", np.float32, np.uint32)
@@ -20,6 +21,9 @@ NOISE_STD: Final = 0.5
 
 LACUNARITY: Final = 2.17
 """Ratio of two octaves' cells; not 2, so that their lattices never line up."""
+
+_MINUS_PI: Final = np.float32(-np.pi)
+_THREE_HALVES_PI: Final = np.float32(1.5 * np.pi)
 
 
 @dataclass(frozen=True)
@@ -69,50 +73,93 @@ def unit(bits: UInt32, part: int = 0) -> Float32:
 
 def value_noise(seed: int, at: Points, cell: float) -> Float32:
     """Smooth noise of standard deviation `NOISE_STD`, from nearly normal values on a lattice of `cell` metres."""
-    ix, west, east = _split(at.x, cell, seed * 0.618034)
-    iy, south, north = _split(at.y, cell, seed * 0.754877)
-    left, bottom = int(ix.min()), int(iy.min())
-    columns = np.arange(left, int(ix.max()) + 2, dtype=np.int64)[None, :]
-    rows = np.arange(bottom, int(iy.max()) + 2, dtype=np.int64)[:, None]
-    bits = mix(seed, columns, rows)
-    # a sum of three is nearly normal: with uniform values a threshold near their limit cuts a dot from every cell
-    lattice = unit(bits, 0) + unit(bits, 1) + unit(bits, 2) - np.float32(1.5)
-    ix -= left
-    iy -= bottom
-    if at.x.shape[0] == 1 and at.y.shape[1:] == (1,):
-        lines = south * lattice[iy[:, 0]] + north * lattice[iy[:, 0] + 1]
-        out: Float32 = west * lines[:, ix[0]] + east * lines[:, ix[0] + 1]
-        return out
-    width = lattice.shape[1]
-    flat, corner = lattice.ravel(), iy * width + ix
-    low: Float32 = west * flat.take(corner)
-    corner += 1
-    low += east * flat.take(corner)
-    corner += width
-    high = east * flat.take(corner)
-    corner -= 1
-    high += west * flat.take(corner)
-    low *= south
-    high *= north
-    low += high
-    return low
+    total = np.zeros(at.shape, np.float32)
+    _add_noise(total, 1.0, seed, at, cell)
+    return total
 
 
-def _split(values: Float64, cell: float, shift: float) -> tuple[Int64, Float32, Float32]:
-    """Lattice cell of each coordinate, and the weights of that lattice point and the next.
+def _add_noise(total: Float32, amplitude: float, seed: int, at: Points, cell: float) -> None:
+    """Add noise times `amplitude` to `total`; the rows of an axis-aligned window first, else point by point."""
+    on_axes = at.x.shape[0] == 1 and at.y.shape[1:] == (1,)
+    x, y = (at.x, at.y) if on_axes else np.broadcast_arrays(at.x, at.y)
+    across, up = _steps(x, cell, seed * 0.618034), _steps(y, cell, seed * 0.754877)
+    lattice = _lattice(seed, across, up)
+    if on_axes:
+        lines = up.here[:, None] * lattice[up.cell] + up.next[:, None] * lattice[up.cell + 1]
+        total += np.float32(amplitude) * (across.here * lines[:, across.cell] + across.next * lines[:, across.cell + 1])
+    else:
+        cells, weights = (across.cell, up.cell), (across.here, across.next, up.here, up.next)
+        _interpolate(lattice, cells, weights, np.float32(amplitude), total.reshape(-1))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Where points lie between the lattice's lines along one axis, (point).
 
     The weights are cosine and sine of a smooth step: their squares sum to 1, so that the variance is the same
     everywhere (linear weights make noise strong on the lattice, weak between: rows of dots after a threshold).
     """
-    scaled = values * (1 / cell)
-    scaled += shift
-    whole = np.floor(scaled)
-    part = np.subtract(scaled, whole, out=scaled).astype(np.float32)
-    angle = part * np.float32(-np.pi)
-    angle += np.float32(1.5 * np.pi)
-    angle *= part
-    angle *= part
-    return whole.astype(np.int64), np.cos(angle), np.sin(angle)
+
+    first: int
+    """Number of the first line that is needed; with a large seed it takes 64 bits."""
+    cell: Int32
+    """Lines from there to the one before each point."""
+    here: Float32
+    """Weight of that line."""
+    next: Float32
+    """Weight of the one behind the point."""
+
+
+def _steps(values: Float64, cell: float, shift: float) -> _Steps:
+    flat = np.ascontiguousarray(values).reshape(-1)
+    cells, angle = np.empty(flat.shape, np.int32), np.empty(flat.shape, np.float32)
+    first = _angles(flat, 1 / cell, shift, cells, angle)
+    # NumPy's cosine and sine: those of the C library, which a compiled loop would call, may differ in the last digit
+    return _Steps(first, cells, np.cos(angle), np.sin(angle, out=angle))
+
+
+def _lattice(seed: int, across: _Steps, up: _Steps) -> Float32:
+    """Random values, about normal, of all lattice points that are needed, (y, x)."""
+    columns = np.arange(across.first, across.first + int(across.cell.max()) + 2, dtype=np.int64)[None, :]
+    rows = np.arange(up.first, up.first + int(up.cell.max()) + 2, dtype=np.int64)[:, None]
+    bits = mix(seed, columns, rows)
+    # a sum of three is nearly normal: with uniform values a threshold near their limit cuts a dot from every cell
+    out: Float32 = unit(bits, 0) + unit(bits, 1) + unit(bits, 2) - np.float32(1.5)
+    return out
+
+
+@compiled
+def _angles(values: Float64, scale: float, shift: float, cell: Int32, angle: Float32) -> int:
+    """Write each point's cell, counted from the first one, and the angle (radians) of its weights; gives the first."""
+    least = values[0]
+    for value in values:
+        least = min(least, value)
+    first = np.floor(least * scale + shift)
+    for i in range(values.size):
+        scaled = values[i] * scale + shift
+        line = np.floor(scaled)
+        part = np.float32(scaled - line)
+        angle[i] = (part * _MINUS_PI + _THREE_HALVES_PI) * part * part
+        cell[i] = np.int32(line - first)
+    return int(first)
+
+
+@compiled
+def _interpolate(
+    lattice: Float32,
+    cells: tuple[Int32, Int32],
+    weights: tuple[Float32, Float32, Float32, Float32],
+    amplitude: np.float32,
+    total: Float32,
+) -> None:
+    """Add the lattice between its points, times `amplitude`, to `total`."""
+    column, row = cells
+    west, east, south, north = weights
+    for i in range(total.size):
+        y, x = row[i], column[i]
+        low = west[i] * lattice[y, x] + east[i] * lattice[y, x + 1]
+        high = east[i] * lattice[y + 1, x + 1] + west[i] * lattice[y + 1, x]
+        total[i] += amplitude * (low * south[i] + high * north[i])
 
 
 def fbm(seed: int, at: Points, cell: float, octaves: int, *, gain: float = 0.5) -> Float32:
@@ -125,7 +172,7 @@ def fbm(seed: int, at: Points, cell: float, octaves: int, *, gain: float = 0.5) 
     power, amplitude = 0.0, 1.0
     for octave in range(octaves):
         if octave == 0 or cell >= at.finest:
-            total += np.float32(amplitude) * value_noise(seed * 31 + octave, at, cell)
+            _add_noise(total, amplitude, seed * 31 + octave, at, cell)
         power += amplitude**2
         amplitude *= gain
         cell /= LACUNARITY

@@ -127,7 +127,8 @@ class Lens:
     def points(self, easts: Float64, norths: Float64, finest: float) -> Points:
         """The window with columns at `easts` (rising) and rows at `norths` (falling)."""
         up = norths[::-1]
-        return Points(self.x(up, easts)[::-1], self.y(up, easts)[::-1], finest)
+        x, y = (np.ascontiguousarray(axis(up, easts)[::-1]) for axis in (self.x, self.y))
+        return Points(x, y, finest)
 
 
 @dataclass(frozen=True)
