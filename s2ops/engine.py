@@ -11,7 +11,8 @@ from s2ops.config import RunConfig
 from s2ops.errors import S2opsError
 from s2ops.forecast import shown
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
+from s2ops.result import StepResult
 from s2ops.stages import Outcome, Progress, attempt, pending, verdict
 from s2ops.steps import STAGES, TileStep, WholeStep
 from s2ops.workers import Workers

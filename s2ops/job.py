@@ -1,9 +1,9 @@
 """What every step is given beside its tile: the configuration and the doors to the world."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from odc.geo.geobox import GeoBox
 
@@ -11,21 +11,9 @@ from s2ops.catalog import Found, SceneCatalog, open_catalog
 from s2ops.config import RunConfig
 from s2ops.grid import Tile, neighbours
 from s2ops.inference.counted import Counted
-from s2ops.inference.networks import Networks, Weights, open_networks
-from s2ops.inference.segmenter import Scorer, Segmenter
+from s2ops.inference.networks import open_networks
+from s2ops.inference.segmenter import Networks, Scorer, Segmenter, Weights
 from s2ops.store import Store
-
-Status = Literal["done", "skipped", "empty"]
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step says of a tile; `facts` are numbers for logs and the report."""
-
-    step: str
-    tile: str
-    status: Status
-    facts: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from functools import cache
 from time import perf_counter
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from s2ops import tally
 from s2ops.errors import S2opsError
+from s2ops.result import StepResult
 from s2ops.telemetry import Usage
-
-if TYPE_CHECKING:  # a job counts too, so at run time it is the one that imports
-    from s2ops.job import StepResult
 
 _SCENE_FACTS: Final = {"select": {"candidate": "candidates", "selected": "selected"}, "acquire": {"used": "scenes"}}
 """Step -> state of `SCENES` -> the fact of its result that says how many."""

@@ -7,8 +7,9 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.records import Record
+from s2ops.result import StepResult
 from s2ops.telemetry import Usage
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]

@@ -21,8 +21,9 @@ from s2ops.errors import (
 )
 from s2ops.forecast.history import leave_rates
 from s2ops.grid import SIDE, Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import to_json
+from s2ops.result import StepResult
 from s2ops.steps import STAGES, TileStep, WholeStep, acquire, blend, by_name, composite, landcover, select
 from s2ops.telemetry import measured
 

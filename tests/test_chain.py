@@ -16,7 +16,7 @@ from chain_tools import TILES, bytes_of, command, make_world, s2ops, write_confi
 
 from s2ops import config, engine
 from s2ops.grid import tile
-from s2ops.job import StepResult
+from s2ops.result import StepResult
 from s2ops.store import Store
 
 

@@ -16,8 +16,9 @@ from s2ops import config, groups, stages
 from s2ops.cli.app import app
 from s2ops.errors import ConfigError, InputError, NotMade, RasterError
 from s2ops.grid import tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker
+from s2ops.result import StepResult
 from s2ops.steps import TileStep
 from s2ops.store import Store
 from s2ops.verify import verify

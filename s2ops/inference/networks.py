@@ -3,37 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Protocol
 
-from s2ops.inference.segmenter import Scorer, Segmenter
-from s2ops.models.registry import ModelMeta, find
+from s2ops.inference.segmenter import Networks, Scorer, Segmenter, Weights
+from s2ops.models.registry import find
 from s2ops.parallel import asked_once
-
-
-class Weights(Protocol):
-    """Which weights answer: their metadata, and the checksum that goes into fingerprints and items."""
-
-    @property
-    def meta(self) -> ModelMeta:
-        """What the weights say of themselves."""
-
-    @property
-    def sha256(self) -> str:
-        """Of the weights file."""
-
-
-class Networks(Protocol):
-    """All networks of a run; each is opened when first asked for."""
-
-    def weights(self, network: str) -> Weights:
-        """The weights that `segmenter` or `scorer` of that name answer with."""
-
-    def segmenter(self, network: str) -> Segmenter:
-        """A network that labels pixels."""
-
-    @property
-    def scorer(self) -> Scorer:
-        """The haze network."""
 
 
 @dataclass(frozen=True)

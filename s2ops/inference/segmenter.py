@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from s2ops.codes import UInt8
+from s2ops.models.registry import ModelMeta
 
 
 class Segmenter(Protocol):
@@ -29,3 +30,29 @@ class Scorer(Protocol):
 
     def score(self, images: UInt8) -> UInt8:
         """(n, band, y, x) -> (n,) probability, 255 is certainty."""
+
+
+class Weights(Protocol):
+    """Which weights answer: their metadata, and the checksum that goes into fingerprints and items."""
+
+    @property
+    def meta(self) -> ModelMeta:
+        """What the weights say of themselves."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file."""
+
+
+class Networks(Protocol):
+    """All networks of a run; each is opened when first asked for."""
+
+    def weights(self, network: str) -> Weights:
+        """The weights that `segmenter` or `scorer` of that name answer with."""
+
+    def segmenter(self, network: str) -> Segmenter:
+        """A network that labels pixels."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The haze network."""

@@ -8,8 +8,7 @@ import numpy as np
 
 from s2ops.codes import UInt8
 from s2ops.errors import ModelError
-from s2ops.inference.networks import Networks, Weights
-from s2ops.inference.segmenter import Scorer, Segmenter
+from s2ops.inference.segmenter import Networks, Scorer, Segmenter, Weights
 from s2ops.inference.served import Served, with_first
 from s2ops.inference.triton_client import REQUEST_PIXELS, Limits, TritonClient
 

@@ -14,10 +14,11 @@ from s2ops import keys, metrics
 from s2ops.codes import Bool, Mask
 from s2ops.errors import OffTile, RasterError
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker, fingerprint
 from s2ops.raster import read_window, slabs
 from s2ops.records import AcquiredScene, AcquireRecord, LeftOut, SceneRecord, SelectRecord, StopReason
+from s2ops.result import StepResult
 from s2ops.scene import Scene
 from s2ops.selection import MOSTLY_CLEAR
 from s2ops.steps.base import TileStep, record_of

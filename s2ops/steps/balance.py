@@ -19,12 +19,13 @@ from s2ops.codes import BANDS, Float32, UInt8
 from s2ops.corrections import Correction
 from s2ops.errors import NotMade
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.light import Land, Light
 from s2ops.marker import Marker, fingerprint, fingerprint_in, read_json, to_json
 from s2ops.overlap import Window, onto, pixels_in, window_of
 from s2ops.parallel import in_order
 from s2ops.raster import read_decimated
+from s2ops.result import StepResult
 from s2ops.steps.base import WholeStep
 
 VERSION = 2

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 from s2ops.errors import NotMade
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker
 from s2ops.records import Record
+from s2ops.result import StepResult
 
 RecordKind = TypeVar("RecordKind", bound=Record)
 

@@ -18,13 +18,14 @@ from s2ops.corrections import Correction, Plane
 from s2ops.energy import Energy
 from s2ops.errors import InputError
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker, fingerprint, to_json
 from s2ops.opened import Opened, Shelf, opened, shelf
 from s2ops.outputs import imagery_tags, publisher
 from s2ops.overlap import Window, border_inside, onto, window_of
 from s2ops.parallel import in_order
 from s2ops.raster import read_decimated, slabs
+from s2ops.result import StepResult
 from s2ops.seams import EdgeLine, hard_edge, measure
 from s2ops.steps.balance import composite_item, corrections_of
 from s2ops.steps.base import TileStep

@@ -16,7 +16,7 @@ from s2ops.distance import CELL_M, Lerp
 from s2ops.fading import Fade, cells_for
 from s2ops.gains import Gains, Pair, gain_shift, pair_ratio, solve_gains
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.local import ShiftField, local_shifts
 from s2ops.looks import ClearScene, Looks
 from s2ops.marker import Marker, fingerprint, to_json
@@ -26,6 +26,7 @@ from s2ops.parallel import in_order
 from s2ops.patches import across, figures
 from s2ops.raster import read_sampled, slabs
 from s2ops.records import AcquireRecord
+from s2ops.result import StepResult
 from s2ops.rules import RULES
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep

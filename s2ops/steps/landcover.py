@@ -13,13 +13,14 @@ from s2ops.errors import NotMade
 from s2ops.grid import Tile
 from s2ops.halo import FRAME, Placed, framed
 from s2ops.inference.windows import segment_slabs
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.landcover import Fusion, class_areas, date_weight, ramp_px
 from s2ops.marker import Marker, fingerprint, read_json, to_json
 from s2ops.models.registry import LANDCOVER, by_head
 from s2ops.outputs import dates_of, publisher
 from s2ops.raster import read_window
 from s2ops.records import AcquiredScene
+from s2ops.result import StepResult
 from s2ops.steps.acquire import acquired
 from s2ops.steps.base import TileStep
 

@@ -2,8 +2,9 @@
 
 from s2ops import keys
 from s2ops.forecast.planning import leave_forecast
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker, fingerprint, to_json
+from s2ops.result import StepResult
 from s2ops.steps.base import WholeStep
 
 VERSION = 2

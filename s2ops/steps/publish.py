@@ -12,11 +12,12 @@ from s2ops import gaps, keys, stac, stac_catalog, virtual
 from s2ops.codes import BANDS
 from s2ops.errors import NotMade
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker, fingerprint, fingerprint_in, to_json
 from s2ops.mosaicjson import mosaicjson, mosaicjson_key
 from s2ops.parallel import in_order
 from s2ops.report import build
+from s2ops.result import StepResult
 from s2ops.steps import blend, landcover
 from s2ops.steps.base import TileStep, WholeStep
 from s2ops.tile_index import index_key, tile_index

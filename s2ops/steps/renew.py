@@ -14,10 +14,11 @@ from s2ops import keys
 from s2ops.codes import Mask, UInt8
 from s2ops.config import RunConfig
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker, fingerprint
 from s2ops.records import AcquireRecord, BaseRecord, Candidate, LeftOut, Renewed, SelectRecord
 from s2ops.refresh import Renewal, renew
+from s2ops.result import StepResult
 from s2ops.scene import Scene
 from s2ops.selection import Look, Rule, candidate
 from s2ops.steps.looking import Seen, look_at, put_previews, stored_previews

@@ -3,10 +3,11 @@
 from s2ops import keys
 from s2ops.errors import InputError, RasterError
 from s2ops.grid import Tile
-from s2ops.job import Job, StepResult
+from s2ops.job import Job
 from s2ops.marker import Marker, fingerprint
 from s2ops.preview import SIZE
 from s2ops.records import LeftOut, SelectRecord
+from s2ops.result import StepResult
 from s2ops.selection import Rule, candidate, choose
 from s2ops.steps import renew
 from s2ops.steps.base import TileStep, record_of
