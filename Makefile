@@ -50,18 +50,13 @@ test-cluster-all: cluster-parts ## The same with the slow ones (real scenes, the
 
 # What the cluster is made of, side by side: pip and debootstrap wait for a network while Go compiles, and compile little.
 # For a cluster of your own (S2OPS_KUBECONFIG) the programs that talk to it will do.
-CLUSTER_PROGRAMS := kubernetes argo helm kubeconform
-CLUSTER_PARTS := $(VENV)/.tests
-ifndef S2OPS_KUBECONFIG
-CLUSTER_PROGRAMS += coredns versitygw pause
-CLUSTER_PARTS := cluster-images
-endif
+CLUSTER_PARTS := $(if $(S2OPS_KUBECONFIG),$(VENV)/.tests,cluster-images)
 
 cluster-parts:
 	@$(MAKE) --no-print-directory --jobs cluster-programs $(CLUSTER_PARTS)
 
 cluster-programs:
-	$(PYTHON) -m tests.cluster.toolchain $(CLUSTER_PROGRAMS)
+	$(PYTHON) -m tests.cluster.toolchain
 
 cluster-images: $(VENV)/.tests cluster-debian
 	$(BIN)/python -m tests.cluster.images

@@ -23,9 +23,8 @@ from . import control_plane, image_store, images, node, services
 from .kubectl import Kubectl, wait_until
 from .places import S3, S3_KEY, S3_SECRET, Places
 from .processes import Processes
-from .toolchain import build, cache_root
+from .toolchain import TEST_CLUSTER, build, cache_root
 
-TOOLS = ("kubernetes", "argo", "versitygw", "coredns", "helm", "pause")
 DEBIAN = ("etcd", "containerd", "runc", "buildah", "debootstrap", "ip", "iptables", "openssl")
 
 
@@ -48,7 +47,7 @@ def start(places: Places) -> Kubectl:
     missing = [name for name in DEBIAN if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"not installed: {', '.join(missing)}; run scripts/install-cluster-tools.sh")
-    build(*TOOLS)
+    build(*TEST_CLUSTER)
     names = images.build_all()
     stop(places)  # what a crashed run left
     _refuse_beside_another()

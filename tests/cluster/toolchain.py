@@ -115,6 +115,11 @@ ALL = {
     )
 }
 
+CLIENTS = ("kubernetes", "argo", "helm", "kubeconform")
+"""What the tests ask a cluster with, whosever it is."""
+TEST_CLUSTER = (*CLIENTS, "coredns", "versitygw", "pause")
+"""What the cluster that the tests start is made of, too."""
+
 
 def build(*names: str) -> Path:
     """The folder of the last tool's programs; builds what is missing.
@@ -229,10 +234,11 @@ def downloaded(module: str) -> Path:
 
 
 def main() -> None:
-    """Build the tools that are named, or all."""
+    """Build the tools that are named, or those that `make test-cluster` needs."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.toolchain", description=main.__doc__)
-    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"of {', '.join(ALL)}; all where none is named")
-    names = parser.parse_args().tools or list(ALL)
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"of {', '.join(ALL)}")
+    needed = CLIENTS if os.environ.get("S2OPS_KUBECONFIG") else TEST_CLUSTER
+    names = parser.parse_args().tools or needed
     for name in names:
         if name not in ALL:
             sys.exit(f"no tool is called {name!r}; there are {', '.join(ALL)}")
