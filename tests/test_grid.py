@@ -187,9 +187,9 @@ def test_another_set_of_tiles_gets_another_answer() -> None:
 
 def test_the_neighbours_of_2000_tiles_are_found_in_seconds() -> None:
     tiles = TILES[30_000:32_000]
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = [grid.neighbours(tile, tiles) for tile in tiles]
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
     assert sum(map(len, found)) > 10_000
 
 
