@@ -18,7 +18,8 @@ PODS = "/api/v1/namespaces/s2ops/pods"
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/s2ops/workflows"
 RESULTS = "/apis/argoproj.io/v1alpha1/namespaces/s2ops/workflowtaskresults"
 
-_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_METADATA = METADATA.format("PartialObjectMetadata")
+_METADATA_LIST = METADATA.format("PartialObjectMetadataList")
 _GONE = 410
 
 
@@ -75,10 +76,12 @@ class Api:
                 yield kind, found
 
     def _events(self, path: str) -> Iterator[tuple[str, Json]]:
-        answer = self._http.request("GET", path, headers=self._headers(METADATA), preload_content=False)
+        answer = self._http.request("GET", path, headers=self._headers(_METADATA), preload_content=False)
         if answer.status == _GONE:
             yield "ERROR", {}
             return
+        if answer.status >= 400:
+            raise RuntimeError(f"watch {path}: {answer.status} {answer.data.decode()[:500]}")
         rest = b""
         for piece in answer.stream(65536):
             *lines, rest = (rest + piece).split(b"\n")
