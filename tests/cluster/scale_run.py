@@ -154,7 +154,12 @@ def _restart(plane: Plane, executor: Executor) -> float:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     start = time.monotonic()
     plane.start_controller()
-    wait_until("the new controller makes a pod", lambda: executor.log.newest > stamp, limit_s=300, every_s=0.1)
+
+    def resumed() -> bool:
+        executor.check()
+        return executor.log.newest > stamp
+
+    wait_until("the new controller makes a pod", resumed, limit_s=300, every_s=0.1)
     return time.monotonic() - start
 
 
