@@ -71,7 +71,6 @@ class Workers:
 
 _worker_job: Job | None = None
 _at_work = False
-_told_to_stop = False
 
 
 def _start(told: Connection, config: RunConfig, tiles: tuple[Tile, ...], threads: int) -> None:
@@ -96,8 +95,6 @@ def _end_with_the_run(told: Connection) -> None:
 
 
 def _stop(_: int, __: FrameType | None) -> None:
-    global _told_to_stop  # noqa: PLW0603 -- of the process
-    _told_to_stop = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the clean-up
     if not _at_work:
         os._exit(Stopped.exit_code)  # there is nothing to tidy up
@@ -111,7 +108,7 @@ def _in_worker(steps: Sequence[str], name: str) -> Outcome:
     _at_work = True
     try:
         return attempt(_worker_job, steps, name)
+    except Stopped:
+        os._exit(Stopped.exit_code)  # tidied up; else it would begin the tile that waits in its queue
     finally:
         _at_work = False
-        if _told_to_stop:
-            os._exit(Stopped.exit_code)  # tidied up; else it would begin the tile that waits in its queue
