@@ -34,19 +34,19 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@touch $(VENV)/.installed $(VENV)/.tests $@
 
 demo: install ## Simulate six tiles in two UTM zones, run the chain over them, score it against the truth
-	$(BIN)/python scripts/demo.py $(DEMO)
+	$(BIN)/python scripts/run_demo.py $(DEMO)
 
 test: dev ## All tests but those of the cluster
 	bash scripts/install-test-services.sh
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-cluster: cluster-parts ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
-	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest -n auto tests/test_helm.py tests/test_workflows.py
-	$(BIN)/python -m pytest -m 'cluster and not slow' tests/cluster --timeout 1800 --durations 20
+	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest -n auto tests/deployment/test_helm_chart.py tests/deployment/test_workflows.py
+	$(BIN)/python -m pytest -m 'cluster and not slow' tests/e2e --timeout 1800 --durations 20
 
 test-cluster-all: cluster-parts ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
-	$(BIN)/python -m pytest -m cluster tests/cluster --timeout 1800 --junitxml .cluster-times.xml
-	$(BIN)/python -m tests.cluster.times .cluster-times.xml docs/test-cluster.md
+	$(BIN)/python -m pytest -m cluster tests/e2e --timeout 1800 --junitxml .cluster-times.xml
+	$(BIN)/python -m tests.e2e.times .cluster-times.xml docs/test-cluster.md
 
 # What the cluster is made of, side by side: pip and debootstrap wait for a network while Go compiles, and compile little.
 # For a cluster of your own (S2OPS_KUBECONFIG) the programs that talk to it will do.
@@ -56,16 +56,16 @@ cluster-parts:
 	@$(MAKE) --no-print-directory --jobs cluster-programs $(CLUSTER_PARTS)
 
 cluster-programs:
-	$(PYTHON) -m tests.cluster.toolchain
+	$(PYTHON) -m tests.e2e.toolchain
 
 cluster-images: $(VENV)/.tests cluster-debian
-	$(BIN)/python -m tests.cluster.images
+	$(BIN)/python -m tests.e2e.images
 
 cluster-debian:
 	sh scripts/install-cluster-tools.sh
 
 test-scale: $(VENV)/.tests cluster-debian ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
-	$(BIN)/python -m tests.cluster.scale --tiles 10000
+	$(BIN)/python -m tests.e2e.scale --tiles 10000
 
 images: install ## Build the container images s2ops-steps and s2ops-triton (BASE=..., see images/build.py)
 	$(BIN)/python images/build.py
@@ -90,8 +90,8 @@ scorecard-check: install ## Score a small part again; fails where a figure has d
 
 dashboards: dev ## Write the Grafana dashboards, the table of docs/metrics.md and the chart's README anew
 	$(BIN)/python -m dashboards
-	$(BIN)/python scripts/metrics_docs.py
-	$(BIN)/python scripts/chart_docs.py
+	$(BIN)/python scripts/write_metrics_docs.py
+	$(BIN)/python scripts/write_chart_docs.py
 
 page: install ## Fetch MapLibre GL JS for the page of `s2ops view` as package.json pins it (needs npm)
 	$(BIN)/python scripts/vendor_page.py
@@ -103,7 +103,7 @@ repository: install ## Write model_repository/ anew; needed when weights have ch
 	$(BIN)/s2ops models repository model_repository
 
 soak: dev ## 20,000 windows through a real Triton: the memory of client and server stays flat (5 min)
-	$(BIN)/python -m pytest -n 0 -m soak -s tests/test_triton_soak.py
+	$(BIN)/python -m pytest -n 0 -m soak -s tests/inference/test_triton_soak.py
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from s2ops.errors import ConfigError
-from s2ops.texts import read_text
+from s2ops.storage.text_files import read_text
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 

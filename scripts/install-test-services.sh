@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what tests start real programs from, of Debian 12: PostgreSQL 15 with PostGIS (tests/test_stac_api.py), Prometheus
-# with promtool (tests/test_metrics.py), Chromium with its driver and a font (tests/test_view_browser.py). Does nothing where
+# Installs what tests start real programs from, of Debian 12: PostgreSQL 15 with PostGIS (tests/catalog/test_stac_api.py), Prometheus
+# with promtool (tests/telemetry/test_prometheus.py), Chromium with its driver and a font (tests/view/test_browser.py). Does nothing where
 # all are there. Needs root (or sudo) only when something is missing.
 set -eu
 

@@ -7,20 +7,37 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from chain_tools import DATES, ROW, TILES, make_world
+
+from tests.helpers.chain import DATES, ROW, TILES, make_world
 
 LONG = (
-    "test_plan_docs.py", "test_chain.py", "test_refresh.py", "test_metrics.py", "test_triton_chain.py", "test_docs.py",
-    "test_bad_input.py", "test_triton.py", "test_real.py", "test_groups.py", "test_plan.py", "test_view_browser.py",
-    "test_benchmarks.py", "test_seam_goals.py",
-)  # fmt: skip
+    "cost/test_plan_docs.py",
+    "pipeline/test_local_engine.py",
+    "selection/test_refresh.py",
+    "telemetry/test_prometheus.py",
+    "inference/test_triton_chain.py",
+    "project/test_docs.py",
+    "cli/test_bad_input.py",
+    "inference/test_triton.py",
+    "pipeline/test_real_scenes.py",
+    "pipeline/test_tile_groups.py",
+    "cost/test_plan.py",
+    "view/test_browser.py",
+    "project/test_benchmarks.py",
+    "quality/test_seam_requirements.py",
+)
 """From half a minute on (`--durations=0`), the longest first, so that no processor waits for the other at the end; with
 `--no-loadscope-reorder` xdist keeps the order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Stable, so that tests of a file stay together and in their order."""
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        return LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ requests) is not templated: a workflow reads it from the ConfigMap `s2ops-settin
 
 from hera.workflows import WorkflowTemplate
 
-from workflows import chain, stages, whole
+from workflows import chain, single_pod_templates, tile_group_templates
 
 
 def all_templates() -> list[WorkflowTemplate]:
     """Every WorkflowTemplate, the chain first."""
-    return [chain.template(), *stages.templates(), *whole.templates()]
+    return [chain.template(), *tile_group_templates.templates(), *single_pod_templates.templates()]

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from workflows import all_templates, sizes
+from workflows import all_templates, object_size_estimate
 
 FOLDER: Final = Path(__file__).parent.parent / "helm/s2ops/files/workflows"
 HEADER: Final = "# Made by `python -m workflows` from the folder workflows/; edit that.\n"
@@ -29,7 +29,7 @@ def _write(folder: Path) -> None:
 def _print(tiles: int, group: int, child: int) -> None:
     print(f"{tiles} tiles, {group} a pod, {child} a child workflow; KiB, of 1024 that Argo stores uncompressed")
     print(f"{'object':<16}{'count':>6}{'pods':>6}{'once':>8}{'retried':>9}{'packed':>8}")
-    for size in sizes.of_run(tiles, group, child):
+    for size in object_size_estimate.of_run(tiles, group, child):
         figures = (size.plain / 1024, size.retried / 1024, size.packed / 1024)
         print("{:<16}{:>6}{:>6}{:>8.0f}{:>9.0f}{:>8.0f}".format(size.what, size.count, size.pods, *figures))
 

@@ -3,10 +3,10 @@
 from hera.workflows import DAG, Parameter, Resource, Task, WorkflowTemplate
 from hera.workflows.models import TemplateRef
 
-from workflows.base import workflow_template
 from workflows.parameters import handed_down, of_workflow
-from workflows.pods import labels, retry, tolerations
-from workflows.stages import STAGES, Stage
+from workflows.pod_template import labels, retry, tolerations
+from workflows.template_defaults import workflow_template
+from workflows.tile_group_templates import STAGES, Stage
 
 CHILDREN_AT_ONCE = 8
 """Child workflows of a run at a time: 8 x 100 pods is more than the semaphores let in."""

@@ -1,6 +1,6 @@
 """Fills NUMBA_CACHE_DIR while the image is built: two simulated tiles go through the chain, one by each composite rule.
 
-What these tiles do not meet is compiled in the pod that meets it, as before (s2ops/shipped_code.py).
+What these tiles do not meet is compiled in the pod that meets it, as before (s2ops/runtime/jit_cache.py).
 """
 
 import subprocess
@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from s2ops.rules import RULES
+from s2ops.mosaic.composite.reducers import RULES
 
 CONFIG = """
 region: {{tiles: [32TPS, 32TPT]}}

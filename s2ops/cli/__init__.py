@@ -9,7 +9,7 @@ from typing import Never
 
 from s2ops.cli.app import app
 from s2ops.errors import S2opsError, Stopped
-from s2ops.heap import keep_small
+from s2ops.runtime.malloc import keep_small
 
 _LONGEST = 500
 """Characters of an error's sentence that a cluster shows; each pod of a run may bring one."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from s2ops.cli import cluster, looking, networks, planning, running, serving, single
+from s2ops.cli import cluster, inspect, models, plan, run, serve, single
 
 app = typer.Typer(
     name="s2ops",
@@ -12,5 +12,5 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (running, planning, cluster, looking, single, networks, serving):
+for module in (run, plan, cluster, inspect, single, models, serve):
     module.add_to(app)

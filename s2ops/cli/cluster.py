@@ -28,14 +28,14 @@ def _group(
     log_format: Format = "text",
 ) -> None:
     """Find the tiles of a stage that have work, and write them in groups to plan/groups/STAGE/NNN.json."""
-    from s2ops import groups  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
-    from s2ops.job import Job  # noqa: PLC0415
-    from s2ops.region import tiles_of  # noqa: PLC0415
+    from s2ops.geo.region import tiles_of  # noqa: PLC0415
+    from s2ops.pipeline import tile_groups  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
+    from s2ops.run.context import Job  # noqa: PLC0415
 
     settings = load(config, out=out, segmenter=segmenter)
     job = Job(settings, tiles_of(settings.region))
-    names = groups.tiles_with_work(job, stage)
-    children = groups.write(job, stage, names, size, child)
+    names = tile_groups.tiles_with_work(job, stage)
+    children = tile_groups.write(job, stage, names, size, child)
     listing.write_text(json.dumps([one.to_json() for one in children]))
     progress = reporter(log_format)
     progress.stage(stage, len(job.tiles), len(names))
@@ -59,21 +59,22 @@ def _stage(
     A tile that fails does not stop the others. Exit 0: all are done, or lack usable input and are recorded; 75: the
     same command may finish the rest; 2: the run itself is at fault.
     """
-    from s2ops import groups, metrics, stages  # noqa: PLC0415
-    from s2ops.forecast import shown  # noqa: PLC0415
-    from s2ops.job import Job  # noqa: PLC0415
-    from s2ops.region import tiles_of  # noqa: PLC0415
-    from s2ops.workers import Workers  # noqa: PLC0415
+    from s2ops.cost import plan_metrics  # noqa: PLC0415
+    from s2ops.geo.region import tiles_of  # noqa: PLC0415
+    from s2ops.pipeline import step_runner, tile_groups  # noqa: PLC0415
+    from s2ops.pipeline.process_pool import Workers  # noqa: PLC0415
+    from s2ops.run.context import Job  # noqa: PLC0415
+    from s2ops.telemetry import metrics  # noqa: PLC0415
 
     settings = load(config, out=out, segmenter=segmenter)
     job = Job(settings, tiles_of(settings.region), max(1, (threads or cores()) // workers))
-    own = groups.read(job, stage, group)
+    own = tile_groups.read(job, stage, group)
     names = own.tiles
-    steps = [step.name for step in stages.CLUSTER_STAGES[stage]]
+    steps = [step.name for step in step_runner.CLUSTER_STAGES[stage]]
     progress = reporter(log_format)
     progress.stage(stage, len(names), len(names))
     metrics.stage_begins(stage, len(names), len(names), own.wanted)
-    shown.show(job, stage, steps)
+    plan_metrics.show(job, stage, steps)
     errors = []
     with Workers(job, workers) as pool:
         for number, outcome in enumerate(pool.each(steps, names), 1):
@@ -87,7 +88,7 @@ def _stage(
         counts.mkdir(parents=True, exist_ok=True)
         (counts / "made").write_text(str(len(names) - len(errors)))
         (counts / "failed").write_text(str(len(errors)))
-    stages.verdict(errors)
+    step_runner.verdict(errors)
 
 
 def _say_how_far(done: int, total: int) -> None:
@@ -112,18 +113,19 @@ def _submit(
     """Start a run on a cluster where the chart is installed, through its Kubernetes API (or ARGO_SERVER)."""
     import yaml  # noqa: PLC0415
 
-    from s2ops import clusters, submission, watching  # noqa: PLC0415
-    from s2ops.region import tiles_of  # noqa: PLC0415
+    from s2ops.cluster import argo_client, submit  # noqa: PLC0415
+    from s2ops.cluster import watch as watching  # noqa: PLC0415
+    from s2ops.geo.region import tiles_of  # noqa: PLC0415
 
     settings = load(config, out=out)
     tiles = tiles_of(settings.region)
-    parameters = submission.parameters_of(parameter or [])
-    workflow = submission.workflow(submission.config_text(settings), parameters, name)
+    parameters = submit.parameters_of(parameter or [])
+    workflow = submit.workflow(submit.config_text(settings), parameters, name)
     if dry_run:
         typer.echo(yaml.safe_dump(workflow, sort_keys=False), nl=False)
         return
-    cluster = clusters.open_cluster(namespace)
-    submission.check(parameters, cluster.template(submission.TEMPLATE))
+    cluster = argo_client.open_cluster(namespace)
+    submit.check(parameters, cluster.template(submit.TEMPLATE))
     made = cluster.create(workflow)
     typer.echo(f"{made}: {len(tiles)} tiles, out {settings.out}")
     if watch:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from s2ops.cli.progress import LogFormat
-from s2ops.metrics_server import serving
+from s2ops.telemetry.metrics_server import serving
 
 ConfigPlace = Annotated[
     str,

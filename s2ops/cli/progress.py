@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from s2ops.errors import S2opsError
-from s2ops.result import StepResult
+from s2ops.results import StepResult
 
 LogFormat = Literal["text", "json"]
 

@@ -9,7 +9,7 @@ import typer
 from s2ops.errors import ConfigError
 
 if TYPE_CHECKING:
-    from s2ops.single import Options
+    from s2ops.single_image import Options
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="GeoTIFF with red, green, blue and nir")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="COG to write")]
@@ -23,7 +23,7 @@ Models = Annotated[str | None, typer.Option("--models", help="folder or URI of t
 
 
 def _options(bands: str | None, offset: int, models: str | None) -> "Options":
-    from s2ops.single import Options  # noqa: PLC0415
+    from s2ops.single_image import Options  # noqa: PLC0415
 
     try:
         numbers = tuple(int(part) for part in bands.split(",")) if bands else None
@@ -34,17 +34,17 @@ def _options(bands: str | None, offset: int, models: str | None) -> "Options":
 
 def _mask(source: Source, target: Target, bands: Bands = None, offset: Offset = 0, models: Models = None) -> None:
     """Mask cloud (1) and shadow (2) in one image; 0 is clear, 255 no data."""
-    from s2ops import single  # noqa: PLC0415
+    from s2ops import single_image  # noqa: PLC0415
 
-    single.mask(source, target, _options(bands, offset, models))
+    single_image.mask(source, target, _options(bands, offset, models))
     typer.echo(f"mask {target}")
 
 
 def _enhance(source: Source, target: Target, bands: Bands = None, offset: Offset = 0) -> None:
     """Turn one image into 8 bits by the fixed tone curve, with texture in dark and bright areas."""
-    from s2ops import single  # noqa: PLC0415
+    from s2ops import single_image  # noqa: PLC0415
 
-    single.enhance(source, target, _options(bands, offset, None))
+    single_image.enhance(source, target, _options(bands, offset, None))
     typer.echo(f"image {target}")
 
 
@@ -55,14 +55,14 @@ def _classify(
     models: Models = None,
 ) -> None:
     """Classify one image, or fuse several dates of one place, into six land-cover classes."""
-    from s2ops import single  # noqa: PLC0415
+    from s2ops import single_image  # noqa: PLC0415
 
     *sources, target = files
     if not sources:
         raise ConfigError(f"classify got only {target}: give one or more input files, then the output file")
     if target in sources:
         raise ConfigError(f"classify would overwrite its input {target}: name another output file last")
-    confidence = single.classify(sources, target, _options(bands, offset, models))
+    confidence = single_image.classify(sources, target, _options(bands, offset, models))
     typer.echo(f"land cover {target}")
     typer.echo(f"confidence {confidence}")
 

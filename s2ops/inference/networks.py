@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from s2ops.inference.segmenter import Networks, Scorer, Segmenter, Weights
+from s2ops.inference.protocols import Networks, Scorer, Segmenter, Weights
 from s2ops.models.registry import find
-from s2ops.parallel import asked_once
+from s2ops.runtime.threads import asked_once
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ def open_networks(segmenter: str, models: str | None, threads: int) -> Networks:
     """The networks where the configuration's `segmenter` says; `models` and `threads` are for those in process."""
     if segmenter == "onnx":
         return OnnxNetworks(models, threads)
-    from s2ops.inference.triton import TritonNetworks  # noqa: PLC0415 -- gRPC is not loaded where nobody asks for it
+    from s2ops.inference.triton.networks import TritonNetworks  # noqa: PLC0415 -- gRPC is not loaded where nobody asks for it
 
     return TritonNetworks(segmenter)

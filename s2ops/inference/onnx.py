@@ -21,11 +21,11 @@ from onnxruntime import (
     create_and_register_allocator,
 )
 
-from s2ops import tally
-from s2ops.codes import UInt8
+from s2ops.constants import UInt8
 from s2ops.errors import ModelError
-from s2ops.inference.segmenter import Scorer, Segmenter
+from s2ops.inference.protocols import Scorer, Segmenter
 from s2ops.models.registry import NETWORKS, ModelFile, ModelMeta, find
+from s2ops.telemetry import counters
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _run_each(session: InferenceSession, images: UInt8, threads: int) -> UInt8:
     def run(image: UInt8) -> UInt8:
         start = thread_time()  # the session has no threads of its own
         out: UInt8 = session.run(["probs"], {"image": np.ascontiguousarray(image[None])})[0]
-        tally.add("network_cpu_s", thread_time() - start)
+        counters.add("network_cpu_s", thread_time() - start)
         return out
 
     if threads == 1 or len(images) == 1:

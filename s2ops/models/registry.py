@@ -13,7 +13,7 @@ from obstore.exceptions import BaseError as StoreError
 from obstore.store import ObjectStore, from_url
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from s2ops.codes import UInt8
+from s2ops.constants import UInt8
 from s2ops.errors import ModelError, StoreUnreachable
 
 WEIGHTS: Final = Path(__file__).parent / "weights"

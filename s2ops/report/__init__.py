@@ -10,14 +10,14 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from s2ops.cost.comparison import Line, of_run
+from s2ops.cost.terminal_tables import amount
 from s2ops.errors import InputError
-from s2ops.explain import ordered
-from s2ops.forecast.comparison import Line, of_run
-from s2ops.forecast.tables import amount
 from s2ops.report import layers, tables
 from s2ops.report.gather import RunFacts, gather
 from s2ops.report.maps import Canvas
-from s2ops.store import Store
+from s2ops.selection.explain import ordered
+from s2ops.storage.object_store import Store
 
 MAX_DETAILED: Final = 16
 """Tiles shown with previews and tables, the others with links to their records. The file stays below 15 MB."""

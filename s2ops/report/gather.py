@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
-from s2ops import keys
 from s2ops.errors import InputError
-from s2ops.grid import Tile, by_name
-from s2ops.parallel import in_order
+from s2ops.geo.mgrs_tiles import Tile, by_name
 from s2ops.records import AcquireRecord, SelectRecord
-from s2ops.store import Store
+from s2ops.runtime.threads import in_order
+from s2ops.storage import layout
+from s2ops.storage.object_store import Store
 
 Json: TypeAlias = dict[str, Any]
 SCORES: Final = "report/scores.json"
@@ -134,7 +134,7 @@ def gather(store: Store, names: Sequence[str], detailed: int | None = None) -> R
 
     Only the first `detailed` tiles keep their scene lists (default: all), so that a continent fits into memory.
     """
-    plan = _json(store, keys.PLAN) or {}
+    plan = _json(store, layout.PLAN) or {}
     tiles, edges = [], Edges()
     most = len(names) if detailed is None else detailed
     for facts, seams in in_order(partial(_tile, store, most), enumerate(by_name(names)), _READERS):
@@ -146,9 +146,9 @@ def gather(store: Store, names: Sequence[str], detailed: int | None = None) -> R
 
 def _tile(store: Store, detailed: int, numbered: tuple[int, Tile]) -> tuple[TileFacts, list[Seam]]:
     number, tile = numbered
-    select = _record(SelectRecord, store, keys.select(tile.name))
-    acquired = _record(AcquireRecord, store, keys.acquired(tile.name))
-    items = {kind: _properties(store, keys.item(kind, tile.name)) for kind in ("composite", "mosaic", "landcover")}
+    select = _record(SelectRecord, store, layout.select(tile.name))
+    acquired = _record(AcquireRecord, store, layout.acquired(tile.name))
+    items = {kind: _properties(store, layout.item(kind, tile.name)) for kind in ("composite", "mosaic", "landcover")}
     shown = {kind: _shown(found) for kind, found in items.items()}
     facts = TileFacts(
         tile,

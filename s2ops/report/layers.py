@@ -11,14 +11,15 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from s2ops import keys, pictures
-from s2ops.codes import CLASS_COLOURS, CLASS_NAMES, LandCover, UInt8
-from s2ops.explain import ordered, overlay
-from s2ops.grid import Tile, by_name
-from s2ops.raster import gdal_env
+from s2ops.constants import CLASS_COLOURS, CLASS_NAMES, LandCover, UInt8
+from s2ops.geo.mgrs_tiles import Tile, by_name
+from s2ops.imaging import rendering
+from s2ops.raster.reader import gdal_env
 from s2ops.report.gather import RunFacts, Seam, TileFacts
 from s2ops.report.maps import Canvas, meeting_place
-from s2ops.store import Store
+from s2ops.selection.explain import ordered, overlay
+from s2ops.storage import layout
+from s2ops.storage.object_store import Store
 
 ZOOM_SIDE: Final = 380
 """Pixels of a magnified seam, at the run's resolution."""
@@ -126,7 +127,7 @@ def preview_strip(store: Store, facts: TileFacts) -> list[tuple[str, str, str, s
     if facts.select is None or not facts.select.candidates:
         return []
     try:
-        with gdal_env(), rasterio.open(store.gdal(keys.previews(facts.tile.name))) as src:
+        with gdal_env(), rasterio.open(store.gdal(layout.previews(facts.tile.name))) as src:
             small = src.read(out_shape=(src.count, THUMB, THUMB), resampling=Resampling.nearest)
     except RasterioError:
         return []
@@ -136,20 +137,20 @@ def preview_strip(store: Store, facts: TileFacts) -> list[tuple[str, str, str, s
     places = {one.id: number for number, one in enumerate(facts.select.candidates)}
     strip: list[tuple[str, str, str, str]] = []
     for one in ordered(facts.select)[:STRIP]:
-        data = pictures.encode(overlay(stack[places[one.id]]), "jpeg", 76)
-        strip.append((pictures.data_uri(data, "jpeg"), one.date, one.decision, one.id))
+        data = rendering.encode(overlay(stack[places[one.id]]), "jpeg", 76)
+        strip.append((rendering.data_uri(data, "jpeg"), one.date, one.decision, one.id))
     return strip
 
 
 def _files(tiles: Sequence[Tile], product: str, name: str) -> list[tuple[Tile, str]]:
-    return [(tile, keys.data(product, tile.name, name)) for tile in tiles]
+    return [(tile, layout.data(product, tile.name, name)) for tile in tiles]
 
 
 def _true_colour(canvas: Canvas, store: Store, tiles: Sequence[Tile], product: str, quality: int) -> str | None:
     levels = canvas.paint(store, _files(tiles, product, product), (1, 2, 3))
     if not levels.any():
         return None
-    return pictures.data_uri(pictures.encode(pictures.true_colour(levels), "jpeg", quality), "jpeg")
+    return rendering.data_uri(rendering.encode(rendering.true_colour(levels), "jpeg", quality), "jpeg")
 
 
 def _imagery(
@@ -173,7 +174,7 @@ def _land_cover(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | 
         return None
     legend = tuple(
         Entry(
-            pictures.hexa(CLASS_COLOURS[code]),
+            rendering.hexa(CLASS_COLOURS[code]),
             CLASS_NAMES[code],
             float(counts[code]) * canvas.km2,
             100 * float(counts[code]) / total,
@@ -181,7 +182,7 @@ def _land_cover(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | 
         for code in LandCover
         if code is not LandCover.NODATA
     )
-    uri = pictures.data_uri(pictures.encode(pictures.land_cover(codes), "png"), "png")
+    uri = rendering.data_uri(rendering.encode(rendering.land_cover(codes), "png"), "png")
     note = "Six classes. Areas are counted on this map, overlaps of tiles once."
     return Layer("landcover", "Land cover", uri, "Land-cover map of the region in six classes", note, legend)
 
@@ -193,14 +194,14 @@ def _confidence(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | 
         return None
     legend = tuple(
         Entry(
-            pictures.hexa(pictures.confidence_colour((low + min(high, 100)) / 2)),
+            rendering.hexa(rendering.confidence_colour((low + min(high, 100)) / 2)),
             f"{low} to {min(high, 100)} %",
             float(((valid >= low) & (valid < high)).sum()) * canvas.km2,
             100 * float(((valid >= low) & (valid < high)).mean()),
         )
         for low, high in ((90, 101), (75, 90), (60, 75), (40, 60), (0, 40))
     )
-    uri = pictures.data_uri(pictures.encode(pictures.confidence(percent), "png"), "png")
+    uri = rendering.data_uri(rendering.encode(rendering.confidence(percent), "png"), "png")
     note = f"Probability of the class shown; on average {valid.mean():.0f} %."
     return Layer("confidence", "Confidence", uri, "Probability of the land-cover class", note, legend)
 
@@ -209,7 +210,7 @@ def _dates(store: Store, facts: RunFacts, canvas: Canvas) -> Layer | None:
     days = {one.tile.name: [str(scene["date"]) for scene in one.scenes] for one in facts.tiles}
     length = _label_length([day for some in days.values() for day in some])
     periods = {name: [day[:length] for day in some] for name, some in days.items()}
-    colours = pictures.date_colours([period for some in periods.values() for period in some])
+    colours = rendering.date_colours([period for some in periods.values() for period in some])
     numbers = {period: number for number, period in enumerate(colours, start=1)}
 
     def recode(tile: Tile, part: UInt8) -> UInt8:
@@ -226,12 +227,12 @@ def _dates(store: Store, facts: RunFacts, canvas: Canvas) -> Layer | None:
     if not total:
         return None
     legend = tuple(
-        Entry(pictures.hexa(colours[label]), label, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
+        Entry(rendering.hexa(colours[label]), label, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
         for label, n in reversed(numbers.items())
         if counts[n]
     )
-    rgba = pictures.by_number(source, list(colours.values()))
-    uri = pictures.data_uri(pictures.encode(rgba, "png"), "png")
+    rgba = rendering.by_number(source, list(colours.values()))
+    uri = rendering.data_uri(rendering.encode(rgba, "png"), "png")
     note = f"The {_PERIODS[length]} in which most of each pixel was acquired."
     return Layer("dates", "Dates", uri, "Acquisition date of each pixel", note, legend)
 

@@ -20,12 +20,12 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window, from_bounds
 from shapely.geometry.base import BaseGeometry
 
-from s2ops.codes import UInt8
-from s2ops.footprint import union_bbox
-from s2ops.grid import Tile
-from s2ops.parallel import on_pool
-from s2ops.raster import gdal_env, span, warp, whole_step
-from s2ops.store import Store
+from s2ops.constants import UInt8
+from s2ops.geo.footprint import union_bbox
+from s2ops.geo.mgrs_tiles import Tile
+from s2ops.raster.reader import gdal_env, span, warp, whole_step
+from s2ops.runtime.threads import on_pool
+from s2ops.storage.object_store import Store
 
 MAX_SIDE: Final = 1400
 """Pixels of the longer side of an overview: sharp on a large screen, about half a megabyte as JPEG."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from s2ops.geodesy import covered_km2
+from s2ops.geo.equal_area import covered_km2
 from s2ops.report.gather import Edges, RunFacts
 
 STEPS = ("plan", "select", "acquire", "composite", "balance", "blend", "landcover", "publish")

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtri
 
-from s2ops.codes import Float32, Mask, UInt8
+from s2ops.constants import Float32, Mask, UInt8
 from s2ops.simulate.noise import Points, fbm, value_noise
 
 CLOUD_TAU: Final = 0.18

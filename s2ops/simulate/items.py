@@ -11,7 +11,7 @@ import numpy as np
 import pystac
 import shapely
 
-from s2ops.grid import Tile
+from s2ops.geo.mgrs_tiles import Tile
 from s2ops.simulate.atmosphere import sun
 from s2ops.simulate.world import Pass, centre
 

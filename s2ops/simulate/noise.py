@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from s2ops.codes import Float32, Float64, Int32, Int64
-from s2ops.compiled import compiled
+from s2ops.constants import Float32, Float64, Int32, Int64
+from s2ops.runtime.jit import compiled
 
 UInt32 = NDArray[np.uint32]
 Value = TypeVar("Value", np.float32, np.uint32)

@@ -12,12 +12,12 @@ from pyproj import Transformer
 from scipy.interpolate import RectBivariateSpline
 from scipy.stats import beta
 
-from s2ops.codes import Bool, Float32, Float64, LandCover, Mask, UInt8
-from s2ops.grid import Tile
+from s2ops.constants import Bool, Float32, Float64, LandCover, Mask, UInt8
+from s2ops.geo.mgrs_tiles import Tile
 from s2ops.simulate.atmosphere import Sky, overcast, random_sky, sun
-from s2ops.simulate.layout import ground, world_xy
+from s2ops.simulate.ground import ground, world_xy
 from s2ops.simulate.noise import Points
-from s2ops.simulate.surface import fabric, reflectance
+from s2ops.simulate.reflectance import fabric, reflectance
 
 ORBITS: Final = (22, 79, 122)
 """Relative orbits that pass over the region in turn."""

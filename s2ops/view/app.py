@@ -19,14 +19,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from s2ops.errors import S2opsError
-from s2ops.view import asked, place, shapes
-from s2ops.view.asked import Refused
+from s2ops.view import geojson, point_query, query_params
 from s2ops.view.basemap import Basemap
 from s2ops.view.facts import Json
-from s2ops.view.files import Page
-from s2ops.view.headers import Headers
 from s2ops.view.layers import LAYERS, Dates, legend
+from s2ops.view.query_params import Refused
 from s2ops.view.run import Run
+from s2ops.view.security_headers import Headers
+from s2ops.view.static_files import Page
 from s2ops.view.tiles import Drawing, drawing, max_zoom, min_zoom
 
 _CACHE_BYTES: Final = 64 * 2**20
@@ -78,7 +78,7 @@ class _Site:
 
     async def describe(self, request: Request) -> Response:
         """All runs: titles, layers, legends, counts, problems."""
-        asked.options(request.query_params)
+        query_params.options(request.query_params)
         made = {name: await self.work(partial(self._described, name)) for name in self.runs}
         basemap = {"url": self.basemap.url, "credit": self.basemap.credit} if self.basemap else None
         return _json(request, {"runs": made, "basemap": basemap})
@@ -90,7 +90,7 @@ class _Site:
         return {
             "title": run.title, "version": state.tag, "complete": state.complete, "resolution": run.res,
             "tiles": len(run.tiles), "counts": state.counts, "steps": dict(state.steps), "dates": state.own_dates,
-            "bounds": self._kept(name, "bounds", "", partial(shapes.bounds, run)),
+            "bounds": self._kept(name, "bounds", "", partial(geojson.bounds, run)),
             "min_zoom": self._kept(name, "zoom", "", partial(min_zoom, run)), "max_zoom": max_zoom(run.res),
             "layers": {
                 key: {"label": one.label, "legend": legend(key, dates), "dated": one.dated}
@@ -107,11 +107,11 @@ class _Site:
 
     async def tiles(self, request: Request) -> Response:
         """The tile grid."""
-        return await self._lines(request, shapes.tiles)
+        return await self._lines(request, geojson.tiles)
 
     async def edges(self, request: Request) -> Response:
         """The seams."""
-        return await self._lines(request, shapes.edges)
+        return await self._lines(request, geojson.edges)
 
     async def _lines(self, request: Request, make: Callable[[Run], Json]) -> Response:
         run, name = self._run(request), request.path_params["run"]
@@ -130,26 +130,26 @@ class _Site:
     async def tile(self, request: Request) -> Response:
         """All that is known of a tile."""
         run = self._run(request)
-        name = asked.tile_name(run, request.path_params["tile"])
-        return _json(request, await self.work(partial(place.tile, run, name)))
+        name = query_params.tile_name(run, request.path_params["tile"])
+        return _json(request, await self.work(partial(point_query.tile, run, name)))
 
     async def at(self, request: Request) -> Response:
         """All that is known of a place."""
-        run = asked.one_of(self.runs, request.path_params["run"])
-        lon, lat = asked.place(asked.options(request.query_params, "lon", "lat"))
-        return _json(request, await self.work(partial(place.at, run, lon, lat)))
+        run = query_params.one_of(self.runs, request.path_params["run"])
+        lon, lat = query_params.place(query_params.options(request.query_params, "lon", "lat"))
+        return _json(request, await self.work(partial(point_query.at, run, lon, lat)))
 
     def _run(self, request: Request) -> Run:
-        asked.options(request.query_params, "v")
-        return asked.one_of(self.runs, request.path_params["run"])
+        query_params.options(request.query_params, "v")
+        return query_params.one_of(self.runs, request.path_params["run"])
 
     async def picture(self, request: Request) -> Response:
         """A map tile."""
         names = request.path_params
-        run, layer = asked.one_of(self.runs, names["run"]), asked.layer(names["layer"])
-        where = asked.map_tile(names["z"], names["x"], names["y"])
-        options = asked.options(request.query_params, "date", "v")
-        day = asked.day(options) if LAYERS[layer].dated else None
+        run, layer = query_params.one_of(self.runs, names["run"]), query_params.layer(names["layer"])
+        where = query_params.map_tile(names["z"], names["x"], names["y"])
+        options = query_params.options(request.query_params, "date", "v")
+        day = query_params.day(options) if LAYERS[layer].dated else None
         found = await self.work(partial(drawing, run, layer, where, day))
         if found is None:
             raise Refused(404, f"seen from this far, {layer} would open too many files; zoom in")

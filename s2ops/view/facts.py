@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from s2ops import keys
-from s2ops.store import Store
+from s2ops.storage import layout
+from s2ops.storage.object_store import Store
 
 Json: TypeAlias = dict[str, Any]
 Status = Literal["done", "empty", "failed", "waiting", "missing", "damaged"]
@@ -72,7 +72,7 @@ def parsed(data: bytes | None, key: str) -> Json:
 
 def mosaic_facts(store: Store, name: str) -> tuple[float, tuple[Edge, ...], tuple[SceneName, ...]]:
     """Holes, edges and scenes that the mosaic's item states; ValueError where it cannot be read."""
-    key = keys.item("mosaic", name)
+    key = layout.item("mosaic", name)
     item = parsed(store.get(key), key)
     try:
         properties = item["properties"]
@@ -87,7 +87,7 @@ def mosaic_facts(store: Store, name: str) -> tuple[float, tuple[Edge, ...], tupl
 
 def class_areas(store: Store, name: str) -> dict[str, float]:
     """Square kilometres of each class that the land cover's item states; ValueError where it cannot be read."""
-    key = keys.item("landcover", name)
+    key = layout.item("landcover", name)
     item = parsed(store.get(key), key)
     try:
         return {str(label): float(km2) for label, km2 in item["properties"]["s2ops:areas_km2"].items()}
@@ -97,7 +97,7 @@ def class_areas(store: Store, name: str) -> dict[str, float]:
 
 def failure(store: Store, step: str, name: str) -> str:
     """Why a step failed for a tile."""
-    key = keys.failure(step, name)
+    key = layout.failure(step, name)
     try:
         return f"{step}: {parsed(store.get(key), key).get('error')}"
     except ValueError as error:

@@ -9,9 +9,9 @@ from typing import Final, Literal
 import numpy as np
 from PIL import Image
 
-from s2ops import pictures
-from s2ops.codes import CLASS_COLOURS, CLASS_NAMES, LandCover, UInt8
-from s2ops.radiometry import reflectance_table
+from s2ops.constants import CLASS_COLOURS, CLASS_NAMES, LandCover, UInt8
+from s2ops.imaging import rendering
+from s2ops.imaging.tone_curve import reflectance_table
 
 HOLE: Final = (226, 26, 77)
 """A pixel that no scene shows clear."""
@@ -64,10 +64,10 @@ class Dates:
     days: tuple[str, ...]
 
     @property
-    def colours(self) -> dict[str, pictures.Colour]:
+    def colours(self) -> dict[str, rendering.Colour]:
         """By period."""
         length = period_length(self.days)
-        return pictures.date_colours([day[:length] for day in self.days])
+        return rendering.date_colours([day[:length] for day in self.days])
 
     def recode(self, scenes: Sequence[str]) -> Recode:
         """From provenance numbers of a tile, whose scenes have these days, to those of the periods."""
@@ -82,24 +82,24 @@ class Dates:
 def encode(name: str, pixels: UInt8, dates: Dates) -> bytes:
     """(band, y, x) of that layer as a file for a browser; what is no data is transparent."""
     if LAYERS[name].kind == "picture":
-        return _webp(pictures.true_colour(pixels) if name != "infrared" else _infrared(pixels))
+        return _webp(rendering.true_colour(pixels) if name != "infrared" else _infrared(pixels))
     return _png(pixels[0], _palette(name, tuple(dates.colours.values()) if name == "dates" else ()))
 
 
 def legend(name: str, dates: Dates) -> list[tuple[str, str]]:
     """(colour, words) of each entry; pictures have none."""
     if name == "landcover":
-        return [(pictures.hexa(CLASS_COLOURS[code]), CLASS_NAMES[code]) for code in LandCover if code]
+        return [(rendering.hexa(CLASS_COLOURS[code]), CLASS_NAMES[code]) for code in LandCover if code]
     if name == "confidence":
-        return [(pictures.hexa(pictures.confidence_colour(part)), f"{part} %") for part in range(0, 101, 25)]
+        return [(rendering.hexa(rendering.confidence_colour(part)), f"{part} %") for part in range(0, 101, 25)]
     if name == "dates":
-        return [(pictures.hexa(colour), period) for period, colour in dates.colours.items()]
-    return [(pictures.hexa(HOLE), "no scene shows it clear")] if name == "holes" else []
+        return [(rendering.hexa(colour), period) for period, colour in dates.colours.items()]
+    return [(rendering.hexa(HOLE), "no scene shows it clear")] if name == "holes" else []
 
 
 def _infrared(levels: UInt8) -> UInt8:
     """Near infrared, red, green as red, green, blue; the first, which is far brighter over plants, stretched less."""
-    rgba = pictures.true_colour(levels)
+    rgba = rendering.true_colour(levels)
     rgba[..., 0] = _vegetation_table()[levels[0]]
     return rgba
 
@@ -112,15 +112,15 @@ def _vegetation_table() -> UInt8:
 
 
 @lru_cache(maxsize=64)
-def _palette(name: str, colours: tuple[pictures.Colour, ...]) -> tuple[bytes, bytes]:
+def _palette(name: str, colours: tuple[rendering.Colour, ...]) -> tuple[bytes, bytes]:
     """(256 x RGB, 256 x alpha)."""
     codes = np.arange(256, dtype=np.uint8)[None]
     if name == "landcover":
-        rgba = pictures.land_cover(codes)[0]
+        rgba = rendering.land_cover(codes)[0]
     elif name == "confidence":
-        rgba = pictures.confidence(codes)[0]
+        rgba = rendering.confidence(codes)[0]
     elif name == "dates":
-        rgba = pictures.by_number(codes, colours)[0]
+        rgba = rendering.by_number(codes, colours)[0]
     else:
         rgba = np.zeros((256, 4), np.uint8)
         rgba[0] = (*HOLE, 255)

@@ -12,12 +12,13 @@ from time import monotonic
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from s2ops import gaps, keys
 from s2ops.errors import GridError, InputError, S2opsError
-from s2ops.grid import Tile, TileIndex, tile
-from s2ops.parallel import in_order
+from s2ops.geo.mgrs_tiles import Tile, TileIndex, tile
 from s2ops.records import AcquireRecord, Record
-from s2ops.store import Store
+from s2ops.run import missing_tiles
+from s2ops.runtime.threads import in_order
+from s2ops.storage import layout
+from s2ops.storage.object_store import Store
 from s2ops.view import facts
 from s2ops.view.facts import STEPS, Json, Status, TileFacts
 
@@ -145,11 +146,11 @@ class Run:
 
     def _acquired(self, name: str, _version: str) -> AcquireRecord | None:
         """The scenes of a tile (waits the first time); another `_version` makes it read them again."""
-        return self.record(keys.acquired(name), AcquireRecord)
+        return self.record(layout.acquired(name), AcquireRecord)
 
     def _plan(self) -> Json:
         try:
-            return facts.parsed(self.store.get(keys.PLAN), keys.PLAN)
+            return facts.parsed(self.store.get(layout.PLAN), layout.PLAN)
         except ValueError as error:
             self.note(f"{error}; tiles are those that have outputs")
             return {}
@@ -169,9 +170,11 @@ class Run:
             try:
                 found.append(tile(name))
             except GridError as error:
-                self.note(f"{keys.PLAN}: {error}")
+                self.note(f"{layout.PLAN}: {error}")
         if not found:
-            raise InputError(f"{out} is no run: it has neither a readable {keys.PLAN} nor a mosaic; give a run's `out`")
+            raise InputError(
+                f"{out} is no run: it has neither a readable {layout.PLAN} nor a mosaic; give a run's `out`"
+            )
         return tuple(sorted(set(found)))
 
     def _refresh(self) -> None:
@@ -203,11 +206,11 @@ class Run:
 
     def _ended(self, listed: Mapping[str, str]) -> Json | None:
         """catalog.json's reasons for missing tiles; None while the run has not published."""
-        data = self.store.get(keys.CATALOG)
+        data = self.store.get(layout.CATALOG)
         if data is None or not listed:
             return None
         try:
-            found = facts.parsed(data, keys.CATALOG).get(gaps.FIELD, {})
+            found = facts.parsed(data, layout.CATALOG).get(missing_tiles.FIELD, {})
         except ValueError as error:
             self.note(str(error))
             return {}
@@ -215,12 +218,12 @@ class Run:
 
     def _tile(self, name: str, listed: Mapping[str, str], ended: Json | None) -> TileFacts:
         for step in STEPS:
-            if keys.failure(step, name) in listed:
+            if layout.failure(step, name) in listed:
                 return TileFacts(name, "failed", facts.failure(self.store, step, name))
-        made = [product for product in ("mosaic", "landcover") if keys.item(product, name) in listed]
+        made = [product for product in ("mosaic", "landcover") if layout.item(product, name) in listed]
         if "mosaic" not in made:
             return _unmade(name, listed, ended)
-        version = " ".join(listed[keys.item(product, name)] for product in made)
+        version = " ".join(listed[layout.item(product, name)] for product in made)
         known = self._mosaics.get(name)
         if known is None or known[0] != version:
             known = self._mosaics[name] = (version, self._made(name, "landcover" in made))

@@ -21,11 +21,11 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window, from_bounds
 from rio_tiler import reader
 
-from s2ops import keys
-from s2ops.codes import UInt8
-from s2ops.grid import Tile
-from s2ops.ownership import depth_on_map
-from s2ops.raster import gdal_env, span, warp, whole_step
+from s2ops.constants import UInt8
+from s2ops.geo.mgrs_tiles import Tile
+from s2ops.geo.tile_ownership import depth_on_map
+from s2ops.raster.reader import gdal_env, span, warp, whole_step
+from s2ops.storage import layout
 from s2ops.view.layers import LAYERS, Dates, Layer, Recode, encode
 from s2ops.view.run import Run, State
 
@@ -195,16 +195,16 @@ def _sources(run: Run, state: State, name: str, tiles: Sequence[Tile], date: str
     for tile in tiles:
         facts = state.tiles.get(tile.name)
         if layer.dated:
-            version = state.versions.get(keys.item("mosaic", tile.name), "")
+            version = state.versions.get(layout.item("mosaic", tile.name), "")
             record = run.acquired(tile.name, version)
             for scene in (*record.scenes, *record.series) if record else ():
                 if scene.date == date:
-                    yield Source(tile, keys.image(tile.name, scene.id), scene.image_sha256)
+                    yield Source(tile, layout.image(tile.name, scene.id), scene.image_sha256)
             continue
-        key = keys.data(layer.folder, tile.name, layer.file)
+        key = layout.data(layer.folder, tile.name, layer.file)
         if layer.folder == "composite":
             if facts is not None and facts.scenes:
-                yield Source(tile, key, state.versions.get(keys.item("mosaic", tile.name), ""))
+                yield Source(tile, key, state.versions.get(layout.item("mosaic", tile.name), ""))
         elif facts is not None and key in state.versions and (name != "dates" or facts.scenes):
             yield Source(tile, key, state.versions[key])
 

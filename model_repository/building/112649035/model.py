@@ -6,6 +6,6 @@ import sys
 # the backend's Python ignores PYTHONPATH
 sys.path += filter(None, os.environ.get("S2OPS_PYTHONPATH", "").split(os.pathsep))
 
-from s2ops.inference.triton_backend import TritonPythonModel
+from s2ops.inference.triton.backend import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]

@@ -1,0 +1,53 @@
+"""Write the shipped rates from finished runs: python benchmarks/measure_rates.py OUT.yaml ... > s2ops/cost/rates.json.
+
+Each argument is the configuration of a run that is through; give one of several tiles at a low resolution first (it
+tells what the start of a process takes), then `benchmarks/bench_full_tile.py`'s at 10 m.
+docs/plan.md names those that the package's figures come from.
+"""
+
+import sys
+
+from s2ops import config
+from s2ops.cost.rates import Gpu, Rate, Rates, Start, measured
+from s2ops.cost.run_history import records
+from s2ops.cost.work_units import WORK
+from s2ops.geo.region import tiles_of
+from s2ops.run.context import Job
+
+CLIENT = 4 / 326
+"""Processor seconds a million pixels: the clients took 4 cores at 326 Mpx/s (docs/serving-speed.md)."""
+
+COMPACT = "through Triton on an H200, 512 px windows (docs/serving-speed.md)"
+ACQUIRE = Gpu(
+    mpx_s=496, client_cpu_s_mpx=CLIENT, source=f"a compact network: three requests a window, 165 each, {COMPACT}"
+)
+GPU = {
+    "select": ACQUIRE,
+    "acquire": ACQUIRE,
+    "landcover": Gpu(mpx_s=204, client_cpu_s_mpx=CLIENT, source=f"the compact network of three heads, {COMPACT}"),
+}
+
+
+def main() -> None:
+    rates: dict[tuple[str, int], Rate] = {}
+    starts: dict[str, Start] = {}
+    known: Rates | None = None
+    for place in sys.argv[1:]:
+        settings = config.load(place)
+        job = Job(settings, tiles_of(settings.region))
+        new, begun = measured(records(job.store, [tile.name for tile in job.tiles]), known, packaged=True)
+        rates |= {(one.step, one.resolution): one for one in new}
+        starts |= {one.step: one for one in begun}
+        known = Rates(
+            source="the package's, measured on 2 cores of a shared machine (docs/plan.md)",
+            rates=tuple(sorted(rates.values(), key=lambda one: (list(WORK).index(one.step), one.resolution))),
+            starts=tuple(starts.values()),
+            gpu=GPU,
+        )
+    if known is None:
+        raise SystemExit(__doc__)
+    sys.stdout.buffer.write(known.write())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Commands that look at a run: explain, verify, view, truth, areas."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from s2ops.cli.options import cores
+from s2ops.errors import InputError
+
+RunUri = Annotated[str, typer.Argument(help="the run's `out`: a folder or URI")]
+
+
+def _explain(
+    out: RunUri,
+    tile: Annotated[str, typer.Argument(help="MGRS tile, such as 33TWL")],
+    picture: Annotated[Path | None, typer.Option(help="where to put the PNG; default: explain-TILE.png here")] = None,
+) -> None:
+    """Say why each scene of a tile was taken or left, and draw the previews with their masks."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from s2ops.raster.reader import read_all  # noqa: PLC0415
+    from s2ops.records import SelectRecord  # noqa: PLC0415
+    from s2ops.selection import explain  # noqa: PLC0415
+    from s2ops.storage.object_store import Store  # noqa: PLC0415
+
+    store, key = Store(out), f"select/{tile}.json"
+    data = store.get(key)
+    if data is None:
+        raise InputError(f"{out} has no {key}: is {tile} a tile of that run, and has select run?")
+    record = SelectRecord.read(data, key)
+    typer.echo(explain.headline(record))
+    Console().print(explain.table(record))
+    for line in explain.reasons(record):
+        typer.echo(line)
+    if record.candidates:
+        path = picture or Path(f"explain-{tile}.png")
+        previews = read_all(store.gdal(f"select/{tile}.previews.tif"))
+        explain.picture(record, previews.reshape(-1, 4, *previews.shape[1:])).save(path)
+        typer.echo(f"picture {path}")
+
+
+def _verify(
+    out: RunUri,
+    max_seam: Annotated[float, typer.Option(help="largest excess step allowed after blending")] = 1.25,
+) -> None:
+    """Read everything again and name what is wrong; exit 1 if anything is."""
+    from s2ops.quality.verify import verify  # noqa: PLC0415
+    from s2ops.storage.object_store import Store  # noqa: PLC0415
+
+    findings = verify(Store(out), max_seam=max_seam)
+    for finding in findings:
+        typer.echo(f"{finding.severity}: {finding.key}: {finding.message}")
+    errors = sum(finding.severity == "error" for finding in findings)
+    typer.echo(f"{errors} errors, {len(findings) - errors} warnings")
+    if errors:
+        raise typer.Exit(1)
+
+
+def _truth(
+    out: Annotated[str, typer.Argument(help="folder of the run")],
+    world: Annotated[Path, typer.Argument(help="folder of the simulated world, with truth/")],
+) -> None:
+    """Compare a run over a simulated world with its truth, and show the figures in the run's report too."""
+    from s2ops.report import build  # noqa: PLC0415
+    from s2ops.simulate.scoring import lines, score_run  # noqa: PLC0415
+    from s2ops.storage import layout  # noqa: PLC0415
+    from s2ops.storage.done_marker import read_json, to_json  # noqa: PLC0415
+    from s2ops.storage.object_store import Store  # noqa: PLC0415
+
+    store = Store(out)
+    plan = read_json(store, layout.PLAN)
+    if store.folder is None or plan is None:
+        raise InputError(f"{out} is no local folder of a run: give the folder that s2ops run wrote")
+    scores = score_run(store.folder, world)
+    for line in lines(scores):
+        typer.echo(line)
+    store.put("report/scores.json", to_json(scores))
+    store.put(layout.REPORT, build(store, sorted(plan["tiles"])).encode())
+
+
+def _view(
+    out: RunUri,
+    compare: Annotated[str | None, typer.Option(help="another run, to swipe between the two")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port")] = 8000,
+    host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 lets other machines in")] = "127.0.0.1",
+    browse: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+    basemap: Annotated[
+        str | None, typer.Option(help="map tiles to lie underneath, such as https://tiles.example.org/{z}/{x}/{y}.png")
+    ] = None,
+    credit: Annotated[str, typer.Option(help="whom the map names for the basemap")] = "",
+) -> None:
+    """Show a run on a map: mosaic, land cover, dates, seams, tiles and their scene lists (docs/view.md)."""
+    try:
+        from s2ops.view import server  # noqa: PLC0415
+        from s2ops.view.basemap import Basemap  # noqa: PLC0415
+        from s2ops.view.run import Run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("s2ops"):
+            raise
+        raise InputError(f"s2ops view needs {error.name}: pip install 's2ops[view]'") from error
+
+    below = Basemap.of(basemap, credit) if basemap else None
+    runs = {name: Run(place) for name, place in (("a", out), ("b", compare)) if place}
+    server.serve(runs, server.bound(host, port), below, max(2, min(8, 2 * cores())), browse)
+
+
+def _areas(
+    out: RunUri,
+    polygons: Annotated[
+        Path | None, typer.Option(help="GeoJSON or GeoPackage: rows of each polygon instead of each tile")
+    ] = None,
+    attribute: Annotated[str, typer.Option(help="attribute that names the polygons")] = "name",
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="metres: read overviews instead of every pixel; quicker, less exact")
+    ] = None,
+    to: Annotated[
+        list[Path] | None, typer.Option("--to", help="file to write, .csv or .parquet; repeat for both; default: print")
+    ] = None,
+) -> None:
+    """Print the area and mean confidence of each land-cover class, by tile or by polygon, all ground counted once."""
+    from s2ops.geo.polygon_files import read_polygons  # noqa: PLC0415
+    from s2ops.landcover import area_tables, areas  # noqa: PLC0415
+    from s2ops.storage.object_store import Store  # noqa: PLC0415
+
+    store = Store(out)
+    if polygons is None:
+        rows = list(areas.of_tiles(store, resolution))
+    else:
+        rows = areas.of_polygons(store, *read_polygons(polygons, attribute), resolution)
+    for path in to or ():
+        area_tables.write(rows, path)
+        typer.echo(f"wrote {path}")
+    if not to:
+        typer.echo(area_tables.as_csv(rows), nl=False)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("explain")(_explain)
+    app.command("verify")(_verify)
+    app.command("view")(_view)
+    app.command("truth")(_truth)
+    app.command("areas")(_areas)

@@ -1,0 +1,192 @@
+"""Class areas of a run, of each tile or of each polygon: all ground once, true areas, in blocks of 5 km."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import rasterio
+import shapely
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+from rasterio import features
+from rasterio.enums import Resampling
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from s2ops.constants import CLASS_NAMES, Bool, Float64, LandCover, UInt8
+from s2ops.errors import ConfigError, InputError, NotMade
+from s2ops.geo.equal_area import area_km2
+from s2ops.geo.mgrs_tiles import SIDE, Tile, by_name, neighbours
+from s2ops.geo.tile_ownership import BLOCK_M, owned, pixel_km2
+from s2ops.raster.reader import gdal_env, own
+from s2ops.storage import layout
+from s2ops.storage.done_marker import read_json
+from s2ops.storage.object_store import Store
+
+NEAREST: Final = Resampling.nearest
+"""The overviews hold the commonest class already; a mean of codes says nothing."""
+OUTSIDE: Final = "outside the run"
+_STEP_DEGREES: Final = 0.01
+"""Longest straight piece of a polygon's edge before it is projected."""
+
+
+@dataclass
+class Sums:
+    """What was counted for one tile or polygon."""
+
+    km2: Float64 = field(default_factory=lambda: np.zeros(len(LandCover)))
+    """By class code; code 0 is no data."""
+    percent_km2: Float64 = field(default_factory=lambda: np.zeros(len(LandCover)))
+    """Confidence in percent, summed over area."""
+
+    def add(self, classes: UInt8, confidence: UInt8, counted: Bool, km2: float) -> None:
+        """Count pixels (y, x) of `km2` each."""
+        codes = classes[counted]
+        size = len(LandCover)
+        self.km2 += np.bincount(codes, minlength=size)[:size] * km2
+        self.percent_km2 += (
+            np.bincount(codes, weights=confidence[counted].astype(np.float64), minlength=size)[:size] * km2
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    """Tile or polygon."""
+    kind: str
+    """Class, 'no data' (a hole), or 'outside the run'."""
+    km2: float
+    share: float | None
+    """Part of the classified area; None for what is not classified."""
+    mean_confidence: float | None
+    """Percent."""
+
+
+def tiles_of_run(store: Store) -> tuple[Tile, ...]:
+    """The run's tiles that have land cover. InputError where there is no plan, NotMade where there is no land cover."""
+    plan = read_json(store, layout.PLAN)
+    if plan is None:
+        raise InputError(f"{store.uri} holds no {layout.PLAN}: give the `out` of a run")
+    found = tuple(tile for tile in by_name(sorted(plan["tiles"])) if store.exists(layout.item("landcover", tile.name)))
+    if not found:
+        raise NotMade(f"{store.uri} has no land cover of any tile: run with landcover.enabled first")
+    return found
+
+
+def of_tiles(store: Store, res: int | None = None) -> Iterator[Row]:
+    """Rows of each tile, for the part of it that it owns."""
+    tiles = tiles_of_run(store)
+    for tile in tiles:
+        sums = Sums()
+        for block in _blocks(store, tile, tiles, res):
+            sums.add(block.classes, block.confidence, block.own, block.km2)
+        yield from _rows(tile.name, sums, None)
+
+
+def of_polygons(
+    store: Store, crs: CRS, polygons: Sequence[tuple[BaseGeometry, str]], res: int | None = None
+) -> list[Row]:
+    """Rows of each polygon, in the file's order; polygons of one name are counted together, overlaps of two in both."""
+    tiles = tiles_of_run(store)
+    shapes = _in_degrees(crs, polygons)
+    tree = shapely.STRtree(list(shapes.values()))
+    names, sums = list(shapes), defaultdict[str, Sums](Sums)
+    for tile in tiles:
+        near = [names[index] for index in sorted(tree.query(tile.footprint, predicate="intersects").tolist())]
+        moved = {name: _projected(shapes[name], tile) for name in near}
+        if not moved:
+            continue
+        for block in _blocks(store, tile, tiles, res):
+            for name, polygon in moved.items():
+                inside = _inside(polygon, block.grid)
+                if inside is not None:
+                    sums[name].add(block.classes, block.confidence, block.own & inside, block.km2)
+    whole = {name: area_km2(shape) for name, shape in shapes.items()}
+    return [row for name in names for row in _rows(name, sums[name], whole[name])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A piece of a tile: the pixels of 5 km."""
+
+    grid: GeoBox
+    classes: UInt8
+    confidence: UInt8
+    own: Bool
+    km2: float
+    """Of a pixel."""
+
+
+def _blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | None) -> Iterator[_Block]:
+    """All blocks of a tile, top to bottom; of an overview where `res` is coarser than the map."""
+    paths = [store.gdal(layout.data("landcover", tile.name, name)) for name in ("landcover", "confidence")]
+    others = neighbours(tile, tiles)
+    with own(paths[0]), gdal_env(), rasterio.open(paths[0]) as classes, rasterio.open(paths[1]) as confidence:
+        full = SIDE / classes.width
+        if res is not None and (res < full or SIDE % res):
+            raise ConfigError(f"--resolution {res}: the map has pixels of {full:g} m; take that, 60, 120 or 1200")
+        grid = tile.geobox(res or round(full))
+        side, factor = max(BLOCK_M // (res or round(full)), 1), grid.resolution.x / full
+        for top in range(0, grid.height, side):
+            rows = slice(top, min(top + side, grid.height))
+            window = Window(0, rows.start * factor, classes.width, (rows.stop - rows.start) * factor)
+            shape = (rows.stop - rows.start, grid.width)
+            band = [
+                src.read(1, window=window, out_shape=shape, resampling=Resampling.nearest)
+                for src in (classes, confidence)
+            ]
+            for left in range(0, grid.width, side):
+                cols = slice(left, min(left + side, grid.width))
+                part = grid[rows, cols]
+                yield _Block(part, band[0][:, cols], band[1][:, cols], owned(tile, others, part), pixel_km2(tile, part))
+
+
+def _rows(name: str, sums: Sums, whole: float | None) -> Iterator[Row]:
+    """A row for each class, then what is not classified; `whole` is the polygon's area in km2."""
+    classified = float(sums.km2[1:].sum())
+    for code in LandCover:
+        if code is not LandCover.NODATA:
+            km2 = float(sums.km2[code])
+            share, mean = (km2 / classified, float(sums.percent_km2[code]) / km2) if km2 else (0.0, None)
+            yield Row(name, CLASS_NAMES[code], round(km2, 4), round(share, 6), None if mean is None else round(mean, 2))
+    yield Row(name, CLASS_NAMES[LandCover.NODATA], round(float(sums.km2[0]), 4), None, None)
+    if whole is not None:
+        yield Row(name, OUTSIDE, round(max(whole - float(sums.km2.sum()), 0.0), 4), None, None)
+
+
+def _in_degrees(crs: CRS, polygons: Sequence[tuple[BaseGeometry, str]]) -> Mapping[str, BaseGeometry]:
+    """Name -> the union of its polygons in WGS 84, with edges short enough to be projected point by point."""
+    move = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    parts = defaultdict[str, list[BaseGeometry]](list)
+    for polygon, name in polygons:
+        if not polygon.is_valid:
+            raise ConfigError(f"polygon {name!r} is invalid ({shapely.is_valid_reason(polygon)}): repair it first")
+        parts[name].append(shapely.transform(polygon, lambda places: np.column_stack(move.transform(*places.T))))
+    return {name: shapely.segmentize(shapely.union_all(found), _STEP_DEGREES) for name, found in parts.items()}
+
+
+def _projected(shape: BaseGeometry, tile: Tile) -> BaseGeometry:
+    """What of a polygon lies at the tile, in its UTM zone."""
+    near = shapely.intersection(shape, shapely.buffer(tile.footprint, 0.05))
+    move = Transformer.from_crs(4326, tile.epsg, always_xy=True)
+    moved = shapely.transform(near, lambda places: np.column_stack(move.transform(*places.T)))
+    shapely.prepare(moved)
+    return moved
+
+
+def _inside(polygon: BaseGeometry, grid: GeoBox) -> Bool | None:
+    """(y, x) pixels whose centre lies in the polygon; None where none does."""
+    box = shapely.box(*grid.boundingbox.bbox)
+    if not polygon.intersects(box):
+        return None
+    if polygon.contains(box):
+        return np.ones(grid.shape, np.bool_)
+    clipped = shapely.intersection(polygon, box)
+    if clipped.area == 0:
+        return None
+    out: Bool = features.geometry_mask([clipped], grid.shape, grid.transform, invert=True)
+    return out

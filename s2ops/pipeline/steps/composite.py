@@ -1,0 +1,224 @@
+"""Composite: fuse the acquired scenes of a tile, recent first, patches cross-faded (paper, section 2.2)."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from s2ops.constants import BANDS, Bool, Float32, Mask, UInt8
+from s2ops.geo.mgrs_tiles import Tile
+from s2ops.imaging.distance import CELL_M, Lerp
+from s2ops.mosaic.composite.compositing import Fused
+from s2ops.mosaic.composite.edge_weights import Fade, cells_for
+from s2ops.mosaic.composite.gain_matching import Gains, Pair, gain_shift, pair_ratio, solve_gains
+from s2ops.mosaic.composite.local_matching import ShiftField, local_shifts
+from s2ops.mosaic.composite.reducers import RULES
+from s2ops.mosaic.composite.scene_stack import ClearScene, Looks
+from s2ops.pipeline.steps.acquire import acquired
+from s2ops.pipeline.steps.base import TileStep
+from s2ops.publishing import stac_item
+from s2ops.quality.patch_seam_metrics import across, figures
+from s2ops.raster.cog import CODES, IMAGERY, SHARE
+from s2ops.raster.dataset_pool import Opened, Shelf, opened, shelf
+from s2ops.raster.reader import read_sampled, slabs
+from s2ops.records import AcquireRecord
+from s2ops.results import StepResult
+from s2ops.run.context import Job
+from s2ops.run.raster_writer import dates_of, imagery_tags, publisher
+from s2ops.runtime.threads import in_order
+from s2ops.storage import layout
+from s2ops.storage.done_marker import Marker, fingerprint, to_json
+
+VERSION = 6
+
+_MATCH_SIDE = 1098
+"""Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
+
+
+def marker(job: Job, tile: Tile) -> Marker:
+    """Stands while the acquired scenes and the options of the composite are the same."""
+    scenes = [(scene.id, scene.image_sha256, scene.mask_sha256) for scene in acquired(job, tile).scenes]
+    facts = fingerprint("composite", VERSION, job.config.composite, job.res, scenes)
+    return Marker(layout.item("composite", tile.name), facts)
+
+
+def run(job: Job, tile: Tile) -> StepResult:
+    """Write composite.tif, provenance.tif and weight.tif, then item.json."""
+    record, mark, geobox = acquired(job, tile), marker(job, tile), job.geobox(tile)
+    looks, gains, shifts = _prepared(job, tile, record)
+    holes, borders = 0, []
+    with publisher(job.store, geobox) as made, shelf() as files:
+        image = made.file("composite", BANDS, IMAGERY, imagery_tags())
+        provenance = made.file("provenance", ["scene"], CODES)
+        weight = made.file("weight", ["weight"], SHARE)
+        fusion = _Fusion(job, tile, files, looks, gains, shifts)
+        for fused in in_order(fusion.slab, slabs(geobox.height), job.threads):
+            image.write(fused.levels)
+            provenance.write(fused.source[None])
+            weight.write(fused.weight[None])
+            holes += fused.holes
+            borders.append(across(fused.levels, fused.source))
+        named = partial(layout.data, "composite", tile.name)
+        written = {named("composite"): image, named("provenance"): provenance, named("weight"): weight}
+        image_sha256, provenance_sha256, weight_sha256 = made.put(written, job.threads)
+    assets = {
+        "composite": stac_item.imagery_asset("composite.tif", image_sha256),
+        "provenance": stac_item.provenance_asset(
+            "provenance.tif", provenance_sha256, [one.id for one in record.scenes]
+        ),
+        "weight": _weight_asset(weight_sha256),
+    }
+    part = round(holes / (geobox.height * geobox.width), 6)
+    properties = {
+        "s2ops:fingerprint": mark.fingerprint,
+        "s2ops:scenes": [{"id": scene.id, "date": scene.date, "tile": tile.name} for scene in record.scenes],
+        "s2ops:rule": job.config.composite.rule,
+        "s2ops:gains": {scene: list(values) for scene, values in gains.items()},
+        "s2ops:holes": part,
+        "s2ops:patches": figures(borders),
+    }
+    dates = dates_of(record.scenes, job.config)
+    job.store.put(mark.key, to_json(stac_item.tile_item("composite", tile.name, geobox, dates, assets, properties)))
+    return StepResult(
+        "composite", tile.name, "done" if record.scenes else "empty", {"scenes": len(record.scenes), "holes": part}
+    )
+
+
+def _weight_asset(sha256: str) -> stac_item.Asset:
+    band = {"name": "weight", "unit": "%", "nodata": 0, "statistics": {"minimum": 5, "maximum": 100}}
+    return stac_item.Asset("weight.tif", sha256, "Share of that scene in each pixel", (band,), ("metadata",))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Where a scene is clear, over the whole tile."""
+
+    scene: str
+    """Its id."""
+    fade: Fade
+    """How much of each pixel it claims."""
+    bits: UInt8
+    """(y, bytes): a bit a pixel, so that its mask is decoded once."""
+
+    def clear(self, rows: slice, width: int) -> Bool:
+        """(y, x): rows of its clear pixels."""
+        return np.unpackbits(self.bits[rows], axis=1, count=width).view(np.bool_)
+
+
+def _seen(job: Job, tile: Tile, name: str) -> _Seen:
+    grid, fade = job.geobox(tile), job.config.composite.fade_m / job.res
+    cells, bits = cells_for((grid.height, grid.width), fade), np.empty((grid.height, -(-grid.width // 8)), np.uint8)
+    with opened() as files:
+        for rows in slabs(grid.height):
+            clear = files.read(job.store.gdal(layout.mask(tile.name, name)), rows)[0] == Mask.CLEAR
+            cells.feed(clear, rows.start)
+            bits[rows] = np.packbits(clear, axis=1)
+    return _Seen(name, Fade.of(cells, fade), bits)
+
+
+def _prepared(
+    job: Job, tile: Tile, record: AcquireRecord
+) -> tuple[list[_Seen], Mapping[str, Gains], Mapping[str, ShiftField]]:
+    """What a composite needs before its first slab: matching, mostly on one thread, goes on beside reading masks."""
+    names = [scene.id for scene in record.scenes]
+    with ThreadPoolExecutor(max(job.threads, 1)) as pool:
+        matched = pool.submit(_matched, job, tile, record)
+        seen = list(pool.map(partial(_seen, job, tile), names))
+        return seen, *matched.result()
+
+
+def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, ShiftField]]:
+    """What makes common clear ground look the same in all scenes: gains, anchored by clear area, and local shifts."""
+    if not job.config.composite.match:
+        return {}, {}
+    side = min(_MATCH_SIDE, *job.geobox(tile).shape)
+    names = [scene.id for scene in record.scenes]
+
+    def read(name: str) -> tuple[UInt8, Bool]:
+        image, mask = (read_sampled(job.store.gdal(key(tile.name, name)), side) for key in (layout.image, layout.mask))
+        return image, mask[0] == Mask.CLEAR
+
+    seen = dict(zip(names, in_order(read, names, job.threads), strict=True))
+    pairs = []
+    for a, b in combinations(sorted(seen), 2):
+        ratio = pair_ratio(seen[a][0], seen[b][0], seen[a][1] & seen[b][1])
+        if ratio is not None:
+            pairs.append(Pair(a, b, ratio))
+    gains = solve_gains({scene.id: scene.clear for scene in record.scenes}, pairs)
+    coarse = [ClearScene(*seen[name], gain_shift(gains[name])) for name in names]
+    cell = round(CELL_M / (job.res * job.geobox(tile).width / side))  # 6 pixels; 5 at 120 m
+    return gains, dict(zip(names, local_shifts(coarse, cell), strict=True))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One scene over one slab."""
+
+    image: str
+    clear: Bool
+    """(y, x)"""
+    claim: Lerp
+    """(y, x): its share."""
+    fade: Fade
+    gain: Float32 | None
+    shift: Lerp | None
+
+
+@dataclass(frozen=True)
+class _Fusion:
+    """What every slab of the composite is made from."""
+
+    job: Job
+    tile: Tile
+    files: Shelf
+    scenes: Sequence[_Seen]
+    """The best first."""
+    gains: Mapping[str, Gains]
+    shifts: Mapping[str, ShiftField]
+
+    def slab(self, rows: slice) -> Fused:
+        """Rows of the composite, block by block: state fits the processor's cache, and scenes are read where wanted."""
+        width = self.job.geobox(self.tile).width
+        out, looks = Fused.empty((rows.stop - rows.start, width)), Looks()
+        layers = [self._layer(one, rows, width) for one in self.scenes]
+        with self.files.lent() as files:
+            for cols in slabs(width):
+                looks.begin((rows.stop - rows.start, cols.stop - cols.start))
+                part = self._block(files, looks, layers, (rows, cols))
+                out.levels[:, :, cols], out.source[:, cols], out.weight[:, cols] = part
+        return out
+
+    def _layer(self, seen: _Seen, rows: slice, width: int) -> _Layer:
+        """What a scene brings to a slab; its levels are read when first wanted."""
+        field, shift = self.shifts.get(seen.scene), None
+        if field is not None and field.cells.any():
+            shift = field.rows(rows.start, rows.stop, width, CELL_M / self.job.res)
+        gain = gain_shift(self.gains[seen.scene]) if seen.scene in self.gains else None
+        image, claim = (
+            self.job.store.gdal(layout.image(self.tile.name, seen.scene)),
+            seen.fade.at(rows, slice(0, width)),
+        )
+        return _Layer(image, seen.clear(rows, width), claim, seen.fade, gain, shift)
+
+    def _block(self, files: Opened, looks: Looks, layers: Sequence[_Layer], window: tuple[slice, slice]) -> Fused:
+        rule, (rows, cols) = RULES[self.job.config.composite.rule], window
+        open_ = np.ones_like(layers[0].fade.whole(rows, cols)) if layers else np.zeros(0, np.bool_)
+        for layer in layers:
+            clear = layer.clear[:, cols]
+            if not clear.any():
+                looks.skip()
+                continue
+            files.read(layer.image, rows, cols, out=looks.place())
+            shift = None if layer.shift is None else layer.shift.cut(slice(None), cols)
+            complete = looks.add(clear, layer.claim.cut(slice(None), cols), layer.gain, shift)
+            if rule.stops_early and complete:
+                open_ &= ~layer.fade.whole(rows, cols)
+                if not open_.any():
+                    break
+        return rule.result(looks)
+
+
+STEP = TileStep("composite", partial(layout.item, "composite"), marker, run)

@@ -1,0 +1,77 @@
+"""Groups of tiles: what one pod of a cluster works on, and the child workflows that the groups make up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from s2ops.errors import ConfigError, InputError
+from s2ops.pipeline.step_runner import CLUSTER_STAGES, pending
+from s2ops.run.context import Job
+from s2ops.storage import layout
+from s2ops.storage.done_marker import read_json, to_json
+
+MAX_CHILD: Final = 500
+"""Tiles of a child workflow, so that its object stays below what a cluster can store."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child workflow: its first and last group."""
+
+    first: int
+    last: int
+
+    def to_json(self) -> dict[str, str]:
+        """As the parent workflow passes it on."""
+        return {"first": str(self.first), "last": str(self.last)}
+
+
+def tiles_with_work(job: Job, stage: str) -> list[str]:
+    """Names of the stage's tiles that have work; none where the run does not want the stage."""
+    steps = CLUSTER_STAGES[stage]
+    if not steps[0].wanted(job):
+        return []
+    steps[0].check(job)
+    return pending(steps, job)
+
+
+def write(job: Job, stage: str, names: Sequence[str], size: int, child: int) -> list[Child]:
+    """Write those tiles to plan/groups/STAGE/NNN.json, `size` a file; gives the children of at most `child` tiles."""
+    if not 1 <= size <= child <= MAX_CHILD:
+        raise ConfigError(
+            f"{size} tiles a group and {child} a child workflow do not fit: 1 <= size <= child <= {MAX_CHILD}"
+        )
+    groups = [names[first : first + size] for first in range(0, len(names), size)]
+    for number, group in enumerate(groups):
+        job.store.put(layout.group(stage, number), to_json({"tiles": list(group), "wanted": len(names)}))
+    return children(len(groups), size, child)
+
+
+def children(groups: int, size: int, child: int) -> list[Child]:
+    """The child workflows of so many groups of `size` tiles, each of at most `child` tiles."""
+    each = child // size
+    return [Child(first, min(first + each, groups) - 1) for first in range(0, groups, each)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a pod works on."""
+
+    tiles: list[str]
+    """Names."""
+    wanted: int
+    """Tiles of the whole stage, so that its pods together can say how far it is."""
+
+
+def read(job: Job, stage: str, number: int) -> Group:
+    """A group; InputError where its file is missing or names tiles that the run does not have."""
+    record = read_json(job.store, layout.group(stage, number)) or {}
+    found = record.get("tiles")
+    if not isinstance(found, list):
+        raise InputError(f"{job.config.out} has no {layout.group(stage, number)}: run s2ops group {stage} first")
+    if foreign := sorted(set(map(str, found)) - {tile.name for tile in job.tiles}):
+        raise InputError(
+            f"{layout.group(stage, number)} names {', '.join(foreign)}, which the run's region does not have: "
+            f"run s2ops group {stage} again"
+        )
+    return Group([str(name) for name in found], int(record.get("wanted", len(found))))

@@ -1,0 +1,177 @@
+"""The root catalog and the collections of a run: pure builders, equal input gives equal bytes.
+
+A collection says what all its items share (`item_assets`), how to draw them (`renders`), whose work it is (scientific
+extension), and which files show all tiles at once (its assets).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from s2ops.constants import CLASS_COLOURS, LandCover
+from s2ops.errors import InputError
+from s2ops.geo.footprint import union_bbox
+from s2ops.publishing.stac_item import (
+    ELECTRO_OPTICAL,
+    GEOJSON,
+    JSON,
+    SCHEMAS,
+    STAC_VERSION,
+    TITLES,
+    Asset,
+    Json,
+    Kind,
+    asset_kind,
+    checksum,
+    confidence_asset,
+    imagery_asset,
+    landcover_asset,
+    link,
+    provenance_asset,
+)
+from s2ops.storage.done_marker import to_json
+
+EXTENSIONS: Final = tuple(
+    f"{SCHEMAS}/{name}/schema.json"
+    for name in ("scientific/v1.0.0", "render/v2.0.0", "raster/v2.0.0", "classification/v2.0.0", "file/v2.1.0")
+)
+
+PAPER: Final = (
+    "M. Swaine, C. Smit, S. Tripodi, G. Fonteix, Y. Tarabalka, L. Laureore, J. Hyland: Operational pipeline for a "
+    "global cloud-free mosaic and classification of Sentinel-2 images"
+)
+LICENCE_URL: Final = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice"
+
+DESCRIPTIONS: Final[dict[Kind, str]] = {
+    "mosaic": "Red, green, blue and near infrared without clouds and without seams between tiles, as 8-bit levels "
+    "of surface reflectance; s2ops:levels turns a level back into reflectance.",
+    "landcover": "Water, grass, tree, residential, industrial/commercial and barren, and the probability of the class.",
+}
+
+PALETTE: Final = {int(code): (*CLASS_COLOURS[code], 255) for code in LandCover if code is not LandCover.NODATA}
+"""Red, green, blue, alpha of each class."""
+
+RENDERS: Final[dict[Kind, Json]] = {
+    "mosaic": {
+        "natural": {"title": "Natural colours", "assets": ["mosaic"], "bidx": [1, 2, 3], "nodata": 0},
+        "infrared": {"title": "Colour infrared", "assets": ["mosaic"], "bidx": [4, 1, 2], "nodata": 0},
+    },
+    "landcover": {
+        "classes": {
+            "title": "Land-cover classes",
+            "assets": ["landcover"],
+            "nodata": 0,
+            "resampling": "nearest",
+            "colormap": {str(value): list(rgba) for value, rgba in PALETTE.items()},
+        },
+        "confidence": {
+            "title": "Probability of the class",
+            "assets": ["confidence"],
+            "nodata": 255,
+            "rescale": [[0, 100]],
+            "colormap_name": "viridis",
+        },
+    },
+}
+"""How to draw the assets, in TiTiler's words (render extension)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A file over all tiles of a product, at the run's root."""
+
+    key: str
+    sha256: str
+    size: int
+    title: str
+    media_type: str
+
+
+def catalog(
+    mosaic: Mapping[str, Json],
+    landcover: Mapping[str, Json],
+    wholes: Mapping[Kind, Sequence[Whole]] | None = None,
+    description: str = "",
+) -> dict[str, bytes]:
+    """The static catalog over items by tile: key -> JSON bytes; a product without items gets no collection."""
+    products: list[tuple[Kind, Mapping[str, Json]]] = [("mosaic", mosaic), ("landcover", landcover)]
+    made = [(kind, items) for kind, items in products if items]
+    if not made:
+        raise InputError("there is no item to publish: run the steps before publish first")
+    root = {
+        "type": "Catalog",
+        "stac_version": STAC_VERSION,
+        "id": "s2ops",
+        "title": "s2ops run",
+        "description": description or "Cloud-free Sentinel-2 mosaic and land cover.",
+        "links": [
+            link("root", "./catalog.json", JSON),
+            *(link("child", f"./{kind}/collection.json", JSON, TITLES[kind]) for kind, _ in made),
+        ],
+    }
+    files = {"catalog.json": to_json(root)}
+    for kind, items in made:
+        files[f"{kind}/collection.json"] = to_json(collection(kind, items, (wholes or {}).get(kind, ())))
+    return files
+
+
+def collection(kind: Kind, items: Mapping[str, Json], wholes: Sequence[Whole] = ()) -> Json:
+    """The collection over a product's items, by tile name, and its files over all tiles."""
+    tiles = sorted(items)
+    start = min(items[tile]["properties"]["start_datetime"] for tile in tiles)
+    end = max(items[tile]["properties"]["end_datetime"] for tile in tiles)
+    boxes = sorted([tuple(items[tile]["bbox"]) for tile in tiles])
+    properties = [items[tile]["properties"] for tile in tiles]
+    return {
+        "type": "Collection",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [*EXTENSIONS, *((ELECTRO_OPTICAL,) if kind == "mosaic" else ())],
+        "id": f"s2ops-{kind}",
+        "title": TITLES[kind],
+        "description": DESCRIPTIONS[kind],
+        "license": "other",
+        "keywords": ["sentinel-2", "mosaic", "land cover", "cloud-free"],
+        "providers": [
+            {"name": "ESA / Copernicus", "roles": ["licensor", "producer"], "url": "https://sentinels.copernicus.eu"}
+        ],
+        "sci:publications": [{"citation": PAPER}],
+        "extent": {
+            "spatial": {"bbox": [list(union_bbox(boxes))]},
+            "temporal": {"interval": [[start, end]]},
+        },
+        "summaries": {
+            "constellation": ["sentinel-2"],
+            "gsd": sorted({value["gsd"] for value in properties}),
+            "proj:code": sorted({value["proj:code"] for value in properties}),
+        },
+        "item_assets": _item_assets(kind, min(value["gsd"] for value in properties)),
+        "renders": RENDERS[kind],
+        "assets": {whole.key: _whole(whole) for whole in wholes},
+        "links": [
+            link("root", "../catalog.json", JSON),
+            link("parent", "../catalog.json", JSON),
+            link("license", LICENCE_URL, "application/pdf", "Contains modified Copernicus Sentinel data"),
+            *(link("item", f"./{tile}/item.json", GEOJSON, tile) for tile in tiles),
+        ],
+    }
+
+
+def _item_assets(kind: Kind, res: float) -> Json:
+    """What each item has; which scenes a provenance counts differs from item to item."""
+    assets: dict[str, Asset] = (
+        {"mosaic": imagery_asset("", ""), "provenance": provenance_asset("", "", [])}
+        if kind == "mosaic"
+        else {"landcover": landcover_asset("", ""), "confidence": confidence_asset("", "")}
+    )
+    return {name: asset_kind(asset, res) for name, asset in assets.items()}
+
+
+def _whole(whole: Whole) -> Json:
+    return {
+        "href": f"../{whole.key}",
+        "type": whole.media_type,
+        "title": whole.title,
+        "roles": ["index"],
+        "file:checksum": checksum(whole.sha256),
+        "file:size": whole.size,
+    }

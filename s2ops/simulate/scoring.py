@@ -1,0 +1,194 @@
+"""How well a finished run did, against the truth of the simulated world that it was made from.
+
+Everything is counted, slab by slab, into small tables (confusion matrices, sums), and the figures come from those.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+from s2ops.constants import CLASS_NAMES, Float64, Int64, LandCover, Mask, UInt8, UInt16
+from s2ops.errors import RasterError
+from s2ops.imaging.tone_curve import SCALE, levels_of, reflectance_of
+
+MASK_NAMES: Final = {Mask.CLEAR: "clear", Mask.CLOUD: "cloud", Mask.SHADOW: "shadow"}
+
+_ROWS: Final = 1024
+
+Score = dict[str, float | None]
+
+
+def confusion(truth: UInt8, found: UInt8, size: int) -> Int64:
+    """Counts (truth, found) of codes below `size`; pixels where either code is `size` or more are left out."""
+    use = (truth < size) & (found < size)
+    pairs = truth[use].astype(np.int64) * size + found[use]
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def iou(table: Int64, code: int) -> float | None:
+    """Intersection over union of one code; None where neither truth nor map has it."""
+    union = int(table[code].sum() + table[:, code].sum() - table[code, code])
+    return round(int(table[code, code]) / union, 4) if union else None
+
+
+def f1(table: Int64, code: int) -> float | None:
+    """Harmonic mean of precision and recall of one code; None where neither truth nor map has it."""
+    both = int(table[code].sum() + table[:, code].sum())
+    return round(2 * int(table[code, code]) / both, 4) if both else None
+
+
+def auc(labels: list[bool], scores: list[float]) -> float | None:
+    """Chance that a positive scores above a negative, ties count half; None unless there are both."""
+    positive = np.array([s for s, hit in zip(scores, labels, strict=True) if hit], np.float64)
+    negative = np.array([s for s, hit in zip(scores, labels, strict=True) if not hit], np.float64)
+    if not positive.size or not negative.size:
+        return None
+    gap = positive[:, None] - negative[None, :]
+    return round(float(np.mean((gap > 0) + 0.5 * (gap == 0))), 4)
+
+
+@dataclass
+class CompositeSums:
+    """Sums over filled pixels of a composite."""
+
+    reflectance: Float64 = field(default_factory=lambda: np.zeros(4))
+    """Of absolute errors in reflectance, by band."""
+    levels: Float64 = field(default_factory=lambda: np.zeros(4))
+    """Of absolute errors in levels of the tone curve, by band."""
+    filled: int = 0
+    holes: int = 0
+    residual: int = 0
+    """Filled pixels that the truth calls cloud or shadow in the scene that they came from."""
+
+    def add(self, image: UInt8, surface: UInt16, mask: UInt8, filled: UInt8) -> None:
+        """Count pixels that came from one scene: (4, y, x) levels, (4, y, x) true numbers, its true mask, and where."""
+        use = filled.astype(bool)
+        truth = surface[:, use].astype(np.float32) / SCALE
+        found = image[:, use]
+        self.reflectance += np.abs(reflectance_of(found) - truth).sum(axis=1, dtype=np.float64)
+        self.levels += np.abs(found - levels_of(truth)).sum(axis=1, dtype=np.float64)
+        self.filled += int(use.sum())
+        self.residual += int(np.isin(mask[use], (Mask.CLOUD, Mask.SHADOW)).sum())
+
+    def score(self) -> Score:
+        """Mean errors over pixels and bands, and the parts that are holes or residual cloud or shadow."""
+        whole, filled = self.filled + self.holes, max(self.filled, 1)
+        return {
+            "reflectance_error": round(float(self.reflectance.mean()) / filled, 5),
+            "level_error": round(float(self.levels.mean()) / filled, 3),
+            "holes": round(self.holes / whole, 6) if whole else None,
+            "residual": round(self.residual / filled, 6),
+        }
+
+
+def mask_score(table: Int64) -> Score:
+    """IoU of cloud and shadow, of both together, and overall accuracy, from a confusion of mask codes 0 to 2."""
+    merged = np.array([[table[0, 0], table[0, 1:].sum()], [table[1:, 0].sum(), table[1:, 1:].sum()]])
+    score: Score = {f"{MASK_NAMES[code]}_iou": iou(table, code) for code in (Mask.CLOUD, Mask.SHADOW)}
+    return score | {"cloud_or_shadow_iou": iou(merged, 1), "accuracy": _accuracy(table)}
+
+
+def landcover_score(table: Int64) -> Score:
+    """F1 of each class, their mean, and overall accuracy, from a confusion of codes 0 to 6 without no data."""
+    known = table.copy()
+    known[:, LandCover.NODATA] = 0
+    scores = {CLASS_NAMES[code]: f1(known, code) for code in LandCover if code != LandCover.NODATA}
+    found = [value for value in scores.values() if value is not None]
+    return scores | {"mean_f1": round(float(np.mean(found)), 4) if found else None, "accuracy": _accuracy(known)}
+
+
+def _accuracy(table: Int64) -> float | None:
+    return round(float(np.trace(table)) / float(table.sum()), 4) if table.sum() else None
+
+
+def score_run(out: Path, world: Path) -> dict[str, Score]:
+    """Compare a run's folder (docs/outputs.md) with the world that it read (docs/simulate.md).
+
+    Returns groups 'mask', 'composite', 'landcover', 'haze' of figures; a product that was not made has no group.
+    """
+    truth = json.loads((world / "truth" / "truth.json").read_text())
+    groups: dict[str, Score] = {}
+    masks = [(path, world / "truth" / path.parent.name / path.name) for path in sorted(out.glob("scenes/*/*.mask.tif"))]
+    if masks:
+        groups["mask"] = mask_score(sum(_table(found, true, 3) for found, true in masks))  # type: ignore[arg-type]
+    items = sorted(out.glob("composite/*/item.json"))
+    if items:
+        sums = CompositeSums()
+        for item in items:
+            _add_composite(sums, item, world, truth)
+        groups["composite"] = sums.score()
+    maps = sorted(out.glob("landcover/*/landcover.tif"))
+    if maps:
+        tables = [_table(path, world / "truth" / path.parent.name / "classes.tif", 7) for path in maps]
+        groups["landcover"] = landcover_score(sum(tables))  # type: ignore[arg-type]
+    haze = _haze(out, truth)
+    return groups | ({"haze": haze} if haze else {})
+
+
+def lines(groups: dict[str, Score]) -> list[str]:
+    """The figures as text, one line each, groups indented; a dash where truth and run have nothing to compare."""
+    text = []
+    for group, score in groups.items():
+        text.append(group)
+        text += [f"  {name:<22} {'-' if value is None else format(value, '.4g')}" for name, value in score.items()]
+    return text
+
+
+def _haze(out: Path, truth: dict[str, dict[str, dict[str, bool]]]) -> Score:
+    """AUC and accuracy at 0.5 of the haze probability of every candidate."""
+    labels, scores = [], []
+    for path in sorted(out.glob("select/*.json")):
+        for candidate in json.loads(path.read_text())["candidates"]:
+            labels.append(bool(truth["scenes"][candidate["id"]]["hazy"]))
+            scores.append(float(candidate["haze"]))
+    if not labels:
+        return {}
+    right = [(score >= 0.5) == label for label, score in zip(labels, scores, strict=True)]
+    return {"auc": auc(labels, scores), "accuracy": round(float(np.mean(right)), 4), "scenes": float(len(labels))}
+
+
+def _windows(path: Path) -> Iterator[Window]:
+    with rasterio.open(path) as src:
+        width, height = src.width, src.height
+    for top in range(0, height, _ROWS):
+        yield Window(0, top, width, min(_ROWS, height - top))
+
+
+def _read(path: Path, window: Window, like: Path) -> UInt8:
+    """(band, rows, x) of a file that must lie on the grid of `like`."""
+    with rasterio.open(path) as src, rasterio.open(like) as other:
+        if (src.shape, src.transform) != (other.shape, other.transform):
+            raise RasterError(f"{path} and {like} lie on different grids: run at the world's resolution")
+        out: UInt8 = src.read(window=window)
+    return out
+
+
+def _table(found: Path, truth: Path, size: int) -> Int64:
+    """Confusion of two one-band files."""
+    parts = [
+        confusion(_read(truth, window, found)[0], _read(found, window, truth)[0], size) for window in _windows(found)
+    ]
+    total: Int64 = np.sum(parts, axis=0)
+    return total
+
+
+def _add_composite(sums: CompositeSums, item: Path, world: Path, truth: dict[str, dict[str, dict[str, str]]]) -> None:
+    """Each pixel against the cloud-free ground on the date of the scene that it came from."""
+    folder, tile = item.parent, item.parent.name
+    scenes = json.loads(item.read_text())["properties"]["s2ops:scenes"]
+    image, source = folder / "composite.tif", folder / "provenance.tif"
+    for window in _windows(image):
+        levels, number = _read(image, window, source), _read(source, window, image)[0]
+        sums.holes += int((number == 0).sum())
+        for rank, scene in enumerate(scenes, start=1):
+            name = scene["id"]
+            day = truth["scenes"][name]["date"]
+            surface = _read(world / "truth" / tile / f"surface-{day}.tif", window, image)
+            mask = _read(world / "truth" / tile / f"{name}.mask.tif", window, image)[0]
+            sums.add(levels, surface.astype(np.uint16), mask, (number == rank).astype(np.uint8))

@@ -1,0 +1,44 @@
+"""Prepare training data.
+
+`python -m s2ops.training.datasets pack REAL CSMASK SENTLE OUT.npz` labels the real scenes and packs them
+(needs tensorflow and torch);
+`python -m s2ops.training.datasets pools PACKED.npz OUT --patches N --processes P` makes the pools of samples.
+"""
+
+import argparse
+from pathlib import Path
+
+from s2ops.training.datasets.build_pools import KINDS, make_pools
+from s2ops.training.datasets.packed_scenes import load, save
+
+
+def _pack(given: argparse.Namespace) -> None:
+    from s2ops.training.datasets import label_fusion  # noqa: PLC0415 - needs GDAL, which a training machine may lack
+
+    packed = label_fusion.pack(given.real, *label_fusion.teach(given.real, given.csmask, given.sentle), given.quarters)
+    save(packed, label_fusion.rgb_chips(given.real / "eurosat_rgb_1200_per_class.zip"), given.out)
+
+
+def _pools(given: argparse.Namespace) -> None:
+    make_pools(given.out, load(given.packed), given.patches, given.processes, given.only)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    pack = commands.add_parser("pack")
+    pack.add_argument("real", type=Path, help="folder of the real data")
+    pack.add_argument("csmask", type=Path, help="the unpacked ukis_csmask package")
+    pack.add_argument("sentle", type=Path, help="the unpacked sentle package")
+    pack.add_argument("out", type=Path)
+    pack.add_argument("--quarters", type=Path, help="outlines of houses and halls at Zurich, GeoJSON")
+    pack.set_defaults(do=_pack)
+    pools = commands.add_parser("pools")
+    pools.add_argument("packed", type=Path, help="what `pack` wrote")
+    pools.add_argument("out", type=Path, help="folder of the pools")
+    pools.add_argument("--patches", type=int, default=9000, help="simulated samples; the other pools in proportion")
+    pools.add_argument("--processes", type=int, default=1)
+    pools.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="kinds of pools")
+    pools.set_defaults(do=_pools)
+    given = parser.parse_args()
+    given.do(given)

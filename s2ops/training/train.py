@@ -1,0 +1,217 @@
+"""Train one network: `train(network, config, pools, out)`. The same configuration, pools and machine give the same run.
+
+Samples lie in memory (on the GPU where there is one). Every draw depends on the seed and the step alone, so that a run
+that was killed and continued is the run that was not. Checkpoints are safetensors beside a small JSON; no pickles.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from s2ops.errors import ConfigError, ModelError
+from s2ops.models.onnx_export import export
+from s2ops.models.registry import TRAINABLE, ModelMeta
+from s2ops.models.unet import UNet, folded
+from s2ops.training import evaluate
+from s2ops.training.batches import Samples
+from s2ops.training.config import TrainConfig, load_config
+from s2ops.training.datasets.pools import Pool
+from s2ops.training.distillation import Teachers
+from s2ops.training.initialization import make_network, with_some_of
+from s2ops.training.losses import haze_loss
+from s2ops.training.targets import network_loss, teacher_loss
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """One cycle: up over the first tenth of the steps, down to zero along a cosine."""
+    rise = max(config.steps // 10, 1)
+    if step < rise:
+        return config.learning_rate * (step + 1) / rise
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(config.steps - rise, 1)))
+
+
+class Run:
+    """The state of a training run: network, optimiser, step; can be written and taken up again."""
+
+    def __init__(self, network: str, config: TrainConfig, out: Path, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.network, self.config, self.out, self.device = network, config, out, device
+        model = make_network(network, config.width, config.start)
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.learn == "last":
+            _freeze(self.model)
+        self.teacher = None if config.teacher is None else Teachers(network, config.teacher).to(device)
+        learnt = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(learnt, weight_decay=config.weight_decay)
+        classes = len(TRAINABLE[network].classes)
+        self.weights = torch.tensor(config.class_weights or (1.0,) * classes, device=device)
+        self.step = 0
+        self.history: list[tuple[int, float]] = []
+
+    def advance(self, samples: Samples) -> float:
+        """One step; gives the loss. Raises ModelError where it is no number, before anything is changed by it."""
+        random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
+        image, label, plain = samples.draw(self.config, random)
+        self.model.train()
+        if self.step >= (1 - self.config.settle) * self.config.steps:
+            for layer in self.model.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()  # batches of different pools differ; what is shipped has one normalisation
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.model(image)
+            if self.teacher is not None:
+                taught = self.teacher(plain if self.config.teacher_sees == "plain" else image)
+        if label.ndim == 1:
+            loss = haze_loss(logits, label)
+        else:
+            loss = network_loss(self.network, logits, label, self.weights, self.config.dice)
+            if self.teacher is not None:
+                loss = loss + self.config.distil * teacher_loss(self.network, logits, taught)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(
+                f"training of {self.network} diverged at step {self.step} (loss {value}): lower learning_rate "
+                f"({self.config.learning_rate}); the last good checkpoint stays in {self.out}"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return value
+
+    def save(self) -> None:
+        """Write the checkpoint; the JSON that names the step comes last, so a kill leaves the older one whole."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        self.out.mkdir(parents=True, exist_ok=True)
+        name = f"checkpoint-{self.step}.safetensors"
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, self.out / name)
+        state = {
+            "step": self.step,
+            "file": name,
+            "config": self.config.model_dump(mode="json"),
+            "history": self.history,
+        }
+        part = self.out / "state.json.part"
+        part.write_text(json.dumps(state))
+        part.replace(self.out / "state.json")
+        for old in self.out.glob("checkpoint-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def resume(self) -> None:
+        """Take up the checkpoint in `out`, if there is one of the same configuration.
+
+        Raises ConfigError where it is of another one, ModelError where it is broken.
+        """
+        if not (self.out / "state.json").exists():
+            return
+        try:
+            state = json.loads((self.out / "state.json").read_text())
+            same = state["config"] == self.config.model_dump(mode="json")
+            tensors = load_file(self.out / state["file"], device=str(self.device))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ModelError(f"the checkpoint in {self.out} is broken ({error}): give an empty folder") from error
+        if not same:
+            raise ConfigError(f"{self.out} holds a run of another configuration: give an empty folder")
+        self.model.load_state_dict(
+            {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        )
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                moments.setdefault(int(index), {})[name] = value
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
+        self.step, self.history = state["step"], [(step, loss) for step, loss in state["history"]]
+
+
+def train(
+    network: str, config: TrainConfig, pools: Path, out: Path, *, device: str | None = None, until: int | None = None
+) -> ModelMeta:
+    """Train `network` on `pools`, continuing what `out` holds; writes `out`/NETWORK.onnx, curve.png and checkpoints.
+
+    `until` stops at that step and leaves the rest to the next call. Raises ConfigError and ModelError.
+    """
+    if network not in TRAINABLE:
+        raise ConfigError(f"there is no network named {network!r}; the networks are {', '.join(TRAINABLE)}")
+    if config.shift and len(config.shift) != len(TRAINABLE[network].classes):
+        raise ConfigError(
+            f"shift has {len(config.shift)} numbers: {network} has the classes {', '.join(TRAINABLE[network].classes)}"
+        )
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    run = Run(network, config, out, place)
+    run.resume()
+    made = _own_pools(network, config)
+    samples = Samples(network, config, pools, place, made)
+    while run.step < min(config.steps, until or config.steps):
+        loss = run.advance(samples)
+        if run.step % 50 == 0 or run.step == config.steps:
+            run.history.append((run.step, loss))
+            print(f"{network} step {run.step}/{config.steps} loss {loss:.4f}", flush=True)
+        if run.step % config.checkpoint_every == 0 or run.step == config.steps:
+            run.save()
+    model = folded(run.model) if isinstance(run.model, UNet) else run.model.cpu().eval()
+    if config.keep and config.start is not None:
+        model = with_some_of(model, config.start, config.keep)
+    if config.shift and isinstance(model, UNet) and model.head.bias is not None:
+        model.head.bias.data += torch.tensor(config.shift)
+    judges = (*config.validation, *(name for name in made if name not in config.shares))
+    temperature, scores = evaluate.judge(network, model.to(place), judges, pools, place, made)
+    spec = TRAINABLE[network]
+    meta = ModelMeta(
+        name=network,
+        version=config.version,
+        bands=spec.bands,
+        classes=spec.classes,
+        window=spec.window,
+        width=config.width,
+        levels="tci" if network.startswith("preview") else "tone-curve",
+        temperature=temperature,
+        trained_on=config.trained_on,
+        scores=scores,
+        licence=config.licence,
+    )
+    export(model.cpu(), meta, out / f"{network}.onnx")
+    evaluate.draw_curve(run.history, network, out / "curve.png")
+    return meta
+
+
+def _freeze(model: nn.Module) -> None:
+    """Let only the layers at full resolution change: where edges lie, not what things look like.
+
+    It costs half the time, and a few labels of one place make the network forget little of others.
+    """
+    if not isinstance(model, UNet):
+        raise ConfigError("learn: last is for networks that answer for each pixel: leave it out for preview-haze")
+    model.requires_grad_(False)
+    for part in (model.up[0], model.decoder[0], model.head):
+        part.requires_grad_(True)
+
+
+def _own_pools(network: str, config: TrainConfig) -> dict[str, Pool]:
+    """The pools of the configuration's folders, by name. Raises ConfigError and RasterError."""
+    if not config.folders:
+        return {}
+    from s2ops.training.datasets import folder_dataset  # noqa: PLC0415 - needs GDAL, which a training machine may lack
+
+    return folder_dataset.make_folder_pools(network, config.folders, config.crop)
+
+
+def train_command(network: str, config_path: Path, out: Path) -> None:
+    """`s2ops train NETWORK --config F --out OUT`: pools are looked for in `S2OPS_POOLS`, else in OUT/pools."""
+    pools = Path(os.environ.get("S2OPS_POOLS", out / "pools"))
+    meta = train(network, load_config(config_path), pools, out / network)
+    for name, value in meta.scores.items():
+        print(f"{network} {name}: {value}")

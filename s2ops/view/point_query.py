@@ -1,0 +1,150 @@
+"""What the page says of a place: the tile and pixel under it, and everything the run knows of both."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import rasterio
+import shapely
+from pyproj import Transformer
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, LandCover
+from s2ops.geo.mgrs_tiles import Tile
+from s2ops.geo.tile_ownership import depth
+from s2ops.imaging.rendering import hexa
+from s2ops.imaging.tone_curve import reflectance_table
+from s2ops.raster.reader import gdal_env
+from s2ops.records import AcquireRecord, SelectRecord
+from s2ops.selection.explain import ordered
+from s2ops.storage import layout
+from s2ops.view.facts import Json, TileFacts
+from s2ops.view.run import Run
+
+_NOT_READ: Final = TileFacts("", "waiting", "its records are not read yet")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pixel:
+    """A pixel of a tile's grid."""
+
+    tile: Tile
+    row: int
+    column: int
+    depth: float
+    """Metres to the tile's border (ownership.py)."""
+
+
+def at(run: Run, lon: float, lat: float) -> Json:
+    """What is known of the pixel at a place in WGS 84 (waits). `tile` is None outside the run."""
+    tiles = run.index.overlapping(shapely.Point(lon, lat))
+    found = [pixel for tile in tiles if (pixel := _pixel(run, tile, lon, lat)) is not None]
+    pixels = sorted(found, key=lambda pixel: (-pixel.depth, pixel.tile.name))
+    answer: Json = {"lon": lon, "lat": lat, "tile": None, "overlap": [pixel.tile.name for pixel in pixels]}
+    for pixel in pixels:  # the first that shows something is seen, as on the map
+        answer |= {"tile": pixel.tile.name, "row": pixel.row, "column": pixel.column} | _values(run, pixel)
+        if answer["levels"] is not None:
+            break
+    return answer
+
+
+def tile(run: Run, name: str) -> Json:
+    """What is known of a tile: status, figures, and the scene list with every reason (waits)."""
+    facts = run.state.tiles.get(name) or _NOT_READ
+    chosen, acquired = run.record(layout.select(name), SelectRecord), run.acquired(name, run.state.tag)
+    used = {scene.id: scene for scene in acquired.scenes} if acquired else {}
+    series = {scene.id for scene in acquired.series} if acquired else set()
+    return {
+        "tile": name, "status": facts.status, "reason": facts.reason, "holes": facts.holes,
+        "areas": dict(facts.areas),
+        "seams": [{"neighbour": e.neighbour, "before": e.before, "after": e.after} for e in facts.edges],
+        "covered": chosen.covered if chosen else None,
+        "proof": _proof(chosen) if chosen else None,
+        "scenes": [
+            {
+                "id": one.id, "date": one.date, "decision": one.decision, "rank": one.rank, "reason": one.reason,
+                "cloud": one.cloud, "haze": one.haze, "covers": one.coverage,
+                "use": "mosaic" if one.id in used else "land cover" if one.id in series else None,
+                "added": used[one.id].added if one.id in used else None,
+            }
+            for one in (ordered(chosen) if chosen else ())
+        ],
+        "left_out": [{"id": one.id, "reason": one.reason} for one in _left_out(chosen, acquired)],
+    }  # fmt: skip
+
+
+def _left_out(chosen: SelectRecord | None, acquired: AcquireRecord | None) -> list[Any]:
+    return [one for record in (chosen, acquired) if record is not None for one in record.left_out]
+
+
+def _proof(record: SelectRecord) -> str:
+    return "proven smallest list" if record.status == "optimal" else f"{record.status}, gap {100 * record.gap:.1f} %"
+
+
+def _pixel(run: Run, tile: Tile, lon: float, lat: float) -> _Pixel | None:
+    x, y = Transformer.from_crs(4326, tile.epsg, always_xy=True).transform(lon, lat)
+    left, bottom, right, top = tile.bounds
+    if not (left <= x < right and bottom < y <= top):
+        return None
+    return _Pixel(tile, int((top - y) / run.res), int((x - left) / run.res), float(depth(tile, x, y)))
+
+
+def _values(run: Run, pixel: _Pixel) -> Json:
+    name = pixel.tile.name
+    levels = _read(run, pixel, "mosaic", "mosaic")
+    number = _one(_read(run, pixel, "mosaic", "provenance"))
+    code = _one(_read(run, pixel, "landcover", "landcover"))
+    sure = _one(_read(run, pixel, "landcover", "confidence"))
+    seen = levels is not None and any(levels)
+    scenes = (run.state.tiles.get(name) or _NOT_READ).scenes
+    source = scenes[number - 1] if number and number <= len(scenes) else None
+    reflectance = reflectance_table()
+    return {
+        "levels": dict(zip(BANDS, levels, strict=True)) if levels and seen else None,
+        "reflectance": {b: round(float(reflectance[v]), 4) for b, v in zip(BANDS, levels, strict=True)}
+        if levels and seen
+        else None,
+        "class": _class(code, sure),
+        "source": {"id": source.id, "date": source.date, "tile": source.tile} if source else None,
+        "hole": number == 0,
+        "share": _share(run, pixel, source.id) if source and source.tile == name else None,
+    }
+
+
+def _class(code: int | None, sure: int | None) -> Json | None:
+    if code not in {int(one) for one in LandCover if one}:
+        return None
+    known = LandCover(code)
+    confidence = sure if sure is not None and sure <= 100 else None
+    return {
+        "code": code, "name": CLASS_NAMES[known], "colour": hexa(CLASS_COLOURS[known]), "confidence": confidence
+    }  # fmt: skip
+
+
+def _share(run: Run, pixel: _Pixel, scene: str) -> int | None:
+    """Percent that the scene makes of the pixel in the tile's own composite, if it dominates there as well."""
+    number = _one(_read(run, pixel, "composite", "provenance"))
+    own = [one.id for one in (run.state.tiles.get(pixel.tile.name) or _NOT_READ).scenes if one.tile == pixel.tile.name]
+    if not number or number > len(own) or own[number - 1] != scene:
+        return None
+    return _one(_read(run, pixel, "composite", "weight"))
+
+
+def _one(values: list[int] | None) -> int | None:
+    return values[0] if values else None
+
+
+def _read(run: Run, pixel: _Pixel, product: str, file: str) -> list[int] | None:
+    """The bands of one pixel; None where the file is not there, or cannot be read."""
+    key = layout.data(product, pixel.tile.name, file)
+    if product != "composite" and key not in run.state.versions:
+        return None
+    path = run.store.gdal(key)
+    try:
+        with gdal_env(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
+            values = np.asarray(src.read(window=Window(pixel.column, pixel.row, 1, 1))).ravel()
+    except RasterioError:
+        run.note(f"{key} cannot be read: it is missing, damaged or cut off; s2ops verify says more")
+        return None
+    return [int(value) for value in values] or None

@@ -1,0 +1,80 @@
+"""Draw docs/images/seam-zagreb.jpg: the border of the two Zagreb tiles, one made 15 % brighter, before and after.
+
+    S2OPS_REAL_DATA=... python scripts/draw_seam_picture.py RUN
+
+RUN is a finished run of examples/zagreb.yaml; it is only read. Prints the seam figures of both tiles.
+"""
+
+import sys
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from s2ops import config
+from s2ops.constants import BANDS, UInt8
+from s2ops.geo.mgrs_tiles import tile
+from s2ops.imaging.rendering import encode, true_colour
+from s2ops.imaging.tone_curve import levels_of, reflectance_of
+from s2ops.pipeline.steps import balance, blend
+from s2ops.raster.cog import IMAGERY
+from s2ops.raster.reader import read_all
+from s2ops.run.context import Job
+from s2ops.run.raster_writer import imagery_tags, publisher
+from s2ops.storage import layout
+from s2ops.storage.done_marker import read_json, to_json
+
+ROOT = Path(__file__).parents[1]
+NORTH, SOUTH = "33TWM", "33TWL"
+HALF = 200
+"""Pixels shown north and south of the border."""
+
+
+def brighten(job: Job, name: str, gain: float) -> None:
+    """Multiply the reflectance of a tile's composite."""
+    levels = read_all(job.store.gdal(layout.data("composite", name, "composite")))
+    brighter = np.clip(np.rint(levels_of(reflectance_of(levels) * np.float32(gain))), 1, 255)
+    with publisher(job.store, job.geobox(tile(name))) as made:
+        image = made.file("composite", BANDS, IMAGERY, imagery_tags())
+        image.write(np.where(levels > 0, brighter, 0).astype(np.uint8))
+        (digest,) = made.put({layout.data("composite", name, "composite"): image}, 1)
+    item = read_json(job.store, layout.item("composite", name)) or {}
+    item["properties"]["s2ops:fingerprint"] = digest
+    job.store.put(layout.item("composite", name), to_json(item))
+
+
+def joined(job: Job, product: str) -> UInt8:
+    """Both tiles on the northern one's columns, it on top: rows around its lower border."""
+    above, below = (read_all(job.store.gdal(layout.data(product, name, product))) for name in (NORTH, SOUTH))
+    grids = job.geobox(tile(NORTH)), job.geobox(tile(SOUTH))
+    down = round((grids[0].transform.f - grids[1].transform.f) / 120)
+    canvas = np.zeros((4, down + below.shape[1], above.shape[2]), np.uint8)
+    canvas[:, down:] = below
+    canvas[:, : above.shape[1]] = above
+    return canvas[:, above.shape[1] - HALF : above.shape[1] + HALF]
+
+
+def main() -> None:
+    """Brighten, balance, blend, draw."""
+    with TemporaryDirectory() as folder:
+        copytree(Path(sys.argv[1]) / "composite", Path(folder) / "composite")
+        settings = config.load(ROOT / "examples/zagreb.yaml", out=folder)
+        job = Job(settings, (tile(SOUTH), tile(NORTH)))
+        brighten(job, SOUTH, 1.15)
+        balance.run(job)
+        for one in job.tiles:
+            blend.run(job, one)
+            facts = (read_json(job.store, layout.item("mosaic", one.name)) or {})["properties"]
+            for seam in facts["s2ops:seams"]:
+                figures = (f"{name} {seam['before'][name]} -> {seam['after'][name]}" for name in ("excess", "coherent"))
+                print(one.name, *figures, "energy kept", facts["s2ops:energy_kept"])
+        pictures = [true_colour(joined(job, product)) for product in ("composite", "mosaic")]
+    gap = np.full((8, *pictures[0].shape[1:]), 255, np.uint8)
+    picture = Image.fromarray(np.concatenate([pictures[0], gap, pictures[1]]))
+    (ROOT / "docs/images/seam-zagreb.jpg").write_bytes(encode(np.asarray(picture), "jpeg"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The steps balance and blend on a small region: what is measured again, and which tiles are blended again."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from s2ops import config
+from s2ops.constants import BANDS, UInt8
+from s2ops.errors import NotMade
+from s2ops.geo.mgrs_tiles import tile
+from s2ops.pipeline.steps import balance, blend
+from s2ops.publishing import stac_item
+from s2ops.raster.cog import CODES, IMAGERY
+from s2ops.run.context import Job
+from s2ops.run.raster_writer import imagery_tags, publisher
+from s2ops.storage import layout
+from s2ops.storage.done_marker import read_json, to_json
+from tests.helpers.chain import TILES, write_config
+
+THREE = (*TILES, "33TVM")
+
+
+def ground(name: str) -> UInt8:
+    """(4, y, x) levels that depend on the place alone, so that overlapping tiles show the same."""
+    grid = tile(name).geobox(120)
+    x, y = (np.arange(side) for side in (grid.width, grid.height))
+    east = (grid.transform.c + 120 * x) / 120 + (0 if grid.crs.epsg == 32633 else 5_000)
+    north = (grid.transform.f - 120 * y) / 120
+    waves = np.sin(east / 9) * np.cos(north / 7)[:, None] + np.sin(east / 61 + north[:, None] / 83)
+    return np.rint(np.stack([95 + band + 9 * waves for band in range(4)])).astype(np.uint8)
+
+
+def make_composite(job: Job, name: str, brighter: int) -> None:
+    """A tile's composite as the step leaves it."""
+    one = tile(name)
+    with publisher(job.store, job.geobox(one)) as made:
+        image = made.file("composite", BANDS, IMAGERY, imagery_tags())
+        image.write(ground(name) + np.uint8(brighter))
+        source = made.file("provenance", ["scene"], CODES)
+        source.write(np.ones((1, *job.geobox(one).shape), np.uint8))
+        files = {"composite": image, "provenance": source}
+        sums = made.put({layout.data("composite", name, kind): file for kind, file in files.items()}, 1)
+    assets = {
+        "composite": stac_item.imagery_asset("composite.tif", sums[0]),
+        "provenance": stac_item.provenance_asset("provenance.tif", sums[1], ["S2A"]),
+    }
+    facts = {"s2ops:fingerprint": sums[0], "s2ops:scenes": [{"id": "S2A", "date": "2023-06-02", "tile": name}]}
+    day = datetime(2023, 6, 2, tzinfo=UTC)
+    item = stac_item.tile_item("composite", name, job.geobox(one), (day, day), assets, facts)
+    job.store.put(layout.item("composite", name), to_json(item))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three tiles in two zones, balanced and blended."""
+    folder = tmp_path_factory.mktemp("balance")
+    write_config(folder / "run.yaml", "none", folder / "out", THREE)
+    job = job_of(folder)
+    for number, name in enumerate(THREE):
+        make_composite(job, name, 3 * number)
+    balance.run(job)
+    for name in THREE:
+        blend.run(job, tile(name))
+    return folder
+
+
+def job_of(folder: Path, *, freeze: bool = False, tiles: tuple[str, ...] = THREE) -> Job:
+    settings = config.load(folder / "run.yaml", freeze="true" if freeze else None)
+    return Job(settings, tuple(tile(name) for name in sorted(tiles)))
+
+
+def corrections(job: Job) -> dict[str, object]:
+    record = read_json(job.store, layout.BALANCE)
+    assert record is not None
+    return {name: {**one, "composite": None} for name, one in record["corrections"].items()}
+
+
+def repaint(job: Job, name: str, fingerprint: str) -> None:
+    """Another fingerprint for a composite, as after a change of its pixels."""
+    key = layout.item("composite", name)
+    item = read_json(job.store, key)
+    assert item is not None
+    item["properties"]["s2ops:fingerprint"] = fingerprint
+    job.store.put(key, to_json(item))
+
+
+def pixels(job: Job, name: str) -> str:
+    """SHA-256 of a mosaic."""
+    item = read_json(job.store, layout.item("mosaic", name))
+    assert item is not None
+    sha: str = item["assets"]["mosaic"]["file:checksum"]
+    return sha
+
+
+def test_the_mosaic_says_its_correction_and_what_texture_it_kept(made: Path) -> None:
+    job = job_of(made)
+    for name in THREE:
+        item = read_json(job.store, layout.item("mosaic", name))
+        assert item is not None
+        facts = item["properties"]
+        assert facts["s2ops:correction"] == {k: v for k, v in corrections(job)[name].items() if k != "composite"}  # type: ignore[attr-defined]
+        assert len(facts["s2ops:gains"]) == 4
+        assert 0.9 < facts["s2ops:energy_kept"] < 1.05
+
+
+def test_an_overlap_that_is_known_is_not_measured_again(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, asked = job_of(made), []
+    measured = job.store.get(layout.OVERLAPS)
+    levels = balance._levels
+    monkeypatch.setattr(balance, "_levels", lambda job, one: asked.append(one.name) or levels(job, one))
+    balance.run(job)
+    assert asked == []
+    assert job.store.get(layout.OVERLAPS) == measured
+    repaint(job, "33TVM", "0" * 64)
+    balance.run(job)
+    assert "33TVM" in asked
+
+
+def test_a_tile_is_blended_again_only_when_it_or_a_neighbour_has_changed(made: Path) -> None:
+    job = job_of(made)
+    balance.run(job)
+    marks = {name: blend.marker(job, tile(name)).fingerprint for name in THREE}
+    far = next(name for name in THREE if "33TVM" not in {one.name for one in job.neighbours(tile(name))} | {name})
+    repaint(job, "33TVM", "1" * 64)
+    balance.run(job)
+    changed = {name for name in THREE if blend.marker(job, tile(name)).fingerprint != marks[name]}
+    assert "33TVM" in changed
+    assert far not in changed
+
+
+def test_frozen_tiles_keep_their_corrections_whatever_comes(made: Path) -> None:
+    job = job_of(made, freeze=True)
+    record = read_json(job.store, layout.BALANCE)
+    assert record is not None
+    record["corrections"]["32TQS"]["centre"] = [7.0, 7.0, 7.0, 7.0]  # no solution would say that
+    job.store.put(layout.BALANCE, to_json(record))
+    repaint(job, "33TUM", "2" * 64)
+    balance.run(job)
+    after = read_json(job.store, layout.BALANCE)
+    assert after is not None
+    assert after["frozen"] == sorted(set(THREE) - {"33TUM"})
+    assert after["corrections"]["32TQS"]["centre"] == [7.0, 7.0, 7.0, 7.0]
+    assert np.mean(after["corrections"]["33TUM"]["centre"]) > 1  # it joins its neighbour
+    assert not balance.marker(job_of(made)).stands_in(job.store)  # without --freeze all is solved anew
+    balance.run(job_of(made))
+    assert np.abs(corrections(job)["32TQS"]["centre"]).max() < 5  # type: ignore[index]
+
+
+def test_a_neighbour_that_is_missing_today_and_comes_tomorrow_leaves_the_same_bytes(made: Path) -> None:
+    job, one = job_of(made), tile("32TQS")
+    balance.run(job)
+    blend.run(job, one)
+    with_it = pixels(job, one.name)
+    key = layout.item("composite", "33TUM")
+    data = job.store.get(key)
+    assert data is not None
+    job.store.delete(key)
+    balance.run(job)
+    assert "33TUM" not in corrections(job)
+    without = blend.marker(job, tile("32TQS"))
+    assert blend.run(job, tile("32TQS")).facts["edges"] == 0
+    assert pixels(job, one.name) != with_it
+    job.store.put(key, data)
+    balance.run(job)
+    assert blend.marker(job, tile("32TQS")) != without
+    blend.run(job, one)
+    assert pixels(job, one.name) == with_it
+    with pytest.raises(NotMade, match="run the step balance for the region first"):
+        blend.marker(job_of(made, tiles=(*THREE, "33TVL")), tile("33TVL"))

@@ -1,0 +1,201 @@
+"""The whole chain on a small simulated region: done once, resumable, the same bytes whatever disturbs it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from s2ops import config
+from s2ops.geo.mgrs_tiles import tile
+from s2ops.pipeline import local_engine
+from s2ops.results import StepResult
+from s2ops.storage.object_store import Store
+from tests.helpers.chain import TILES, bytes_of, command, make_world, s2ops, write_config
+
+
+class Silent:
+    """Progress that nobody watches, but that counts."""
+
+    def __init__(self) -> None:
+        self.pending: dict[str, int] = {}
+
+    def stage(self, step: str, total: int, pending: int) -> None:
+        self.pending[step] = pending
+
+    def tile(self, result: StepResult) -> None:
+        pass
+
+    def failed(self, step: str, tile: str, error: Exception) -> None:
+        raise AssertionError(f"{step} {tile}: {error}")
+
+
+@pytest.fixture(scope="module")
+def catalog(two_tiles: Path) -> Path:
+    return two_tiles
+
+
+@pytest.fixture(scope="module")
+def undisturbed(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "out"
+    done = s2ops("run", write_config(out.parent / "run.yaml", catalog, out), "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def unseen(catalog: Path, name: str) -> float:
+    """Part of a tile that no scene of the world shows clear, by the truth."""
+    masks = []
+    for path in sorted(catalog.parent.glob(f"truth/{name}/*.mask.tif")):
+        with rasterio.open(path) as src:
+            masks.append(src.read(1))
+    return float((np.stack(masks) != 0).all(axis=0).mean())
+
+
+def test_a_run_covers_both_tiles_and_verifies(catalog: Path, undisturbed: Path) -> None:
+    done = s2ops("verify", undisturbed)
+    assert done.returncode == 0, done.stdout
+    for name in TILES:
+        item = json.loads((undisturbed / f"composite/{name}/item.json").read_text())
+        assert (
+            item["properties"]["s2ops:holes"] < unseen(catalog, name) + 0.02
+        )  # the mask may grow over a rim of what is clear
+        with rasterio.open(undisturbed / f"landcover/{name}/landcover.tif") as src:
+            assert len(set(src.read(1).ravel()) - {0}) >= 4
+
+
+def test_a_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
+    settings = config.load(write_config(tmp_path / "run.yaml", catalog, undisturbed))
+    progress = Silent()
+    assert local_engine.run(settings, [tile(name) for name in TILES], 1, 1, progress) == []
+    assert set(progress.pending.values()) == {0}
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
+def test_publish_reads_each_item_once_for_the_catalog_and_weights_once(
+    catalog: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(undisturbed, tmp_path / "out")
+    (out / "catalog.json").unlink()
+    settings = config.load(write_config(tmp_path / "run.yaml", catalog, out))
+    reads: Counter[str] = Counter()
+    get, read_bytes = Store.get, Path.read_bytes
+
+    def counted_get(store: Store, key: str) -> bytes | None:
+        reads[key] += 1
+        return get(store, key)
+
+    def counted_bytes(path: Path) -> bytes:
+        reads[path.name] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Store, "get", counted_get)
+    monkeypatch.setattr(Path, "read_bytes", counted_bytes)
+    ran = local_engine.run(settings, [tile(name) for name in TILES], 1, 1, Silent())
+    assert [result.step for result in ran] == ["publish"]
+    # is land cover done, publish, report
+    assert {reads[f"landcover/{name}/item.json"] for name in TILES} == {3}
+    assert reads["landcover.onnx"] == 1
+
+
+def test_two_workers_and_another_order_of_tiles_give_the_same_bytes(
+    catalog: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    path = write_config(tmp_path / "run.yaml", catalog, out, tiles=TILES[::-1])
+    done = s2ops("run", path, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert bytes_of(out) == bytes_of(undisturbed)
+
+
+def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = write_config(tmp_path / "run.yaml", catalog, out)
+    dice = random.Random(20231)
+    for _ in range(10):
+        process = subprocess.Popen(
+            command("run", path, "--workers", 1),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            process.wait(timeout=dice.uniform(1.5, 6.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    done = s2ops("run", path, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert bytes_of(out) == bytes_of(undisturbed)
+    assert s2ops("verify", out).returncode == 0
+
+
+def again(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[str, int]:
+    """Tiles pending at each step when a copy of the run goes on with other options."""
+    out = folder / "out"
+    shutil.copytree(undisturbed, out)
+    settings = config.load(write_config(folder / "run.yaml", catalog, out, extra=extra))
+    progress = Silent()
+    local_engine.run(settings, [tile(name) for name in TILES], 1, 1, progress)
+    return progress.pending
+
+
+def test_another_fade_runs_only_what_depends_on_it(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    pending = again(catalog, undisturbed, tmp_path, "composite: {fade_m: 600}\n")
+    assert pending["select"] == pending["acquire"] == 0
+    assert pending["composite"] == pending["blend"] == 2
+
+
+def test_the_mosaic_alone_can_be_classified(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    pending = again(catalog, undisturbed, tmp_path, "landcover: {source: mosaic}\n")
+    assert pending["blend"] == 0
+    assert pending["landcover"] == 2
+    for name in TILES:
+        with rasterio.open(tmp_path / f"out/landcover/{name}/landcover.tif") as src:
+            found = src.read(1)
+        with rasterio.open(tmp_path / f"out/mosaic/{name}/mosaic.tif") as src:
+            np.testing.assert_array_equal(found > 0, src.read(1) > 0)
+        assert len(set(found.ravel()) - {0}) >= 4
+
+
+def test_one_step_of_one_tile_runs_alone(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    path = write_config(tmp_path / "run.yaml", catalog, out, extra="composite: {fade_m: 600}\n")
+    done = s2ops("step", "composite", path, "--tile", TILES[0], "--log-format", "json")
+    assert done.returncode == 0, done.stderr
+    event = json.loads(done.stderr.splitlines()[-1])
+    assert (event["step"], event["tile"], event["status"]) == ("composite", TILES[0], "done")
+    assert bytes_of(out)[f"composite/{TILES[1]}/item.json"] == bytes_of(undisturbed)[f"composite/{TILES[1]}/item.json"]
+
+
+def test_explain_says_why_and_draws(undisturbed: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "why.png"
+    done = s2ops("explain", undisturbed, TILES[0], "--picture", picture)
+    assert done.returncode == 0, done.stderr
+    assert "taken" in done.stdout
+    assert picture.stat().st_size > 10_000
+
+
+def test_a_region_across_the_antimeridian_is_one_mosaic(tmp_path: Path) -> None:
+    tiles = ("01KAB", "60KYG")
+    catalog = make_world(tmp_path / "world", tiles)
+    out = tmp_path / "out"
+    extra = "landcover: {enabled: false}\n"
+    done = s2ops("run", write_config(tmp_path / "run.yaml", catalog, out, tiles, extra), "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    done = s2ops("verify", out)
+    assert done.returncode == 0, done.stdout
+    for name, other in (tiles, tiles[::-1]):
+        properties = json.loads((out / f"mosaic/{name}/item.json").read_text())["properties"]
+        assert set(properties["s2ops:composites"]) == set(tiles)
+        assert {scene["tile"] for scene in properties["s2ops:scenes"]} == set(tiles)
+        assert [seam["neighbour"] for seam in properties["s2ops:seams"]] == [other]

@@ -1,0 +1,222 @@
+"""STAC items and catalogs: valid offline, the same bytes each time, right across the antimeridian."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pystac.validation
+import pytest
+import rasterio
+from pystac.extensions.file import FileExtension
+from pystac.extensions.projection import ProjectionExtension
+from pystac.extensions.scientific import ScientificExtension
+from rasterio.transform import Affine
+
+from s2ops.errors import GridError, InputError
+from s2ops.geo.footprint import bbox_of, geojson, union_bbox
+from s2ops.geo.mgrs_tiles import tile
+from s2ops.publishing import stac_collection, stac_item
+from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, vrt, vrt_key
+from s2ops.storage.done_marker import to_json
+
+SHA = "ab" * 32
+DATES = (datetime(2023, 8, 10, 9, 50, 31, tzinfo=UTC), datetime(2023, 8, 20, 9, 50, 29, 24_000, tzinfo=UTC))
+TIF = {"driver": "GTiff", "dtype": "uint8", "nodata": 0}
+
+
+def mosaic_item(name: str = "33TWL") -> dict[str, Any]:
+    assets = {
+        "mosaic": stac_item.imagery_asset("mosaic.tif", SHA, 1234),
+        "provenance": stac_item.provenance_asset("provenance.tif", SHA, ["S2A_33TWL_20230810_0_L2A"]),
+    }
+    return stac_item.tile_item(
+        "mosaic",
+        name,
+        tile(name).geobox(120),
+        DATES,
+        assets,
+        {"s2ops:fingerprint": SHA},
+        derived_from=["../../composite/33TWL/item.json"],
+    )
+
+
+def landcover_item(name: str = "33TWL") -> dict[str, Any]:
+    assets = {
+        "landcover": stac_item.landcover_asset("landcover.tif", SHA),
+        "confidence": stac_item.confidence_asset("confidence.tif", SHA),
+    }
+    return stac_item.tile_item("landcover", name, tile(name).geobox(120), DATES, assets, {})
+
+
+@pytest.mark.parametrize("item", [mosaic_item(), landcover_item(), mosaic_item("01KAB")])
+def test_items_follow_the_schema_of_stac_1_1(item: dict[str, Any]) -> None:
+    assert pystac.validation.validate_dict(item, extensions=[])
+
+
+def test_an_item_without_dates_fails_that_schema() -> None:
+    item = mosaic_item()
+    del item["properties"]["start_datetime"]
+    with pytest.raises(pystac.STACValidationError, match="start_datetime"):
+        pystac.validation.validate_dict(item, extensions=[])
+
+
+def test_pystac_reads_back_grid_checksum_and_dates() -> None:
+    item = pystac.Item.from_dict(mosaic_item())
+    projection = ProjectionExtension.ext(item)
+    assert projection.code == "EPSG:32633"
+    assert projection.shape == [915, 915]
+    assert Affine(*projection.transform) == tile("33TWL").geobox(120).transform
+    assert FileExtension.ext(item.assets["mosaic"]).checksum == "1220" + SHA
+    assert item.datetime is None
+    assert item.properties["start_datetime"] == "2023-08-10T09:50:31Z"
+    assert item.properties["end_datetime"] == "2023-08-20T09:50:29.024Z"
+    assert item.bbox == pytest.approx([14.9997, 45.0579, 16.4189, 46.0536], abs=0.01)
+
+
+def test_an_item_names_the_extensions_whose_fields_it_uses_and_no_other() -> None:
+    for item in (mosaic_item(), landcover_item()):
+        names = {uri.split("/")[3] for uri in item["stac_extensions"]}
+        text = json.dumps(item)
+        prefixes = {"projection": "proj:", "processing": "processing:", "scientific": "sci:"}
+        every = names | {"eo", "scientific"}
+        assert names == {name for name in every if f'"{prefixes.get(name, name + ":")}' in text}
+
+
+def test_the_checksum_gives_the_digest_back_and_only_for_sha256() -> None:
+    assert stac_item.sha256_of(mosaic_item()["assets"]["mosaic"]) == SHA
+    assert stac_item.sha256_of({"file:checksum": "1114" + "00" * 20}) is None
+    assert stac_item.sha256_of({}) is None
+
+
+def test_levels_in_an_item_are_the_curves_table() -> None:
+    table = mosaic_item()["properties"]["s2ops:levels"]
+    assert len(table) == 256
+    assert table[0] is None
+    assert table[1] == 0.0
+    assert table[255] == pytest.approx(1.4, abs=1e-4)
+    assert "s2ops:levels" not in landcover_item()["properties"]
+
+
+def test_classes_carry_the_papers_colours_and_names_that_the_extension_allows() -> None:
+    classes = landcover_item()["assets"]["landcover"]["bands"][0]["classification:classes"]
+    assert [entry["value"] for entry in classes] == [0, 1, 2, 3, 4, 5, 6]
+    assert classes[5]["name"] == "industrial-commercial"
+    assert classes[1]["color_hint"] == "005CE6"
+    assert [entry.get("nodata", False) for entry in classes] == [True] + [False] * 6
+
+
+def test_provenance_classes_name_the_nth_scene() -> None:
+    classes = mosaic_item()["assets"]["provenance"]["bands"][0]["classification:classes"]
+    assert classes[1] == {"value": 1, "name": "S2A_33TWL_20230810_0_L2A", "description": "S2A_33TWL_20230810_0_L2A"}
+
+
+def test_a_tile_on_the_antimeridian_is_two_polygons_and_its_box_runs_from_east_to_west() -> None:
+    shape = tile("01KAB").footprint
+    assert geojson(shape)["type"] == "MultiPolygon"
+    west, _, east, _ = bbox_of(shape)
+    assert 178 < west < 180
+    assert -180 < east < -178
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ([(10, 0, 11, 1), (15, -1, 16, 2)], (10, -1, 16, 2)),
+        ([(179, 0, -179.5, 1), (178, 0, 179.5, 1)], (178, 0, -179.5, 1)),
+        ([(-180, 0, -179, 1), (179, 0, 180, 1)], (179, 0, -179, 1)),
+        ([(-180, 0, 0, 1), (0, 0, 180, 1)], (-180, 0, 180, 1)),
+    ],
+)
+def test_the_box_over_boxes_is_the_narrowest(boxes: list[tuple[float, ...]], expected: tuple[float, ...]) -> None:
+    assert union_bbox(boxes) == expected
+
+
+def test_the_catalog_is_walked_by_pystac_through_relative_links_alone(tmp_path: Path) -> None:
+    items = {"mosaic": {n: mosaic_item(n) for n in ("33TWM", "33TWL")}, "landcover": {"33TWL": landcover_item()}}
+    files = stac_collection.catalog(items["mosaic"], items["landcover"])
+    files |= {f"{kind}/{name}/item.json": to_json(item) for kind, of in items.items() for name, item in of.items()}
+    for key, data in files.items():
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).write_bytes(data)
+    root = pystac.Catalog.from_file(str(tmp_path / "catalog.json"))
+    collections = {child.id: child for child in root.get_children()}
+    assert [item.id for item in collections["s2ops-mosaic"].get_items()] == ["s2ops-mosaic-33TWL", "s2ops-mosaic-33TWM"]
+    assert next(collections["s2ops-landcover"].get_items()).get_root() is root
+    for key in ("catalog.json", "mosaic/collection.json", "landcover/collection.json"):
+        assert pystac.validation.validate_dict(json.loads(files[key]), extensions=[])
+    publications = ScientificExtension.ext(collections["s2ops-mosaic"]).publications
+    assert publications is not None
+    assert "Swaine" in publications[0].citation
+
+
+def test_equal_items_in_another_order_give_the_same_bytes() -> None:
+    one, two = mosaic_item("33TWL"), mosaic_item("33TWM")
+    assert stac_collection.catalog({"33TWL": one, "33TWM": two}, {}) == stac_collection.catalog(
+        {"33TWM": two, "33TWL": one}, {}
+    )
+
+
+def test_a_product_without_items_gets_no_collection_and_nothing_at_all_is_refused() -> None:
+    assert sorted(stac_collection.catalog({"33TWL": mosaic_item()}, {})) == ["catalog.json", "mosaic/collection.json"]
+    with pytest.raises(InputError, match="run the steps before publish first"):
+        stac_collection.catalog({}, {})
+
+
+def write_tiles(folder: Path, res: int, bands: int) -> list[VrtSource]:
+    rng = np.random.default_rng(7)
+    sources = []
+    for name in ("33TWL", "33TWM"):
+        # the tiles' real corners; only the outermost pixels of a small window are needed
+        geobox = tile(name).geobox(res)
+        pixels = rng.integers(1, 7, (bands, *geobox.shape), dtype=np.uint8)
+        key = f"mosaic/{name}/mosaic.tif"
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        profile = {"crs": str(geobox.crs), "transform": geobox.transform, "count": bands, "photometric": "MINISBLACK"}
+        with rasterio.open(folder / key, "w", height=geobox.shape.y, width=geobox.shape.x, **TIF, **profile) as dst:
+            dst.write(pixels)
+        sources.append(VrtSource(key, geobox))
+    return sources
+
+
+def test_a_virtual_mosaic_gives_each_tiles_pixels_unchanged(tmp_path: Path) -> None:
+    sources = write_tiles(tmp_path, 60, 4)
+    path = tmp_path / vrt_key("mosaic", 32633)
+    path.write_text(vrt(sources[::-1], ["red", "green", "blue", "nir"]))
+    with rasterio.open(path) as virtual:
+        assert virtual.descriptions == ("red", "green", "blue", "nir")
+        assert virtual.nodata == 0
+        assert virtual.crs.to_epsg() == 32633
+        pixels = virtual.read()
+    with rasterio.open(tmp_path / sources[1].key) as top, rasterio.open(tmp_path / sources[0].key) as bottom:
+        np.testing.assert_array_equal(pixels[:, : top.height], top.read())
+        below = pixels.shape[1] - top.height  # rows that only the lower tile covers
+        np.testing.assert_array_equal(pixels[:, -below:], bottom.read()[:, -below:])
+
+
+def test_the_virtual_land_cover_has_the_classes_colours(tmp_path: Path) -> None:
+    path = tmp_path / "landcover-32633.vrt"
+    path.write_text(vrt(write_tiles(tmp_path, 120, 1), ["class"], colour_table=LANDCOVER_COLOURS))
+    with rasterio.open(path) as virtual:
+        assert virtual.colormap(1)[3] == (0, 97, 26, 255)
+        assert virtual.colormap(1)[0][3] == 0
+        top, bottom = tile("33TWM").geobox(120), tile("33TWL").geobox(120)
+        # the grids are 60 m apart: the union is grown to whole pixels of the first tile
+        assert virtual.height * 120 >= top.boundingbox.top - bottom.boundingbox.bottom
+        assert virtual.read(1).min() >= 1
+
+
+def test_equal_tiles_in_another_order_give_the_same_text(tmp_path: Path) -> None:
+    sources = [VrtSource(f"mosaic/{name}/mosaic.tif", tile(name).geobox(10)) for name in ("33TWL", "33TWM", "33TVL")]
+    assert vrt(sources, ["red"]) == vrt(sources[::-1], ["red"])
+    assert str(tmp_path) not in vrt(sources, ["red"])
+
+
+def test_tiles_of_two_zones_are_refused() -> None:
+    sources = [VrtSource(name, tile(name).geobox(10)) for name in ("33TWL", "34TCR")]
+    with pytest.raises(GridError, match="one virtual mosaic for each zone"):
+        vrt(sources, ["red"])
+    with pytest.raises(GridError, match="at least one tile"):
+        vrt([], ["red"])

@@ -1,0 +1,248 @@
+"""The report: self-contained, true to the records, and standing when parts of a run are missing."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from s2ops.constants import CLASS_NAMES, LandCover
+from s2ops.errors import InputError
+from s2ops.geo.equal_area import covered_km2
+from s2ops.geo.mgrs_tiles import all_tiles, by_name, neighbours, tile
+from s2ops.report import MAX_DETAILED, build, layers, tables
+from s2ops.report.gather import Edges, Seam, gather
+from s2ops.report.maps import Canvas, meeting_place
+from s2ops.storage.done_marker import to_json
+from s2ops.storage.object_store import Store
+from tests.helpers.finished_run import FakeScene, small_run, synthetic
+
+TWO = ("33TWL", "33TWM")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return small_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def page(store: Store) -> str:
+    return build(store, TWO)
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL))
+
+
+class Links(HTMLParser):
+    """Collects what a page refers to, and pictures without a text for those who cannot see them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.loads: list[str] = []
+        self.without_alt = 0
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "a":
+            self.targets.append(found.get("href") or "")
+        elif found.get("src") or tag == "link":
+            self.loads.append(found.get("src") or found.get("href") or "")
+        if tag == "img" and not found.get("alt"):
+            self.without_alt += 1
+        if tag not in {"meta", "img", "br", "input"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag == "polygon"
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_loads_nothing_from_outside_and_each_picture_has_a_text(store: Store, page: str) -> None:
+    links = Links()
+    links.feed(page)
+    assert links.open == []
+    assert links.without_alt == 0
+    assert len(links.loads) == 5 + 2 + 4  # layers, a seam before and after, previews
+    assert all(target.startswith("data:image/") for target in links.loads)
+    assert "http" not in re.sub(r"data:image/[^\"]+", "", page)
+    assert all(target.startswith("../") for target in links.targets)
+    assert all(store.exists(target.removeprefix("../")) for target in links.targets)
+    assert len(page) < 15e6
+
+
+def test_equal_runs_give_the_same_page(store: Store, page: str) -> None:
+    assert build(store, TWO[::-1]) == page
+
+
+def test_the_page_tells_scenes_seams_and_costs(page: str) -> None:
+    text = text_of(page)
+    assert "tiles 2 23,054 km²" in text
+    assert "scenes in the mosaic 4 of 4 looked at" in text
+    assert "covered 100 % no holes" in text
+    assert "worst seam 1.02 was 1.90" in text
+    assert "taken 1 2023-08-20 S2A_33TWL_20230820_0_L2A" in text
+    assert "S2B_CLOUDY cloud cover 97 % is above max_cloud 80" in text
+    assert "peak memory 660 MiB" in text
+    assert "Contains modified Copernicus Sentinel data" in text
+
+
+def test_the_page_lists_tiles_that_failed_with_what_was_said(tmp_path: Path) -> None:
+    store = small_run(tmp_path)
+    said = {"step": "acquire", "tile": "33TWL", "error": "B04.tif <b>is cut off</b>: take another catalog"}
+    store.put("run/acquire/33TWL.failed.json", to_json({**said, "kind": "RasterError", "exit_code": 2}))
+    page = build(store, TWO)
+    assert "tile step why 33TWL acquire B04.tif &lt;b&gt;is cut off&lt;/b&gt;: take another catalog" in text_of(page)
+    assert page.count('id="failed"') == 1
+
+
+def test_a_complete_run_has_no_list_of_failures(page: str) -> None:
+    assert 'id="failed"' not in page
+
+
+def test_of_many_tiles_only_the_first_keep_their_scene_lists(store: Store) -> None:
+    first, second = gather(store, TWO, detailed=1).tiles
+    assert first.select is not None
+    assert first.acquired is not None
+    assert (second.select, second.acquired) == (None, None)
+    assert (second.looked, second.used) == (2, 2)
+    assert {*(second.mosaic or {})} == {"s2ops:holes", "s2ops:gains", "s2ops:scenes"}
+
+
+def test_of_many_edges_the_worst_are_kept_and_all_are_counted() -> None:
+    seams = [Seam("33TWL", f"n{number:03}", {"excess": number / 100}, {"excess": 1.0}) for number in range(1, 400)]
+    edges = Edges().joined(seams[:7]).joined(seams[7:]).joined([Seam("33TWL", "unmeasured", None, None)])
+    assert (edges.count, edges.before, edges.after) == (399, 3.99, 1.0)
+    assert [seam.neighbour for seam in edges.worst] == [f"n{number:03}" for number in range(399, 199, -1)]
+
+
+def test_class_areas_on_the_map_count_overlaps_once(store: Store) -> None:
+    facts = gather(store, TWO)
+    shown = {layer.id: layer for layer in layers.map_layers(store, facts, Canvas.around(by_name(TWO), 120))}
+    assert list(shown) == ["mosaic", "before", "landcover", "confidence", "dates"]
+    legend = shown["landcover"].legend
+    assert [entry.label for entry in legend] == [CLASS_NAMES[code] for code in LandCover if code]
+    assert sum(entry.percent or 0 for entry in legend) == pytest.approx(100)
+    # the two tiles together, not 2 x 109.8 km squared = 24,112 km2
+    assert sum(entry.km2 or 0 for entry in legend) == pytest.approx(
+        covered_km2(one.tile for one in facts.tiles), rel=0.005
+    )
+    dates = {entry.label: entry.percent for entry in shown["dates"].legend}
+    assert list(dates) == ["2023-08-20", "2023-08-10"]
+    assert dates["2023-08-10"] == pytest.approx(25, abs=2)
+
+
+def test_the_canvas_puts_a_pixel_where_it_lies(store: Store) -> None:
+    canvas = Canvas.around(by_name(TWO), 120)
+    painted = canvas.paint(store, [(tile("33TWL"), "mosaic/33TWL/mosaic.tif")], (1, 2, 3))
+    rows = np.flatnonzero(painted[0].any(axis=1))
+    height = canvas.geobox.shape.y
+    assert rows.min() > 0.45 * height  # 33TWL is the southern tile
+    assert rows.max() > 0.98 * height
+    # in the synthetic scenes, red rises southwards and eastwards
+    middle = painted[0, int(rows.mean())]
+    lit = middle[middle > 0]
+    assert int(lit[-20]) > int(lit[20])
+
+
+def test_the_canvas_of_tiles_on_both_sides_of_the_antimeridian_is_no_wider_than_they_are() -> None:
+    east = tile("01KAB")
+    west = next(other for other in neighbours(east) if other.zone == 60)
+    canvas = Canvas.around((east, west), 120, 1000)
+    width, height = canvas.geobox.shape.x * canvas.res, canvas.geobox.shape.y * canvas.res
+    assert width < 500_000
+    assert height < 500_000
+
+
+def test_tiles_meet_on_the_border_of_the_one_inside_the_other() -> None:
+    lower, upper = by_name(TWO)
+    place = meeting_place(upper, lower)
+    assert place is not None
+    assert place[0] == pytest.approx(15.71, abs=0.02)
+    assert upper.footprint.bounds[1] - 0.01 < place[1] < lower.footprint.bounds[3]
+    assert meeting_place(tile("33TWL"), tile("30TXK")) is None
+
+
+def test_an_empty_tile_is_said_to_be_empty(tmp_path: Path) -> None:
+    store = small_run(tmp_path, TWO, scenes={"33TWL": synthetic("33TWL"), "33TWM": []})
+    text = text_of(build(store, TWO))
+    assert "No scene of this tile could be looked at; the tile is empty." in text
+    assert "covered 50 % 1 tile with holes" in text
+    assert "100.00 % holes" in text
+
+
+def test_a_run_without_land_cover_says_so(tmp_path: Path) -> None:
+    store = small_run(tmp_path, ("33TWL",), landcover=False)
+    text = text_of(build(store, ("33TWL",)))
+    assert "No land-cover map was made: landcover.enabled is false" in text
+    assert "No edge was measured" in text
+
+
+def test_a_folder_without_any_output_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
+    text = text_of(build(Store(str(tmp_path)), ("33TWL",)))
+    assert "There is no picture: no tile has a mosaic with data." in text
+    assert "There is no scene list (select/33TWL.json)." in text
+    assert "The run left no times" in text
+
+
+def test_a_raster_cut_off_leaves_its_place_empty(tmp_path: Path) -> None:
+    store = small_run(tmp_path, ("33TWL",))
+    path = tmp_path / "mosaic/33TWL/mosaic.tif"
+    path.write_bytes(path.read_bytes()[:200])
+    page = build(store, ("33TWL",))
+    assert 'id="layer-mosaic"' not in page
+    assert 'id="layer-before"' in page
+
+
+def test_tiles_beyond_the_detailed_ones_are_listed_with_links(tmp_path: Path) -> None:
+    names = tuple(each.name for each in all_tiles() if each.name.startswith("33T"))[:20]
+    page = build(Store(str(tmp_path)), names)
+    assert page.count("<details") == MAX_DETAILED
+    assert page.count(">scene list</a> <a") == len(names) - MAX_DETAILED
+
+
+def test_scores_are_shown_when_there_are_some(tmp_path: Path) -> None:
+    store = small_run(tmp_path, ("33TWL",))
+    store.put("report/scores.json", to_json({"landcover": {"f1": {"water": 0.98765}}, "tiles": 1}))
+    text = text_of(build(store, ("33TWL",)))
+    assert "landcover / f1 / water 0.9877" in text
+
+
+def test_markup_in_a_record_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    scene = synthetic("33TWL")[1]
+    evil = FakeScene(scene.id, scene.datetime, scene.levels, scene.mask)
+    store = small_run(tmp_path, ("33TWL",), scenes={"33TWL": [evil]})
+    data = (store.get("select/33TWL.json") or b"").replace(b"cloud cover 97 %", b"<script>alert(1)</script>")
+    store.put("select/33TWL.json", data)
+    page = build(store, ("33TWL",))
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize(
+    ("days", "length"),
+    [
+        ([f"2023-08-{day:02d}" for day in range(1, 25)], 10),
+        ([f"2023-{month:02d}-{day:02d}" for month in range(1, 13) for day in (1, 11, 21)], 7),
+        ([f"{year}-{month:02d}-01" for year in (2021, 2022, 2023) for month in range(1, 13)], 4),
+    ],
+)
+def test_many_dates_become_months_or_years(days: list[str], length: int) -> None:
+    assert layers._label_length(days) == length
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.31, "0.3 s"), (42.4, "42 s"), (200, "3 min 20 s"), (18_720, "5 h 12 min")]
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert tables.duration(seconds) == text
+
+
+def test_no_tile_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one tile"):
+        build(Store(str(tmp_path)), ())

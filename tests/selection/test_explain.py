@@ -1,0 +1,121 @@
+"""What people see of a scene list: the table, and the stack of previews with masks."""
+
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from s2ops.constants import UInt8
+from s2ops.errors import InputError
+from s2ops.records import Candidate, Cost, Decision, LeftOut, SelectRecord
+from s2ops.selection.explain import DISPLAY_GAMMA, badge, headline, ordered, overlay, picture, reasons, table
+
+
+def one(name: str, decision: Decision, rank: int | None, day: int = 1) -> Candidate:
+    return Candidate(
+        id=name,
+        datetime=f"2023-08-{day:02}T09:50:31+00:00",
+        platform="sentinel-2a",
+        catalog_cloud=12.5,
+        preview="thumbnail",
+        cloud=0.1,
+        coverage=0.9,
+        nodata=0.05,
+        haze=0.25,
+        cost=Cost(base=1, age=0.2, haze=0.5, total=1.7),
+        gain=0.031,
+        decision=decision,
+        rank=rank,
+        reason=f"because of {name}",
+    )
+
+
+def record(*candidates: Candidate) -> SelectRecord:
+    return SelectRecord(
+        tile="33TWL",
+        start="2023-08-01",
+        end="2023-08-31",
+        target="2023-08-31",
+        parameters={},
+        preview_shape=(60, 70),
+        candidates=candidates,
+        selected=tuple(c.id for c in candidates if c.decision == "taken"),
+        spares=tuple(c.id for c in candidates if c.decision == "spare"),
+        coverable=0.99995,
+        covered=0.9990,
+        objective=4.0,
+        lower_bound=3.0,
+        gap=0.25,
+        status="time limit",
+        elements=17,
+        left_out=(LeftOut(id="late", reason="91 % cloud"),),
+        fingerprint="0" * 64,
+    )
+
+
+FOUR = (one("d", "left", None, 4), one("b", "taken", 2, 2), one("c", "spare", 1, 3), one("a", "taken", 1, 1))
+
+
+def previews(count: int, height: int = 60, width: int = 70) -> UInt8:
+    stack = np.zeros((count, 4, height, width), np.uint8)
+    stack[:, 0], stack[:, 1], stack[:, 2] = 40, 80, 120
+    return stack
+
+
+def test_people_read_the_taken_first_then_spares_then_the_rest() -> None:
+    assert [c.id for c in ordered(record(*FOUR))] == ["a", "b", "c", "d"]
+    assert [badge(c) for c in ordered(record(*FOUR))] == ["taken 1", "taken 2", "spare 1", "left"]
+
+
+def test_the_headline_states_cover_and_proof() -> None:
+    assert headline(record(*FOUR)) == (
+        "2 of 4 scenes cover 99.90 % of the tile; all together see 100.00 % (time limit, gap 25.0 %)"
+    )
+    assert headline(record(*FOUR).model_copy(update={"status": "optimal"})).endswith("(proven smallest)")
+
+
+def test_the_table_names_every_scene_and_every_reason() -> None:
+    console = Console(width=220, record=True, file=StringIO())
+    console.print(table(record(*FOUR)))
+    text = console.export_text() + "\n".join(reasons(record(*FOUR)))
+    for expected in ("because of a", "because of d", "taken 2", "spare 1", "late", "91 % cloud", "1.70", "90.00"):
+        assert expected in text
+    assert text.index("because of a") < text.index("because of c") < text.index("because of d")
+
+
+def test_cloud_is_tinted_no_data_is_grey_and_ground_keeps_its_hue() -> None:
+    preview = previews(1)[0]
+    preview[3, 10:20, 5:9], preview[3, :, 60:] = 1, 255
+    shown = overlay(preview)
+    assert (shown.dtype, shown.shape) == (np.dtype(np.uint8), (60, 70, 3))
+    ground = np.rint(255 * (np.array([40, 80, 120]) / 255) ** DISPLAY_GAMMA)
+    np.testing.assert_array_equal(shown[40, 30], ground)
+    np.testing.assert_allclose(shown[15, 6], ground + (np.array([226, 60, 48]) - ground) * 0.45, atol=1)
+    np.testing.assert_array_equal(shown[30, 65], (225, 228, 232))
+
+
+def test_the_picture_shows_each_preview_at_its_decision_s_place() -> None:
+    stack = previews(4)
+    stack[:, 0] = np.array([10, 60, 130, 250], np.uint8)[:, None, None]  # d, b, c, a
+    page = np.asarray(picture(record(*FOUR), stack))
+    assert page.dtype == np.uint8
+    colours = [overlay(stack[index])[30, 30] for index in (3, 1, 2, 0)]
+    where = [np.argwhere((page == colour).all(axis=2)).min(axis=0)[::-1] for colour in colours]
+    tops, lefts = [int(y) for _, y in where], [int(x) for x, _ in where]
+    assert tops[0] == pytest.approx(tops[1], abs=30)
+    assert lefts[0] < lefts[1] < lefts[2]
+    assert tops[3] > tops[0] + 60
+    assert lefts[3] == pytest.approx(lefts[0], abs=30)
+
+
+def test_the_picture_is_the_same_bytes_every_time_and_exists_without_candidates() -> None:
+    shown = [picture(record(*FOUR), previews(4)).tobytes() for _ in range(2)]
+    assert shown[0] == shown[1]
+    empty = picture(record(), previews(0))
+    assert min(empty.size) > 50
+
+
+def test_previews_of_another_run_are_refused() -> None:
+    with pytest.raises(InputError, match=r"33TWL: 4 candidates, but previews of shape \(3, 4, 60, 70\): run select"):
+        picture(record(*FOUR), previews(3))

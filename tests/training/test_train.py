@@ -1,0 +1,302 @@
+"""Training on the CPU with a tiny network: it learns, it can be taken up again, it stops when it diverges."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra 'torch'")
+
+from s2ops.constants import UInt8  # noqa: E402
+from s2ops.errors import ConfigError, ModelError  # noqa: E402
+from s2ops.imaging.tone_curve import TOP  # noqa: E402
+from s2ops.inference.onnx import open_segmenter  # noqa: E402
+from s2ops.models.onnx_export import load_into_torch  # noqa: E402
+from s2ops.models.registry import TRAINABLE, find  # noqa: E402
+from s2ops.models.unet import probabilities  # noqa: E402
+from s2ops.training import train as training  # noqa: E402
+from s2ops.training.config import TrainConfig, load_config  # noqa: E402
+from s2ops.training.datasets.build_pools import in_parallel, shrunk, simulated, turned  # noqa: E402
+from s2ops.training.datasets.pools import BUILT, EITHER, IGNORE, Pool, images, labels  # noqa: E402
+from s2ops.training.losses import auc, best_temperature, class_scores, confusion, segmentation_loss  # noqa: E402
+from s2ops.training.train import learning_rate, train  # noqa: E402
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "train"
+
+
+def samples(count: int, seed: int) -> Iterator[tuple[UInt8, UInt8, UInt8]]:
+    """Dark woods with one bright square a sample, cloud; below them a strip of water and one of shadow."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        image = rng.integers(40, 80, (4, 64, 64), dtype=np.uint8)
+        mask, cover = np.zeros((64, 64), np.uint8), np.full((64, 64), 3, np.uint8)
+        y, x = rng.integers(4, 30, 2)
+        image[:, y : y + 30, x : x + 30] += 120
+        mask[y : y + 30, x : x + 30] = 1
+        cover[60:62], mask[62:] = 1, 2
+        yield image, cover, mask
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def pools(tmp_path: Path) -> Path:
+    Pool.of(samples(12, 1)).save(tmp_path / "pools" / "squares")
+    Pool.of(samples(4, 2)).save(tmp_path / "pools" / "squares-val")
+    return tmp_path / "pools"
+
+
+def config(**changes: object) -> TrainConfig:
+    base: dict[str, object] = {
+        "sources": {"squares": 1.0},
+        "validation": ("squares-val",),
+        "trained_on": ("squares",),
+        "width": 4,
+        "steps": 16,
+        "batch": 4,
+        "crop": 64,
+        "checkpoint_every": 8,
+    }
+    return TrainConfig.model_validate(base | changes)
+
+
+def test_a_tiny_run_learns_and_writes_a_model_that_the_engine_opens(pools: Path, tmp_path: Path) -> None:
+    run = training.Run("scene-cloud", config(steps=30), tmp_path / "run", torch.device("cpu"))
+    drawn = training.Samples("scene-cloud", config(steps=30), pools, torch.device("cpu"), {})
+    losses = [run.advance(drawn) for _ in range(30)]
+    assert np.mean(losses[-3:]) < 0.75 * losses[0]
+    meta = train("scene-cloud", config(), pools, tmp_path / "out", device="cpu")
+    assert find("scene-cloud", str(tmp_path / "out")).meta == meta
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
+
+
+def test_one_trunk_learns_three_tasks_and_its_heads_sum_to_certainty(pools: Path, tmp_path: Path) -> None:
+    """Each head has labels of its own, a temperature and scores; a teacher is learnt head by head."""
+    every = [np.roll(np.repeat(np.arange(1, 7, dtype=np.uint8), [10, 10, 10, 10, 10, 14]), turn) for turn in range(3)]
+    Pool.of(
+        (image, np.broadcast_to(cover, (64, 64)).copy(), np.zeros((64, 64), np.uint8))
+        for (image, _, _), cover in zip(samples(3, 4), every, strict=True)
+    ).save(pools / "every")
+    sources = {"sources": {"every": 1.0, "squares": 1.0}, "validation": ("squares-val",), "without_nir": 0.5}
+    meta = train("landcover", config(**sources), pools, tmp_path / "first", device="cpu")
+    assert meta.classes == (
+        *TRAINABLE["water"].classes,
+        *TRAINABLE["vegetation"].classes,
+        *TRAINABLE["building"].classes,
+    )
+    assert isinstance(meta.temperature, tuple)
+    assert len(meta.temperature) == 3
+    assert {"squares-val: water f1 water", "squares-val: vegetation f1 tree"} <= set(meta.scores)
+    taught = config(**sources, teacher=tmp_path / "first" / "landcover.onnx", steps=4)
+    train("landcover", taught, pools, tmp_path / "second", device="cpu")
+    of_plain = taught.model_copy(update={"teacher_sees": "plain", "leaves": 1.0, "without_nir": 0.0})
+    drawn = training.Samples("landcover", of_plain, pools, torch.device("cpu"), {})
+    runs = [training.Run("landcover", one, tmp_path, torch.device("cpu")) for one in (taught, of_plain)]
+    assert runs[0].advance(drawn) != runs[1].advance(drawn)  # of the same start
+    image, label, plain = drawn.draw(of_plain, torch.Generator().manual_seed(1))
+    assert int(plain.min()) > 0  # what its own day showed, near infrared too
+    assert float((image > plain)[:, 3][label == 3].float().mean()) > 0.7  # trees
+    image = next(samples(1, 5))[0][None]
+    probs = open_segmenter("landcover", str(tmp_path / "second")).predict(image).astype(int)
+    for first, end in ((0, 2), (2, 5), (5, 8)):
+        assert np.abs(probs[:, first:end].sum(axis=1) - 255).max() <= 1
+    model = load_into_torch(tmp_path / "second" / "landcover.onnx")
+    with torch.no_grad():
+        again = probabilities(model(torch.from_numpy(image)), (2, 3, 3)).numpy().astype(int)
+    assert np.abs(again - probs).max() <= 1
+
+
+def test_a_shift_makes_its_class_likelier(pools: Path, tmp_path: Path) -> None:
+    found = []
+    for name, shift in (("plain", ()), ("shifted", (0.0, 6.0))):
+        train("water", config(steps=2, shift=shift), pools, tmp_path / name, device="cpu")
+        probs = open_segmenter("water", str(tmp_path / name)).predict(next(samples(1, 5))[0][None, :3])
+        found.append(float(probs[:, 1].mean()))
+    assert found[1] > found[0] + 50
+    with pytest.raises(ConfigError, match="shift has 1 numbers: water has the classes other, water"):
+        train("water", config(shift=(1.0,)), pools, tmp_path / "wrong", device="cpu")
+
+
+def test_a_run_that_was_stopped_and_continued_is_the_run_that_was_not(pools: Path, tmp_path: Path) -> None:
+    train("water", config(), pools, tmp_path / "whole", device="cpu")
+    train("water", config(), pools, tmp_path / "parts", device="cpu", until=8)
+    train("water", config(), pools, tmp_path / "parts", device="cpu")
+    whole, parts = ((tmp_path / name / "water.onnx").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_a_kill_while_a_checkpoint_is_written_loses_nothing_of_the_one_before(
+    pools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training.save_file
+
+    def killed(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        whole(tensors, path)
+        if path.name == "checkpoint-16.safetensors":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train("water", config(steps=24), pools, tmp_path / "killed", device="cpu")
+    monkeypatch.setattr(training, "save_file", whole)
+    for name in ("killed", "whole"):
+        train("water", config(steps=24), pools, tmp_path / name, device="cpu")
+    killed_file, whole_file = ((tmp_path / name / "water.onnx").read_bytes() for name in ("killed", "whole"))
+    assert killed_file == whole_file
+
+
+@pytest.mark.parametrize("name", ["state.json", "checkpoint-8.safetensors"])
+def test_a_broken_checkpoint_is_named(name: str, pools: Path, tmp_path: Path) -> None:
+    train("water", config(), pools, tmp_path / "out", device="cpu", until=8)
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ModelError, match=r"the checkpoint in .*out is broken .*: give an empty folder"):
+        train("water", config(), pools, tmp_path / "out", device="cpu")
+
+
+def test_samples_without_a_band_or_a_class_are_named(pools: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no training label is grass, so vegetation could not learn it"):
+        train("vegetation", config(), pools, tmp_path / "out", device="cpu")
+    Pool.of((image[:3], cover, mask) for image, cover, mask in samples(4, 3)).save(pools / "rgb")
+    with pytest.raises(ConfigError, match="water looks at nir, red, green, but a pool has samples of 3 bands"):
+        train("water", config(sources={"rgb": 1.0}), pools, tmp_path / "out", device="cpu")
+
+
+def test_a_pool_whose_files_do_not_belong_together_is_named(pools: Path, tmp_path: Path) -> None:
+    np.save(pools / "squares" / "cover.npy", np.zeros((12, 32, 32), np.uint8))
+    with pytest.raises(ConfigError, match=r"squares holds images of \(12, 4, 64, 64\), cover of \(12, 32, 32\)"):
+        train("water", config(), pools, tmp_path / "out", device="cpu")
+    (pools / "squares" / "mask.npy").write_bytes(b"torn")
+    with pytest.raises(ConfigError, match=r"squares is broken .*: make it again"):
+        train("water", config(), pools, tmp_path / "out", device="cpu")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
+    pools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    train("scene-cloud", config(), pools, out, device="cpu", until=8)
+    before = {path.name: path.read_bytes() for path in out.glob("checkpoint*")}
+    monkeypatch.setattr(training, "network_loss", lambda _, logits, *__: logits.sum() * float("nan"))
+    with pytest.raises(ModelError, match=r"scene-cloud diverged at step 8 \(loss nan\): lower learning_rate"):
+        train("scene-cloud", config(), pools, out, device="cpu")
+    assert {path.name: path.read_bytes() for path in out.glob("checkpoint*")} == before
+    assert list(before) == ["checkpoint-8.safetensors"]
+
+
+def test_a_run_of_another_configuration_is_not_continued(pools: Path, tmp_path: Path) -> None:
+    train("water", config(), pools, tmp_path / "out", device="cpu", until=8)
+    with pytest.raises(ConfigError, match="holds a run of another configuration: give an empty folder"):
+        train("water", config(seed=1), pools, tmp_path / "out", device="cpu")
+
+
+def test_haze_learns_from_one_label_an_image(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("previews", "previews-val"):
+        parts = []
+        for index in range(12):
+            hazy = index % 2
+            image = rng.integers(20, 60, (3, 64, 64), dtype=np.uint8) + np.uint8(80 * hazy)
+            parts.append((image, np.full((64, 64), hazy, np.uint8), np.zeros((64, 64), np.uint8)))
+        Pool.of(parts).save(tmp_path / "pools" / name)
+    changes = {"sources": {"previews": 1.0}, "validation": ("previews-val",), "learning_rate": 0.01, "steps": 60}
+    meta = train("preview-haze", config(**changes), tmp_path / "pools", tmp_path / "out", device="cpu")
+    assert meta.scores["previews-val: auc"] == 1.0
+
+
+def test_missing_pools_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no pool of samples at .*squares: make it with"):
+        train("water", config(), tmp_path, tmp_path / "out", device="cpu")
+
+
+def test_the_example_configurations_are_valid() -> None:
+    found = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.yaml"))
+    assert set(found) >= {f"{network}.yaml" for network in TRAINABLE}
+    for name in found:
+        last = Path(name).stem.split("-")[-1]
+        width = int(last) if last.isdigit() else 16
+        assert load_config(EXAMPLES / name).width == width
+
+
+def test_a_wrong_configuration_names_its_fields(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("sources: {a: 1}\nvalidation: [b]\ntrained_on: [c]\nwidht: 3\nsteps: 0\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: .*steps: .*widht: "):
+        load_config(path)
+
+
+def test_the_learning_rate_rises_and_falls_to_zero() -> None:
+    rates = [learning_rate(config(steps=100, learning_rate=0.01), step) for step in range(100)]
+    assert max(rates) == pytest.approx(0.01)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[-1] < 1e-5
+
+
+def test_labels_leave_out_what_lies_below_clouds() -> None:
+    cover = np.array([[[1, 2, 3], [4, 5, 6], [BUILT, 0, 1]]], np.uint8)
+    mask = np.zeros_like(cover)
+    mask[0, 2, 2] = 1
+    pool = Pool(np.ones((1, 4, 3, 3), np.uint8), cover, mask)
+    assert labels("water", pool)[0].tolist() == [[1, 0, 0], [0, 0, 0], [0, IGNORE, IGNORE]]
+    assert labels("vegetation", pool)[0].tolist() == [[0, 1, 2], [0, 0, 0], [0, IGNORE, IGNORE]]
+    assert labels("building", pool)[0].tolist() == [[0, 0, 0], [1, 2, 0], [EITHER, IGNORE, IGNORE]]
+    assert labels("scene-cloud", pool)[0].tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_previews_are_true_colour_levels() -> None:
+    image = np.array([0, 1, 255], np.uint8)[None, None, None] * np.ones((1, 4, 1, 1), np.uint8)
+    pool = Pool(image, image[:, 0], image[:, 0])
+    assert images("preview-cloud", pool)[0, 0, 0].tolist() == [0, 1, 255]
+    assert images("water", pool).shape == (1, 3, 1, 3)
+    assert TOP > 0.3558
+
+
+def test_a_pixel_of_either_class_asks_only_for_their_sum() -> None:
+    label = torch.full((1, 1, 1), EITHER, dtype=torch.uint8)
+    weights = torch.ones(3)
+    sure = [
+        segmentation_loss(torch.log(torch.tensor(p)).reshape(1, 3, 1, 1), label, weights, 0.0)
+        for p in ([0.1, 0.9, 1e-9], [0.1, 0.45, 0.45], [0.8, 0.1, 0.1])
+    ]
+    assert float(sure[0]) == pytest.approx(-np.log(0.9), abs=1e-4)
+    assert float(sure[1]) == pytest.approx(float(sure[0]), abs=1e-4)
+    assert float(sure[2]) > float(sure[0])
+
+
+def test_scores_by_hand() -> None:
+    truth, found = torch.tensor([0, 0, 1, 1, 255]), torch.tensor([0, 1, 1, 1, 0])
+    scores = class_scores(confusion(found, truth, 2), ("a", "b"))
+    assert scores == pytest.approx({"accuracy": 0.75, "iou a": 0.5, "f1 a": 2 / 3, "iou b": 2 / 3, "f1 b": 0.8})
+    assert auc(torch.tensor([0.1, 0.4, 0.4, 0.9]), torch.tensor([0, 0, 1, 1])) == 0.875
+
+
+def test_overconfident_logits_get_a_temperature_above_one() -> None:
+    torch.manual_seed(0)
+    label = torch.randint(2, (2000,))
+    right = torch.rand(2000) < 0.8
+    side = torch.where(right, label, 1 - label)
+    logits = torch.nn.functional.one_hot(side, 2).float() * 5
+    assert best_temperature(logits, label) == pytest.approx(5 / np.log(4), rel=0.1)
+
+
+def test_simulated_samples_come_in_the_order_of_their_seeds() -> None:
+    pool = in_parallel(simulated, range(2), 1)
+    np.testing.assert_array_equal(pool.image[1], simulated(1)[0])
+    assert pool.image.shape == (2, 4, 256, 256)
+    assert set(np.unique(pool.mask)) <= {0, 1, 2, 255}
+
+
+def test_turns_and_shrinking_keep_labels_on_their_pixels() -> None:
+    stack = np.arange(2 * 128 * 128, dtype=np.uint32).astype(np.uint8).reshape(2, 128, 128)
+    assert len({turned(stack, way).tobytes() for way in range(8)}) == 8
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(shrunk(stack[0], 2, rng), stack[0, ::2, ::2])
+    assert shrunk(stack, 4, rng).shape == (2, 128, 128)

@@ -1,0 +1,477 @@
+"""`s2ops view`, asked as a browser asks: what is drawn and said is what the run holds, and nothing else is served."""
+
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from morecantile import tms
+from PIL import Image
+from pyproj import Transformer
+from starlette.testclient import TestClient
+
+from s2ops.constants import CLASS_COLOURS, LandCover, UInt8
+from s2ops.errors import ConfigError, InputError
+from s2ops.geo.mgrs_tiles import neighbours, tile
+from s2ops.geo.tile_ownership import owned
+from s2ops.imaging import rendering
+from s2ops.imaging.tone_curve import reflectance_table
+from s2ops.raster.reader import read_all
+from s2ops.storage.done_marker import to_json
+from s2ops.storage.object_store import Store
+from s2ops.view import app as view_app
+from s2ops.view import tiles as view_tiles
+from s2ops.view.app import application
+from s2ops.view.basemap import Basemap
+from s2ops.view.run import Run
+from s2ops.view.server import bound
+from s2ops.view.static_files import Page
+from tests.helpers.finished_run import small_run, synthetic
+
+TWO = ("33TWL", "33TWM")
+MERCATOR = tms.get("WebMercatorQuad")
+PLACE = (15.98, 45.81)
+"""In 33TWL."""
+EAST = "01KAB"
+WEST = next(other.name for other in neighbours(tile(EAST)) if other.zone == 60)
+
+
+def client(*stores: Store, **options: Any) -> TestClient:
+    runs = {name: Run(store.uri) for name, store in zip("ab", stores, strict=False)}
+    return TestClient(application(runs, ["testserver"], **options), raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return small_run(tmp_path_factory.mktemp("run"), TWO)
+
+
+@pytest.fixture(scope="module")
+def site(store: Store) -> Iterator[TestClient]:
+    with client(store) as made:
+        yield made
+
+
+def picture(site: TestClient, layer: str, zoom: int, place: tuple[float, float] = PLACE, more: str = "") -> UInt8:
+    """(y, x, 4) of the map tile over a place."""
+    where = MERCATOR.tile(*place, zoom)
+    answer = site.get(f"/tiles/a/{layer}/{where.z}/{where.x}/{where.y}{more}")
+    assert answer.status_code == 200, answer.text
+    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGBA"))
+
+
+def at_place(image: UInt8, zoom: int, place: tuple[float, float] = PLACE) -> UInt8:
+    where = MERCATOR.tile(*place, zoom)
+    left, _, right, top = MERCATOR.xy_bounds(where)
+    x, y = MERCATOR.xy(*place)
+    scale = view_tiles.PIXELS / (right - left)
+    return image[int((top - y) * scale), int((x - left) * scale)]
+
+
+def pixel_of(store: Store, key: str) -> UInt8:
+    """The bands of the run's own pixel at PLACE, found by the grid of 33TWL alone."""
+    grid = tile("33TWL").geobox(120)
+    x, y = Transformer.from_crs(4326, 32633, always_xy=True).transform(*PLACE)
+    column, row = ~grid.transform * (x, y)
+    return read_all(store.gdal(key))[:, int(row), int(column)]
+
+
+def test_the_page_loads_only_files_of_its_own_and_may_ask_nobody_else(site: TestClient) -> None:
+    answer = site.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    named = set(re.findall(r'(?:src|href)="(/[^"]+)"', answer.text))
+    page = Page.load()
+    scripts = [file.data.decode() for name, file in page.files.items() if name.endswith(".js")]
+    named |= {f"/page/{name}" for text in scripts for name in re.findall(r"from '\./([^']+)'", text)}
+    assert len(named) > 8
+    for name in named:
+        assert site.get(name).status_code == 200, name
+    own = [file.data.decode() for name, file in page.files.items() if not name.startswith("vendor/")]
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", "".join(own))
+
+
+def test_the_mosaic_is_shown_where_it_lies_in_the_colours_of_all_pictures(store: Store, site: TestClient) -> None:
+    shown = at_place(picture(site, "truecolour", 9), 9)
+    wanted = rendering.display_table()[pixel_of(store, "mosaic/33TWL/mosaic.tif")[:3]]
+    assert shown[3] == 255
+    assert np.abs(shown[:3].astype(int) - wanted).max() <= 6  # neighbours and WebP
+
+
+def test_classes_and_dates_keep_exactly_their_legends_colours(store: Store, site: TestClient) -> None:
+    layers = site.get("/api/runs").json()["runs"]["a"]["layers"]
+    for layer in ("landcover", "dates"):
+        image = picture(site, layer, 8)
+        colours = {
+            rendering.hexa((int(r), int(g), int(b))) for r, g, b, a in np.unique(image.reshape(-1, 4), axis=0) if a
+        }
+        assert colours <= {colour for colour, _ in layers[layer]["legend"]}
+        assert len(colours) == {"landcover": 1, "dates": 2}[layer]  # of the synthetic scenes
+    code = LandCover(int(pixel_of(store, "landcover/33TWL/landcover.tif")[0]))
+    assert tuple(at_place(picture(site, "landcover", 9), 9)[:3]) == CLASS_COLOURS[code]
+
+
+def test_where_tiles_overlap_map_and_click_show_the_one_that_counts_the_place(tmp_path: Path) -> None:
+    """The one in which it lies deepest, whose classes `s2ops areas` counts there; a hole of it shows the other."""
+    run = small_run(tmp_path, TWO)
+    for name, code in zip(TWO, (LandCover.WATER, LandCover.TREE), strict=True):
+        path = tmp_path / f"landcover/{name}/landcover.tif"
+        shape = read_all(str(path)).shape
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
+            dst.write(np.full(shape, code, np.uint8))
+    holed = tmp_path / "mosaic/33TWL/mosaic.tif"
+    with rasterio.open(holed, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
+        dst.write(np.zeros((4, *dst.shape), np.uint8))
+    with client(run) as site:
+        image = picture(site, "landcover", 9, (15.7, 46.0))
+        for lat in (45.965, 45.98, 45.99, 46.02, 46.03, 46.045):
+            said = site.get(f"/api/a/at?lon=15.7&lat={lat}").json()
+            owner = _counts("33TWL", "33TWM", 15.7, lat)
+            assert said["overlap"] == [owner, *(name for name in TWO if name != owner)]
+            wanted = {"33TWL": LandCover.WATER, "33TWM": LandCover.TREE}[owner]
+            assert tuple(at_place(image, 9, (15.7, lat))[:3]) == CLASS_COLOURS[wanted], lat
+            assert said["tile"] == "33TWM"  # 33TWL's mosaic is a hole there
+        assert {_counts("33TWL", "33TWM", 15.7, lat) for lat in (45.965, 46.045)} == set(TWO)
+
+
+def _counts(name: str, other: str, lon: float, lat: float) -> str:
+    """Which of two tiles counts a place, as `s2ops areas` finds it."""
+    grid = tile(name).geobox(120)
+    column, row = ~grid.transform * Transformer.from_crs(4326, tile(name).epsg, always_xy=True).transform(lon, lat)
+    block = grid[int(row) : int(row) + 1, int(column) : int(column) + 1]
+    return name if owned(tile(name), [tile(other)], block).item() else other
+
+
+def test_single_scenes_are_shown_by_day(site: TestClient) -> None:
+    newer = picture(site, "scene", 8, more="?date=2023-08-20").astype(int)
+    older = picture(site, "scene", 8, more="?date=2023-08-10").astype(int)
+    both = (newer[..., 3] > 0) & (older[..., 3] > 0)
+    assert both.any()
+    assert (older - newer)[both][:, :3].mean() > 0.5  # its levels are three more
+    where = MERCATOR.tile(*PLACE, 8)
+    assert site.get(f"/tiles/a/scene/8/{where.x}/{where.y}?date=2023-08-11").status_code == 204
+
+
+def test_nothing_is_drawn_beside_the_run(site: TestClient) -> None:
+    assert site.get("/tiles/a/truecolour/8/10/10").status_code == 204
+    image = picture(site, "truecolour", 8)
+    assert 0 < (image[..., 3] == 0).mean() < 1
+
+
+def test_tiles_of_two_zones_meet_at_the_antimeridian(tmp_path: Path) -> None:
+    run = small_run(tmp_path, (EAST, WEST), scenes={name: synthetic(name) for name in (EAST, WEST)})
+    with client(run) as site:
+        for lon in (179.9, 179.99, 179.999, -179.999, -179.99, -179.9):
+            assert at_place(picture(site, "landcover", 9, (lon, -16.75)), 9, (lon, -16.75))[3] == 255, lon
+        said = [site.get(f"/api/a/at?lon={lon}&lat=-16.75").json()["tile"] for lon in (179.99, 180.01, -179.99)]
+        assert set(said) <= {EAST, WEST}
+        bounds = site.get("/api/runs").json()["runs"]["a"]["bounds"]
+        assert bounds[0] > bounds[2]
+
+
+def test_what_the_browser_has_is_not_read_again(
+    store: Store, site: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = MERCATOR.tile(*PLACE, 9)
+    url = f"/tiles/a/confidence/9/{where.x}/{where.y}"
+    etag = site.get(url).headers["etag"]
+    monkeypatch.setattr(view_tiles.rasterio, "open", lambda *_: pytest.fail("a file was opened"))
+    answer = site.get(url, headers={"If-None-Match": etag})
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert answer.headers["etag"] == etag
+    assert site.get(url).status_code == 200  # from what the server keeps
+
+
+def test_a_file_written_anew_is_another_picture(tmp_path: Path) -> None:
+    run = small_run(tmp_path, ("33TWL",))
+    where = MERCATOR.tile(*PLACE, 9)
+    url = f"/tiles/a/landcover/9/{where.x}/{where.y}"
+    with client(run) as site:
+        etag = site.get(url).headers["etag"]
+        path = tmp_path / "landcover/33TWL/landcover.tif"
+        os.utime(path, (1, 1))
+        viewed = Run(run.uri)
+    with TestClient(application({"a": viewed}, ["testserver"])) as again:
+        assert again.get(url, headers={"If-None-Match": etag}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/tiles/a/truecolour/21/0/0", 400, "zoom 21 is above 20"),
+        ("/tiles/a/truecolour/3/8/0", 400, "end at 7"),
+        ("/tiles/a/truecolour/3/-1/0", 400, "three whole numbers"),
+        ("/tiles/a/truecolour/3/1e2/0", 400, "three whole numbers"),
+        ("/tiles/a/truecolour/3/٣/0", 400, "three whole numbers"),
+        (f"/tiles/a/truecolour/3/{'9' * 5000}/0", 400, "three whole numbers"),
+        ("/tiles/a/truecolour/3/0/0@4x", 400, "three whole numbers"),
+        ("/tiles/a/truecolour/3/0/0?url=file:///etc/passwd", 400, "no option 'url'"),
+        ("/tiles/a/truecolour/3/0/0?scale=100000", 400, "no option 'scale'"),
+        ("/tiles/a/scene/3/0/0", 400, "give a day"),
+        ("/tiles/a/scene/3/0/0?date=../../x", 400, "give a day"),
+        ("/tiles/a/elevation/3/0/0", 404, "no layer 'elevation'"),
+        ("/tiles/c/truecolour/3/0/0", 404, "no run 'c'"),
+        ("/tiles/a/truecolour/3/0/0/0", 404, "no such page"),
+        ("/api/a/tile/33TXX", 404, "no tile of this run"),
+        ("/api/a/tile/..%2F..%2Fplan", 404, "no such page"),
+        ("/api/a/tile/%2e%2e", 404, "no "),
+        ("/api/a/at", 400, "place in degrees"),
+        ("/api/a/at?lon=nan&lat=1", 400, "place on Earth"),
+        ("/api/a/at?lon=1&lat=91", 400, "place on Earth"),
+        ("/api/a/at?lon=1&lat=1e999", 400, "place on Earth"),
+        ("/page/..%2f..%2fapp.py", 404, "no such file"),
+        ("/page/../app.py", 404, "no such"),
+        ("/page/vendor/../../app.py", 404, "no such"),
+        ("/plan/plan.json", 404, "no such page"),
+        ("/api/runs?x=<script>", 400, "no option 'x'"),
+    ],
+)
+def test_a_hostile_request_is_refused_in_one_sentence(site: TestClient, path: str, status: int, words: str) -> None:
+    answer = site.get(path)
+    assert answer.status_code == status
+    sentence = answer.json()["error"]
+    assert words in sentence
+    assert len(sentence) < 200
+    assert "Traceback" not in answer.text
+    assert "/tmp" not in answer.text
+
+
+def test_only_get_is_answered_and_only_for_names_of_this_machine(site: TestClient) -> None:
+    assert site.post("/api/runs").status_code == 405
+    assert site.get("/api/runs", headers={"Host": "evil.example.org"}).status_code == 400
+
+
+def test_a_place_is_explained_by_what_its_pixel_holds(store: Store, site: TestClient) -> None:
+    said = site.get(f"/api/a/at?lon={PLACE[0]}&lat={PLACE[1]}").json()
+    levels = pixel_of(store, "mosaic/33TWL/mosaic.tif")
+    number = int(pixel_of(store, "mosaic/33TWL/provenance.tif")[0])
+    assert said["tile"] == "33TWL"
+    assert list(said["levels"].values()) == levels.tolist()
+    assert said["reflectance"]["nir"] == pytest.approx(float(reflectance_table()[levels[3]]), abs=1e-4)
+    assert said["class"]["code"] == int(pixel_of(store, "landcover/33TWL/landcover.tif")[0])
+    assert said["class"]["confidence"] == int(pixel_of(store, "landcover/33TWL/confidence.tif")[0])
+    scene = synthetic("33TWL")[number - 1]
+    assert said["source"] == {"id": scene.id, "date": scene.datetime[:10], "tile": "33TWL"}
+    assert said["share"] == 100
+    round_the_earth = site.get(f"/api/a/at?lon={PLACE[0] + 360}&lat={PLACE[1]}").json()
+    assert round_the_earth["levels"] == said["levels"]
+    assert site.get("/api/a/at?lon=0&lat=0").json()["tile"] is None
+
+
+def test_the_scene_list_of_a_tile_says_why(site: TestClient) -> None:
+    said = site.get("/api/a/tile/33TWL").json()
+    assert [(one["id"], one["decision"], one["use"]) for one in said["scenes"]] == [
+        ("S2A_33TWL_20230820_0_L2A", "taken", "mosaic"),
+        ("S2B_33TWL_20230810_0_L2A", "taken", "mosaic"),
+    ]
+    assert said["left_out"] == [{"id": "S2B_CLOUDY", "reason": "cloud cover 97 % is above max_cloud 80"}]
+    assert said["seams"] == [{"neighbour": "33TWM", "before": 1.9, "after": 1.02}]
+    assert sum(said["areas"].values()) > 1000
+
+
+def test_seams_are_drawn_where_the_neighbours_border_runs(site: TestClient) -> None:
+    edges = site.get("/api/a/seams.geojson").json()
+    assert edges["left_out"] == 0
+    assert {(e["properties"]["tile"], e["properties"]["after"]) for e in edges["features"]} == {(n, 1.02) for n in TWO}
+    south = next(e for e in edges["features"] if e["properties"]["tile"] == "33TWL")
+    lats = [lat for _, lat in south["geometry"]["coordinates"]]
+    assert 45.95 < min(lats) < max(lats) < 45.97  # the southern border of 33TWM
+
+
+@pytest.fixture
+def troubled(tmp_path: Path) -> Store:
+    """One tile of each kind of trouble, around a sound one."""
+    store = small_run(tmp_path, ("33TWL", "33TWM", "33TXL", "33TXM"), scenes={
+        "33TWL": synthetic("33TWL"), "33TWM": synthetic("33TWM"), "33TXL": synthetic("33TXL"), "33TXM": [],
+    })  # fmt: skip
+    plan = json.loads(store.get("plan/plan.json") or b"")
+    plan["tiles"] |= {"33TVL": [], "33TVM": [], "33TVN": [], "99XYZ": []}
+    store.put("plan/plan.json", to_json(plan))
+    store.put("run/acquire/33TVL.failed.json", to_json({"error": "every scene of 33TVL is broken"}))
+    catalog = json.loads(store.get("catalog.json") or b"")
+    store.put("catalog.json", to_json({**catalog, "s2ops:missing": {"33TVM": "the run ended before it was made"}}))
+    store.put("mosaic/33TXL/item.json", b"{cut off")
+    store.put("run/select/33TVN.json", to_json({"step": "select"}))
+    return store
+
+
+def test_each_tile_has_its_status_and_the_reason(troubled: Store) -> None:
+    with client(troubled) as site:
+        features = site.get("/api/a/tiles.geojson").json()["features"]
+        said = {
+            one["properties"]["tile"]: (one["properties"]["status"], one["properties"]["reason"]) for one in features
+        }
+        assert said["33TWL"] == ("done", "")
+        assert said["33TXM"] == ("empty", "no scene shows any of it clear")
+        assert said["33TVL"] == ("failed", "acquire: every scene of 33TVL is broken")
+        assert said["33TVM"] == ("missing", "the run ended before it was made")
+        assert said["33TVN"] == ("waiting", "not made yet; select is done")
+        assert said["33TXL"][0] == "damaged"
+        assert "mosaic/33TXL/item.json is damaged" in said["33TXL"][1]
+        run = site.get("/api/runs").json()["runs"]["a"]
+        assert run["counts"] == {"done": 2, "empty": 1, "failed": 1, "missing": 1, "waiting": 1, "damaged": 1}
+        assert {one["tile"] for one in run["troubled"]} == {"33TXM", "33TVL", "33TVM", "33TXL"}
+        assert any("99XYZ" in problem for problem in run["problems"])
+
+
+def test_a_damaged_picture_is_named_and_the_rest_is_drawn(troubled: Store) -> None:
+    path = Path(troubled.uri) / "mosaic/33TWM/mosaic.tif"
+    path.write_bytes(path.read_bytes()[:300])
+    with client(troubled) as site:
+        image = picture(site, "truecolour", 7)
+        assert image[..., 3].any()
+        problems = site.get("/api/runs").json()["runs"]["a"]["problems"]
+        assert [p for p in problems if p.startswith("mosaic/33TWM/mosaic.tif cannot be read")]
+        said = site.get("/api/a/at?lon=15.7&lat=46.5").json()
+        assert said["levels"] is None
+
+
+def test_without_a_plan_the_tiles_are_those_that_lie_there(tmp_path: Path) -> None:
+    run = small_run(tmp_path, ("33TWL",))
+    run.put("plan/plan.json", b"[1]")
+    with client(run) as site:
+        described = site.get("/api/runs").json()["runs"]["a"]
+        assert described["tiles"] == 1
+        assert described["problems"][0].startswith("plan/plan.json is damaged")
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"), [(b"{cut off", 1), (b"[]", 1), (b"\xff\xfe", 1), (b'{"s2ops:missing": 7}', 0)]
+)
+def test_a_damaged_catalog_hides_no_tile(damage: bytes, named: int, tmp_path: Path) -> None:
+    run = small_run(tmp_path, ("33TWL",))
+    run.put("catalog.json", damage)
+    with client(run) as site:
+        described = site.get("/api/runs").json()["runs"]["a"]
+        assert described["counts"] == {"done": 1}
+        assert picture(site, "truecolour", 9)[..., 3].any()
+        assert len(described["problems"]) == named
+        assert all(problem.startswith("catalog.json is damaged") for problem in described["problems"])
+
+
+def test_a_tile_that_is_finished_meanwhile_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_run(tmp_path, TWO)
+    item = run.get("mosaic/33TWM/item.json") or b""
+    run.delete("mosaic/33TWM/item.json")
+    viewed = Run(run.uri)
+    assert viewed.state.counts == {"done": 1, "waiting": 1}
+    run.put("mosaic/33TWM/item.json", item)
+    monkeypatch.setattr("s2ops.view.run._FRESH_S", {True: 0.0, False: 0.0})
+    before = viewed.state.tag  # asks for a look at the store
+    viewed.close()
+    viewed._worker.shutdown(wait=True)
+    assert viewed._state.counts == {"done": 2}
+    assert viewed._state.tag != before
+
+
+def test_a_large_region_seen_from_far_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from s2ops.geo.mgrs_tiles import all_tiles  # noqa: PLC0415
+
+    names = [one.name for one in all_tiles() if 30 <= one.zone <= 36 and one.name[2] in "TU"]
+    store = Store(str(tmp_path))
+    store.put("plan/plan.json", to_json({"config": {"resolution": 10}, "tiles": {name: [] for name in names}}))
+    monkeypatch.setattr(view_tiles.rasterio, "open", lambda *_: pytest.fail("a file was opened"))
+    with client(store) as site:
+        run = site.get("/api/runs").json()["runs"]["a"]
+        assert run["tiles"] == len(names) > 600
+        zoom = run["min_zoom"]
+        assert 5 <= zoom <= 8
+        where = MERCATOR.tile(*PLACE, zoom - 2)
+        answer = site.get(f"/tiles/a/truecolour/{where.z}/{where.x}/{where.y}")
+        assert (answer.status_code, answer.json()["error"]) == (
+            404, "seen from this far, truecolour would open too many files; zoom in"
+        )  # fmt: skip
+        over = [view_tiles.touched(Run(store.uri), MERCATOR.tile(lon, 50, zoom)) for lon in (0, 9, 15, 20)]
+        assert max(map(len, over)) <= view_tiles.MOST_FILES
+        assert len(site.get("/api/a/tiles.geojson").json()["features"]) == len(names)
+
+
+def test_too_many_requests_at_once_are_asked_to_come_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_app, "_WAITING", 0)
+    with client(store) as site:
+        answer = site.get("/tiles/a/truecolour/0/0/0")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_a_failure_of_ours_is_a_sentence_without_a_trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_app.place, "at", lambda *_: 1 / 0)
+    with client(store) as site:
+        answer = site.get("/api/a/at?lon=1&lat=1")
+        assert answer.status_code == 500
+        assert answer.json()["error"] == "s2ops view failed (ZeroDivisionError); its terminal says more"
+
+
+@pytest.mark.parametrize("place", ["no/such/folder", "."])
+def test_what_is_no_run_is_said_to_be_none_and_nothing_is_made(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"is no (folder|run)"):
+        Run(place)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_in_use_ends_in_one_sentence(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-c", "from s2ops.cli import main; main()", "view", store.uri, "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"s2ops: --port {port} is in use by another program: give another port\n"
+
+
+def test_damage_is_said_at_the_start_too_and_the_map_is_shown(tmp_path: Path) -> None:
+    run = small_run(tmp_path, ("33TWL",))
+    run.put("catalog.json", b"{cut off")
+    command = [sys.executable, "-u", "-c", "from s2ops.cli import main; main()", "view", run.uri, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("map         http://127.0.0.1:")
+        assert process.stderr.readline().startswith("damaged     catalog.json is damaged")
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+
+def test_an_address_of_another_machine_cannot_be_listened_at() -> None:
+    with pytest.raises(ConfigError, match=r"--host 192\.0\.2\.1 --port 0 cannot be opened"):
+        bound("192.0.2.1", 0)
+
+
+def test_a_basemap_is_the_only_other_origin_that_the_page_may_ask(store: Store) -> None:
+    below = Basemap.of("https://tiles.example.org/{z}/{x}/{y}.png", "Example")
+    with client(store, basemap=below) as site:
+        answer = site.get("/api/runs")
+        assert answer.json()["basemap"] == {"url": "https://tiles.example.org/{z}/{x}/{y}.png", "credit": "Example"}
+        policy = answer.headers["content-security-policy"]
+        assert policy.count("https://tiles.example.org") == 2
+        assert "script-src 'self';" in policy
+    for wrong in (
+        "tiles.example.org/{z}/{x}/{y}",
+        "https://a;b/{z}/{x}/{y}",
+        "ftp://a/{z}/{x}/{y}",
+        "https://a/{z}/{x}",
+    ):
+        with pytest.raises(ConfigError, match="give the address of map tiles"):
+            Basemap.of(wrong, "")
+
+
+def test_two_runs_are_served_apart(store: Store, tmp_path: Path) -> None:
+    other = small_run(tmp_path / "other", ("33TWL",), landcover=False)
+    with client(store, other) as site:
+        runs = site.get("/api/runs").json()["runs"]
+        assert runs["b"]["title"] == "other"
+        assert "landcover" in runs["a"]["layers"]
+        assert "landcover" not in runs["b"]["layers"]
+        assert runs["b"]["counts"] == {"done": 1}
+        assert site.get("/tiles/b/landcover/8/139/91").status_code == 204
