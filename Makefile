@@ -70,10 +70,11 @@ test-scale: $(VENV)/.tests cluster-debian ## A run of 10,000 tiles on a real con
 images: install ## Build the container images s2ops-steps and s2ops-triton (BASE=..., see images/build.py)
 	$(BIN)/python images/build.py
 
-lint: dev ## ruff, mypy --strict, generated files
+lint: dev ## ruff, mypy --strict, import direction, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/s2ops schema | diff - docs/config.schema.json
 	$(BIN)/s2ops models repository model_repository --check
 	$(BIN)/python scripts/vendor_page.py --check

@@ -7,12 +7,12 @@ docs/plan.md names those that the package's figures come from.
 
 import sys
 
-from s2ops import config
 from s2ops.cost.rates import Gpu, Rate, Rates, Start, measured
 from s2ops.cost.run_history import records
 from s2ops.cost.work_units import WORK
 from s2ops.geo.region import tiles_of
 from s2ops.run.context import Job
+from s2ops.run.load_config import load_config
 
 CLIENT = 4 / 326
 """Processor seconds a million pixels: the clients took 4 cores at 326 Mpx/s (docs/serving-speed.md)."""
@@ -33,7 +33,7 @@ def main() -> None:
     starts: dict[str, Start] = {}
     known: Rates | None = None
     for place in sys.argv[1:]:
-        settings = config.load(place)
+        settings = load_config(place)
         job = Job(settings, tiles_of(settings.region))
         new, begun = measured(records(job.store, [tile.name for tile in job.tiles]), known, packaged=True)
         rates |= {(one.step, one.resolution): one for one in new}

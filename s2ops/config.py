@@ -3,19 +3,14 @@
 import os
 import re
 from datetime import date
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from s2ops.errors import ConfigError
-from s2ops.storage.text_files import read_text
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-
-TEXT_VARIABLE: Final = "S2OPS_CONFIG"
-"""Environment variable of the configuration's text, or of its URI, where no file can be had: in a container."""
 
 
 class _Strict(BaseModel):
@@ -203,18 +198,3 @@ def describe(error: ValidationError) -> str:
         given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
         findings.append(f"{field}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(findings)
-
-
-def load(place: str | Path, **overrides: str | None) -> RunConfig:
-    """Read a run configuration from a path, a URI (s3://...), or `-`: the text or URI in $S2OPS_CONFIG.
-
-    Relative paths inside it are taken from the current folder.
-    """
-    if str(place) != "-":
-        return parse(read_text(str(place), "the configuration"), str(place), **overrides)
-    text = os.environ.get(TEXT_VARIABLE, "").strip()
-    if not text:
-        raise ConfigError(f"{TEXT_VARIABLE} is empty: put the configuration's text or URI there, or name a file")
-    if re.fullmatch(r"\w+://\S+", text):
-        return load(text, **overrides)
-    return parse(text, TEXT_VARIABLE, **overrides)

@@ -9,23 +9,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
 
 from s2ops.acquisition.tiled_cloud_mask import whole_mask
 from s2ops.constants import BANDS, Float32, UInt8
 from s2ops.errors import ConfigError, RasterError
-from s2ops.imaging.tone_curve import clean_levels, levels_of
 from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.sliding_window import segment_slabs
 from s2ops.landcover.date_fusion import VEIL_WEIGHT, Fusion, date_weight, seen_through
 from s2ops.models.registry import LANDCOVER, by_head
 from s2ops.raster.cog import CLASSES, IMAGERY, MASK, PERCENT, SlabFile
+from s2ops.raster.image_file import ImageFile
 from s2ops.raster.reader import gdal_env, open_foreign, slabs
 from s2ops.run.raster_writer import imagery_tags
 
@@ -47,39 +45,7 @@ class Options:
     threads: int = 1
 
 
-@dataclass(frozen=True)
-class Image:
-    """An open file, read as 8-bit levels on a grid."""
-
-    src: DatasetReader
-    grid: GeoBox
-    bands: tuple[int, ...]
-    offset: int
-
-    @property
-    def res(self) -> float:
-        """Metres a pixel, also where the grid is in degrees."""
-        size = abs(self.grid.resolution.y)
-        if self.grid.crs is not None and self.grid.crs.geographic:
-            return float(size * 111_320.0)  # metres a degree of latitude
-        return float(size)
-
-    def read(self, top: int, end: int) -> UInt8:
-        """(4, end - top, x) levels; 0 is no data."""
-        window = Window(0, top, self.grid.width, end - top)
-        pixels = self.src.read(list(self.bands), window=window)
-        if pixels.dtype == np.uint8:
-            out: UInt8 = pixels
-            return out
-        if pixels.dtype.kind == "f":
-            empty = ~np.isfinite(pixels) | (pixels == (self.src.nodata if self.src.nodata is not None else 0))
-            levels = np.rint(levels_of(np.where(empty, 0, pixels))).astype(np.uint8)
-            levels[:, empty.any(axis=0)] = 0
-            return levels
-        return clean_levels(np.maximum(pixels, 0).astype(np.uint16), self.offset, edge_px=1)
-
-
-def _open(stack: ExitStack, path: Path, options: Options, grid: GeoBox | None = None) -> Image:
+def _open(stack: ExitStack, path: Path, options: Options, grid: GeoBox | None = None) -> ImageFile:
     """Open a file, on the grid of the first one where that is given. RasterError or ConfigError say what is wrong."""
     try:
         src = stack.enter_context(open_foreign(str(path)))
@@ -97,7 +63,7 @@ def _open(stack: ExitStack, path: Path, options: Options, grid: GeoBox | None = 
                 resampling=Resampling.cubic, src_nodata=empty, nodata=empty,
             )
         )  # fmt: skip
-    return Image(src, grid or own, bands, options.offset)
+    return ImageFile(src, grid or own, bands, options.offset)
 
 
 def _bands(src: DatasetReader, path: Path, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -143,7 +109,7 @@ def mask(source: Path, target: Path, options: Options) -> None:
         out.finish()
 
 
-def _mask_of(image: Image, source: Path, options: Options) -> UInt8:
+def _mask_of(image: ImageFile, source: Path, options: Options) -> UInt8:
     network = open_segmenter("scene-cloud", options.models, threads=options.threads)
     return whole_mask(network, _sound(source, image.read), image.grid.height, image.grid.width, image.res)
 
@@ -157,7 +123,7 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
     confidence_path = target.with_suffix(".confidence.tif")
     network = open_segmenter(LANDCOVER, options.models, threads=options.threads)
     with gdal_env(), ExitStack() as stack:
-        images: list[Image] = []
+        images: list[ImageFile] = []
         for source in sources:
             images.append(_open(stack, source, options, images[0].grid if images else None))
         grid, res = images[0].grid, images[0].res
@@ -181,7 +147,7 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
     return confidence_path
 
 
-def _weight(image: Image, source: Path, options: Options, res: float) -> Float32:
+def _weight(image: ImageFile, source: Path, options: Options, res: float) -> Float32:
     """(y, x) how much the date counts at each pixel."""
     codes, read = _mask_of(image, source, options), _sound(source, image.read)
     weight = date_weight(codes, res)

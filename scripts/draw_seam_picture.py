@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from s2ops import config
 from s2ops.constants import BANDS, UInt8
 from s2ops.geo.mgrs_tiles import tile
 from s2ops.imaging.rendering import encode, true_colour
@@ -22,6 +21,7 @@ from s2ops.pipeline.steps import balance, blend
 from s2ops.raster.cog import IMAGERY
 from s2ops.raster.reader import read_all
 from s2ops.run.context import Job
+from s2ops.run.load_config import load_config
 from s2ops.run.raster_writer import imagery_tags, publisher
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json, to_json
@@ -60,7 +60,7 @@ def main() -> None:
     """Brighten, balance, blend, draw."""
     with TemporaryDirectory() as folder:
         copytree(Path(sys.argv[1]) / "composite", Path(folder) / "composite")
-        settings = config.load(ROOT / "examples/zagreb.yaml", out=folder)
+        settings = load_config(ROOT / "examples/zagreb.yaml", out=folder)
         job = Job(settings, (tile(SOUTH), tile(NORTH)))
         brighten(job, SOUTH, 1.15)
         balance.run(job)

@@ -8,8 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
-from s2ops.config import RunConfig, load, parse
+from s2ops.config import RunConfig, parse
 from s2ops.errors import ConfigError
+from s2ops.run.load_config import load_config
 
 GOOD = "region: {tiles: [33TWL]}\ndates: {start: 2023-06-01, end: 2023-08-31}\nout: out\n"
 ROOT = Path(__file__).parents[1]
@@ -50,7 +51,7 @@ def test_a_mistake_is_named_with_its_value(change: tuple[str, str], message: str
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*nothing\.yaml"):
-        load(tmp_path / "nothing.yaml")
+        load_config(tmp_path / "nothing.yaml")
 
 
 def test_every_field_of_the_schema_is_documented() -> None:
@@ -65,4 +66,4 @@ def test_the_examples_fit_the_schema_and_load(path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("S2OPS_REAL_DATA", "/data")
     data = json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str))
     jsonschema.validate(data, json.loads((ROOT / "docs/config.schema.json").read_text()))
-    assert load(path).out
+    assert load_config(path).out

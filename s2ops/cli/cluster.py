@@ -9,7 +9,7 @@ import typer
 
 from s2ops.cli.options import ConfigPlace, Format, MetricsPort, Out, Threads, Where, cores
 from s2ops.cli.progress import reporter
-from s2ops.config import load
+from s2ops.run.load_config import load_config
 
 StageName = Annotated[
     Literal["scenes", "blend", "landcover"],
@@ -32,7 +32,7 @@ def _group(
     from s2ops.pipeline import tile_groups  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
     from s2ops.run.context import Job  # noqa: PLC0415
 
-    settings = load(config, out=out, segmenter=segmenter)
+    settings = load_config(config, out=out, segmenter=segmenter)
     job = Job(settings, tiles_of(settings.region))
     names = tile_groups.tiles_with_work(job, stage)
     children = tile_groups.write(job, stage, names, size, child)
@@ -66,7 +66,7 @@ def _stage(
     from s2ops.run.context import Job  # noqa: PLC0415
     from s2ops.telemetry import metrics  # noqa: PLC0415
 
-    settings = load(config, out=out, segmenter=segmenter)
+    settings = load_config(config, out=out, segmenter=segmenter)
     job = Job(settings, tiles_of(settings.region), max(1, (threads or cores()) // workers))
     own = tile_groups.read(job, stage, group)
     names = own.tiles
@@ -117,7 +117,7 @@ def _submit(
     from s2ops.cluster import watch as watching  # noqa: PLC0415
     from s2ops.geo.region import tiles_of  # noqa: PLC0415
 
-    settings = load(config, out=out)
+    settings = load_config(config, out=out)
     tiles = tiles_of(settings.region)
     parameters = submit.parameters_of(parameter or [])
     workflow = submit.workflow(submit.config_text(settings), parameters, name)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from s2ops.cli.options import Out, Where, cores
-from s2ops.config import load
 from s2ops.errors import ConfigError
+from s2ops.run.load_config import load_config
 
 if TYPE_CHECKING:
     from s2ops.cost.estimate import Machines
@@ -54,7 +54,7 @@ def _plan(
     if not config:
         raise ConfigError("plan needs a configuration: s2ops plan CONFIG --dry-run, or --print-prices alone")
     paid = price_files.load(prices)
-    settings = load(config, out=out, segmenter=segmenter)
+    settings = load_config(config, out=out, segmenter=segmenter)
     anew = dry_run and not compare and not run_history.answers(settings.out)
     if anew:
         typer.echo(f"{settings.out} does not answer: planned as if nothing were made there", err=True)

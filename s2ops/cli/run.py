@@ -10,8 +10,9 @@ import typer
 
 from s2ops.cli.options import ConfigPlace, Format, MetricsPort, Out, Threads, Where, cores
 from s2ops.cli.progress import reporter
-from s2ops.config import RunConfig, load
+from s2ops.config import RunConfig
 from s2ops.errors import ConfigError
+from s2ops.run.load_config import load_config
 
 
 def _run(
@@ -37,7 +38,7 @@ def _run(
     from s2ops.run import missing_tiles  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
     from s2ops.run.context import Job  # noqa: PLC0415
 
-    settings = load(config, out=out, segmenter=segmenter, freeze="true" if freeze else None, since=since)
+    settings = load_config(config, out=out, segmenter=segmenter, freeze="true" if freeze else None, since=since)
     tiles = tiles_of(settings.region)
     count = workers or min(cores(), len(tiles))
     progress = reporter(log_format)
@@ -78,7 +79,7 @@ def _step(
     from s2ops.run import missing_tiles  # noqa: PLC0415
     from s2ops.run.context import Job  # noqa: PLC0415
 
-    settings = load(config, out=out, segmenter=segmenter)
+    settings = load_config(config, out=out, segmenter=segmenter)
     job = Job(settings, tiles_of(settings.region), threads or cores())
     stage = by_name(name)
     known = [one.name for one in job.tiles]

@@ -14,7 +14,7 @@ from s2ops.imaging.distance import bounded_distance
 from s2ops.mosaic.composite.compositing import FadedFirst, fuse
 from s2ops.mosaic.composite.edge_weights import Fade, cells_for
 from s2ops.mosaic.composite.gain_matching import gain_shift
-from s2ops.mosaic.composite.scene_stack import MAX_SCENES, ClearScene, Looks
+from s2ops.mosaic.composite.scene_stack import MAX_SCENES, ClearScene, SceneStack
 
 SHAPE = (23, 9)
 MASKS = arrays(np.bool_, (3, *SHAPE))
@@ -165,7 +165,7 @@ def test_pixels_without_data_are_never_taken_though_the_mask_says_clear() -> Non
 @settings(deadline=None)
 def test_scenes_left_out_where_nothing_is_open_would_change_no_pixel(clear: Bool, fade: float) -> None:
     scenes, window = stack(clear), (slice(0, SHAPE[0]), slice(0, SHAPE[1]))
-    looks = Looks().begin(SHAPE)
+    looks = SceneStack().begin(SHAPE)
     for scene in scenes:
         looks.place()[:] = scene.levels
         looks.add(scene.clear, share(scene.clear, fade).at(*window), scene.gain)
@@ -202,13 +202,13 @@ def test_a_scene_of_another_shape_is_named() -> None:
             3,
         )
     with pytest.raises(RasterError, match=r"scene 1 has a mask of \(9, 23\)"):
-        Looks().begin(SHAPE).add(
+        SceneStack().begin(SHAPE).add(
             np.ones((9, 23), np.bool_), share(np.ones((9, 23), np.bool_), 3).at(slice(0, 9), slice(0, 23))
         )
 
 
 def test_more_scenes_than_provenance_can_name_are_refused() -> None:
-    looks = Looks().begin((1, 1))
+    looks = SceneStack().begin((1, 1))
     for _ in range(MAX_SCENES):
         looks.skip()
     with pytest.raises(RasterError, match="lower max_scenes"):
@@ -216,7 +216,7 @@ def test_more_scenes_than_provenance_can_name_are_refused() -> None:
 
 
 def test_a_scene_that_lacks_a_band_somewhere_is_said_to_be_incomplete() -> None:
-    looks, clear = Looks().begin(SHAPE), np.ones(SHAPE, np.bool_)
+    looks, clear = SceneStack().begin(SHAPE), np.ones(SHAPE, np.bool_)
     everywhere = share(clear, 3).at(slice(0, SHAPE[0]), slice(0, SHAPE[1]))
     looks.place()[:] = 7
     assert looks.add(clear, everywhere)
@@ -230,7 +230,7 @@ def test_a_scene_that_lacks_a_band_somewhere_is_said_to_be_incomplete() -> None:
 
 
 def test_memory_used_again_for_another_block_shows_nothing_of_the_last() -> None:
-    looks = Looks()
+    looks = SceneStack()
     for shape in ((8, 8), (5, 3), (8, 8), (11, 9)):
         looks.begin(shape)
         clear = np.ones(shape, np.bool_)

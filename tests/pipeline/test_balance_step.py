@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2ops import config
 from s2ops.constants import BANDS, UInt8
 from s2ops.errors import NotMade
 from s2ops.geo.mgrs_tiles import tile
@@ -14,6 +13,7 @@ from s2ops.pipeline.steps import balance, blend
 from s2ops.publishing import stac_item
 from s2ops.raster.cog import CODES, IMAGERY
 from s2ops.run.context import Job
+from s2ops.run.load_config import load_config
 from s2ops.run.raster_writer import imagery_tags, publisher
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json, to_json
@@ -67,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_of(folder: Path, *, freeze: bool = False, tiles: tuple[str, ...] = THREE) -> Job:
-    settings = config.load(folder / "run.yaml", freeze="true" if freeze else None)
+    settings = load_config(folder / "run.yaml", freeze="true" if freeze else None)
     return Job(settings, tuple(tile(name) for name in sorted(tiles)))
 
 

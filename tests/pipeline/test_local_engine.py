@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from s2ops import config
 from s2ops.geo.mgrs_tiles import tile
 from s2ops.pipeline import local_engine
 from s2ops.results import StepResult
+from s2ops.run.load_config import load_config
 from s2ops.storage.object_store import Store
 from tests.helpers.chain import TILES, bytes_of, command, make_world, s2ops, write_config
 
@@ -73,7 +73,7 @@ def test_a_run_covers_both_tiles_and_verifies(catalog: Path, undisturbed: Path) 
 
 def test_a_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
-    settings = config.load(write_config(tmp_path / "run.yaml", catalog, undisturbed))
+    settings = load_config(write_config(tmp_path / "run.yaml", catalog, undisturbed))
     progress = Silent()
     assert local_engine.run(settings, [tile(name) for name in TILES], 1, 1, progress) == []
     assert set(progress.pending.values()) == {0}
@@ -85,7 +85,7 @@ def test_publish_reads_each_item_once_for_the_catalog_and_weights_once(
 ) -> None:
     out = shutil.copytree(undisturbed, tmp_path / "out")
     (out / "catalog.json").unlink()
-    settings = config.load(write_config(tmp_path / "run.yaml", catalog, out))
+    settings = load_config(write_config(tmp_path / "run.yaml", catalog, out))
     reads: Counter[str] = Counter()
     get, read_bytes = Store.get, Path.read_bytes
 
@@ -142,7 +142,7 @@ def again(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[st
     """Tiles pending at each step when a copy of the run goes on with other options."""
     out = folder / "out"
     shutil.copytree(undisturbed, out)
-    settings = config.load(write_config(folder / "run.yaml", catalog, out, extra=extra))
+    settings = load_config(write_config(folder / "run.yaml", catalog, out, extra=extra))
     progress = Silent()
     local_engine.run(settings, [tile(name) for name in TILES], 1, 1, progress)
     return progress.pending

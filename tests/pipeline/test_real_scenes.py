@@ -13,11 +13,11 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 
-from s2ops import config
 from s2ops.evaluation.polygon_references import BESIDE, CLEAR_DATE
 from s2ops.geo.mgrs_tiles import tile
 from s2ops.raster.reproject import Window, onto
 from s2ops.run.context import Job
+from s2ops.run.load_config import load_config
 from tests.helpers.chain import s2ops
 from tests.helpers.seam_requirements import blended, brighten, meets_the_goals
 
@@ -129,7 +129,7 @@ def test_a_hazy_and_a_clear_date_in_different_projections_are_fused(tmp_path: Pa
 @pytest.mark.parametrize("gain", [1.0, 1.15])
 def test_blending_meets_its_goals_also_where_one_tile_is_brighter(zagreb: Path, tmp_path: Path, gain: float) -> None:
     shutil.copytree(zagreb / "composite", tmp_path / "composite")
-    job = Job(config.load(EXAMPLE, out=str(tmp_path)), tuple(tile(name) for name in TILES))
+    job = Job(load_config(EXAMPLE, out=str(tmp_path)), tuple(tile(name) for name in TILES))
     if gain != 1:
         brighten(job, TILES[0], gain)
     blended(job)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from s2ops import config
 from s2ops.cli.app import app
 from s2ops.errors import ConfigError, InputError, NotMade, RasterError
 from s2ops.geo.mgrs_tiles import tile
@@ -20,6 +19,7 @@ from s2ops.pipeline.steps import TileStep
 from s2ops.quality.verify import verify
 from s2ops.results import StepResult
 from s2ops.run.context import Job
+from s2ops.run.load_config import load_config
 from s2ops.storage.done_marker import Marker
 from s2ops.storage.object_store import Store
 from tests.helpers.chain import TILES, bytes_of, command, s2ops, write_config
@@ -42,7 +42,7 @@ def undisturbed(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def job_of(path: Path) -> Job:
-    return Job(config.load(path), tuple(tile(name) for name in TILES), 1)
+    return Job(load_config(path), tuple(tile(name) for name in TILES), 1)
 
 
 def pod(*words: object) -> None:

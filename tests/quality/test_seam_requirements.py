@@ -4,10 +4,10 @@ from datetime import date
 
 import pytest
 
-from s2ops import config
 from s2ops.geo.mgrs_tiles import tile
 from s2ops.pipeline.steps import acquire, composite, plan, select
 from s2ops.run.context import Job
+from s2ops.run.load_config import load_config
 from tests.helpers.chain import make_world, write_config
 from tests.helpers.seam_requirements import blended, brighten, meets_the_goals
 
@@ -25,11 +25,11 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Job:
         text = write_config(root / f"{name}.yaml", catalog, root / "out", [name])
         text.write_text(text.read_text().replace("06-01, end: 2023-07-31", f"{month}-01, end: 2023-{month}-30"))
         one = tile(name)
-        job = Job(config.load(text), (one,))
+        job = Job(load_config(text), (one,))
         plan.run(job)
         for step in (select, acquire, composite):
             step.run(job, one)
-    settings = config.load(write_config(root / "both.yaml", catalog, root / "out", TILES))
+    settings = load_config(write_config(root / "both.yaml", catalog, root / "out", TILES))
     return Job(settings, tuple(tile(name) for name in TILES))
 
 

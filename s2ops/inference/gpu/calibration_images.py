@@ -1,7 +1,7 @@
 """Images from which the GPU engine learns its int8 scales: a file, so that each server learns the very same.
 
-Twelve samples of the simulated world, as the networks trained on, of 10 m to 120 m. `python -m
-s2ops.inference.gpu.calibration_images` writes the file.
+Twelve samples of the simulated world, as the networks trained on, of 10 m to 120 m.
+`scripts/make_calibration_images.py` writes the file.
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ from s2ops.constants import UInt8
 
 FILE: Final = Path(__file__).with_suffix(".npz")
 
-_SAMPLES: Final = 12
-_SIDE: Final = 192
+SAMPLES: Final = 12
+SIDE: Final = 192
 
 
 def images() -> UInt8:
@@ -26,19 +26,8 @@ def images() -> UInt8:
 
 def window(side: int) -> UInt8:
     """(1, band, side, side): the samples side by side, again and again."""
-    samples, across = images(), -(-side // _SIDE)
+    samples, across = images(), -(-side // SIDE)
     picked = samples[np.arange(across * across) % len(samples)]
     rows = [np.concatenate(list(row), axis=2) for row in np.split(picked, across)]
     whole: UInt8 = np.concatenate(rows, axis=1)[None, :, :side, :side]
     return np.ascontiguousarray(whole)
-
-
-def _write() -> None:
-    from s2ops.training.datasets.build_pools import simulated  # noqa: PLC0415 -- a server has no need of the simulation
-
-    levels = np.stack([simulated(seed)[0][:, :_SIDE, :_SIDE] for seed in range(_SAMPLES)])
-    np.savez_compressed(FILE, levels=levels)
-
-
-if __name__ == "__main__":
-    _write()

@@ -18,7 +18,7 @@ import numpy as np
 from s2ops.constants import BANDS, Float32, UInt8
 from s2ops.errors import RasterError
 from s2ops.mosaic.composite.edge_weights import Fade, cells_for
-from s2ops.mosaic.composite.scene_stack import ClearScene, Looks, Stacked
+from s2ops.mosaic.composite.scene_stack import ClearScene, SceneStack, Stacked
 from s2ops.runtime.jit import compiled
 
 LEAST: Final = np.float32(1 / 255)
@@ -56,7 +56,7 @@ class Rule(ABC):
     """Whether a scene that claims a pixel whole leaves nothing of it to others."""
 
     @classmethod
-    def result(cls, looks: Looks) -> Fused:
+    def result(cls, looks: SceneStack) -> Fused:
         """The composite of a block's scenes."""
         out, stacked = Fused.empty(looks.shape), looks.stacked()
         if stacked is not None:
@@ -223,12 +223,12 @@ def fuse(scenes: Iterable[ClearScene], fade: float, rows: slice = slice(None), k
     The slabs of a tile are exactly the rows of the whole. No further scene is asked for once nothing is left to share.
     Raises RasterError where there is no scene.
     """
-    looks: Looks | None = None
+    looks: SceneStack | None = None
     for scene in scenes:
         height, width = scene.clear.shape
         window = slice(*rows.indices(height)[:2]), slice(0, width)
         if looks is None:
-            looks = Looks().begin((window[0].stop - window[0].start, width))
+            looks = SceneStack().begin((window[0].stop - window[0].start, width))
             open_ = np.ones_like(Fade.of(cells_for((height, width), fade), fade).whole(*window))
         clear = scene.clear & (scene.levels != 0).all(axis=0)
         share = Fade.of(cells_for(clear.shape, fade).feed(clear), fade)

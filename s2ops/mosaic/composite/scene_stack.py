@@ -52,7 +52,7 @@ _NO_SHIFT: Final = Lerp(
 
 
 @dataclass
-class Looks:
+class SceneStack:
     """The scenes of one block after another, best first. Its memory is used again: new pages cost more than pixels."""
 
     shape: tuple[int, int] = (0, 0)

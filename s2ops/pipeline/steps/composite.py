@@ -16,7 +16,7 @@ from s2ops.mosaic.composite.edge_weights import Fade, cells_for
 from s2ops.mosaic.composite.gain_matching import Gains, Pair, gain_shift, pair_ratio, solve_gains
 from s2ops.mosaic.composite.local_matching import ShiftField, local_shifts
 from s2ops.mosaic.composite.reducers import RULES
-from s2ops.mosaic.composite.scene_stack import ClearScene, Looks
+from s2ops.mosaic.composite.scene_stack import ClearScene, SceneStack
 from s2ops.pipeline.steps.acquire import acquired
 from s2ops.pipeline.steps.base import TileStep
 from s2ops.publishing import stac_item
@@ -182,7 +182,7 @@ class _Fusion:
     def slab(self, rows: slice) -> Fused:
         """Rows of the composite, block by block: state fits the processor's cache, and scenes are read where wanted."""
         width = self.job.geobox(self.tile).width
-        out, looks = Fused.empty((rows.stop - rows.start, width)), Looks()
+        out, looks = Fused.empty((rows.stop - rows.start, width)), SceneStack()
         layers = [self._layer(one, rows, width) for one in self.scenes]
         with self.files.lent() as files:
             for cols in slabs(width):
@@ -203,7 +203,7 @@ class _Fusion:
         )
         return _Layer(image, seen.clear(rows, width), claim, seen.fade, gain, shift)
 
-    def _block(self, files: Opened, looks: Looks, layers: Sequence[_Layer], window: tuple[slice, slice]) -> Fused:
+    def _block(self, files: Opened, looks: SceneStack, layers: Sequence[_Layer], window: tuple[slice, slice]) -> Fused:
         rule, (rows, cols) = RULES[self.job.config.composite.rule], window
         open_ = np.ones_like(layers[0].fade.whole(rows, cols)) if layers else np.zeros(0, np.bool_)
         for layer in layers:

@@ -19,7 +19,7 @@ from rasterio.io import DatasetReader
 from s2ops.constants import BANDS, Int32, LandCover, Mask, UInt8
 from s2ops.errors import ConfigError, RasterError
 from s2ops.models.registry import TRAINABLE
-from s2ops.single_image import Image
+from s2ops.raster.image_file import ImageFile
 from s2ops.training.datasets.folder_config import Folder
 from s2ops.training.datasets.label_rasters import UNLABELLED, of_raster, of_vectors
 from s2ops.training.datasets.pools import BUILT, IGNORE, Pool, Sample, labels
@@ -99,7 +99,7 @@ def _samples(path: Path, folder: Folder, size: int) -> Iterator[Sample]:
             if src.crs is None:
                 raise RasterError(f"{path} has no coordinate system: add one, with gdal_edit.py -a_srs for instance")
             grid = GeoBox(src.shape, src.transform, str(src.crs))
-            levels = Image(src, grid, _bands(src, path, folder), folder.offset).read(0, grid.height)
+            levels = ImageFile(src, grid, _bands(src, path, folder), folder.offset).read(0, grid.height)
         except RasterioError as error:
             raise RasterError(f"{path} cannot be read ({error}): give a whole GeoTIFF") from error
     codes = _codes(path, folder, grid)

@@ -1,0 +1,43 @@
+"""Open raster file, read as 8-bit levels on a grid."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from s2ops.constants import UInt8
+from s2ops.imaging.tone_curve import clean_levels, levels_of
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An open file, read as 8-bit levels on a grid."""
+
+    src: DatasetReader
+    grid: GeoBox
+    bands: tuple[int, ...]
+    offset: int
+
+    @property
+    def res(self) -> float:
+        """Metres a pixel, also where the grid is in degrees."""
+        size = abs(self.grid.resolution.y)
+        if self.grid.crs is not None and self.grid.crs.geographic:
+            return float(size * 111_320.0)  # metres a degree of latitude
+        return float(size)
+
+    def read(self, top: int, end: int) -> UInt8:
+        """(4, end - top, x) levels; 0 is no data."""
+        window = Window(0, top, self.grid.width, end - top)
+        pixels = self.src.read(list(self.bands), window=window)
+        if pixels.dtype == np.uint8:
+            out: UInt8 = pixels
+            return out
+        if pixels.dtype.kind == "f":
+            empty = ~np.isfinite(pixels) | (pixels == (self.src.nodata if self.src.nodata is not None else 0))
+            levels = np.rint(levels_of(np.where(empty, 0, pixels))).astype(np.uint8)
+            levels[:, empty.any(axis=0)] = 0
+            return levels
+        return clean_levels(np.maximum(pixels, 0).astype(np.uint16), self.offset, edge_px=1)
