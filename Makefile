@@ -40,13 +40,13 @@ test: dev ## All tests but those of the cluster
 	bash scripts/install-test-services.sh
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-cluster: cluster-parts ## The tests on a Kubernetes cluster that they start themselves (docs/test-cluster.md)
+test-cluster: cluster-parts ## The tests on a Kubernetes cluster that they start themselves (docs/operations/test-cluster.md)
 	S2OPS_REQUIRE_HELM=1 $(BIN)/python -m pytest -n auto tests/deployment/test_helm_chart.py tests/deployment/test_workflows.py
 	$(BIN)/python -m pytest -m 'cluster and not slow' tests/e2e --timeout 1800 --durations 20
 
-test-cluster-all: cluster-parts ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/test-cluster.md
+test-cluster-all: cluster-parts ## The same with the slow ones (real scenes, the demo, a rollout); writes the times into docs/operations/test-cluster.md
 	$(BIN)/python -m pytest -m cluster tests/e2e --timeout 1800 --junitxml .cluster-times.xml
-	$(BIN)/python -m tests.e2e.times .cluster-times.xml docs/test-cluster.md
+	$(BIN)/python -m tests.e2e.times .cluster-times.xml docs/operations/test-cluster.md
 
 # What the cluster is made of, side by side: pip and debootstrap wait for a network while Go compiles, and compile little.
 # For a cluster of your own (S2OPS_KUBECONFIG) the programs that talk to it will do.
@@ -64,7 +64,7 @@ cluster-images: $(VENV)/.tests cluster-debian
 cluster-debian:
 	sh scripts/install-cluster-tools.sh
 
-test-scale: $(VENV)/.tests cluster-debian ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/scale.md)
+test-scale: $(VENV)/.tests cluster-debian ## A run of 10,000 tiles on a real control plane with simulated nodes (docs/operations/scale.md)
 	$(BIN)/python -m tests.e2e.scale --tiles 10000
 
 images: install ## Build the container images s2ops-steps and s2ops-triton (BASE=..., see images/build.py)
@@ -75,7 +75,7 @@ lint: dev ## ruff, mypy --strict, import direction, generated files
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/s2ops schema | diff - docs/config.schema.json
+	$(BIN)/s2ops schema | diff - docs/reference/config.schema.json
 	$(BIN)/s2ops models repository model_repository --check
 	$(BIN)/python scripts/vendor_page.py --check
 
@@ -83,13 +83,13 @@ format: dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-scorecard: install ## Score every network and write docs/scorecard.md (5 min; S2OPS_REAL_DATA for real scenes)
-	$(BIN)/s2ops score --out docs
+scorecard: install ## Score every network and write docs/reference/scorecard.md (5 min; S2OPS_REAL_DATA for real scenes)
+	$(BIN)/s2ops score --out docs/reference
 
 scorecard-check: install ## Score a small part again; fails where a figure has drifted (20 s)
-	$(BIN)/s2ops score --quick --check docs/scorecard.json
+	$(BIN)/s2ops score --quick --check docs/reference/scorecard.json
 
-dashboards: dev ## Write the Grafana dashboards, the table of docs/metrics.md and the chart's README anew
+dashboards: dev ## Write the Grafana dashboards, the table of docs/reference/metrics.md and the chart's README anew
 	$(BIN)/python -m dashboards
 	$(BIN)/python scripts/write_metrics_docs.py
 	$(BIN)/python scripts/write_chart_docs.py
@@ -98,7 +98,7 @@ page: install ## Fetch MapLibre GL JS for the page of `s2ops view` as package.js
 	$(BIN)/python scripts/vendor_page.py
 
 schema: install ## Write the JSON schema of the run configuration
-	$(BIN)/s2ops schema > docs/config.schema.json
+	$(BIN)/s2ops schema > docs/reference/config.schema.json
 
 repository: install ## Write model_repository/ anew; needed when weights have changed
 	$(BIN)/s2ops models repository model_repository

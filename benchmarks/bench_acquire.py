@@ -3,7 +3,7 @@
     python benchmarks/bench_acquire.py FOLDER [--res 10] [--mbit 200] [--server VERSITYGW] [--threads 2]
 
 FOLDER is scratch space outside the checkout; a scene of four 16-bit COGs is made there if missing. `--server` is the
-binary of an S3 server that shows folders as buckets (the test cluster builds one: docs/test-cluster.md). Without it
+binary of an S3 server that shows folders as buckets (the test cluster builds one: docs/operations/test-cluster.md). Without it
 a plain HTTP server of this process gives the files. Either stands behind a line of `--mbit` Mbit/s, which notes when
 bytes pass: *idle* is the part of the step's tenths of a second in which none did. The step is `make_scene`, as acquire
 runs it: read, 16 to 8 bits, classify clouds, write both COGs. The floor is the bytes over the line alone.

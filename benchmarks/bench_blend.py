@@ -6,7 +6,7 @@ FOLDER is scratch space outside the checkout; inputs are made there where missin
 floor reads every composite once and writes it again as mosaic, with the same code and threads. OTB takes the same
 composites, if `otbcli_Mosaic` (Debian's otb-bin) is installed; it writes one plain file.
 
-Figures, the same for both: `excess` and `coherent` across the former borders as in docs/seams.md; energy, the mean
+Figures, the same for both: `excess` and `coherent` across the former borders as in docs/explanation/seams.md; energy, the mean
 squared step between neighbouring pixels in the overlaps over that of the composites there; spread, what difference of
 brightness from the known ground is left between the interiors of the tiles, in the worst band.
 """
@@ -100,7 +100,7 @@ def of_otb(work: Job) -> Read:
 
 
 def seams_of(work: Job, read: Read) -> list[Seam]:
-    """The figures of docs/seams.md for each border of a tile that crosses another."""
+    """The figures of docs/explanation/seams.md for each border of a tile that crosses another."""
     found = []
     for one, other in permutations(work.tiles, 2):
         grid = work.geobox(one)

@@ -1,6 +1,6 @@
 """Which correction brings real scenes of one place closest together?
 
-    S2OPS_REAL_DATA=... python benchmarks/bench_gain_matching.py [--write docs/composite.md]
+    S2OPS_REAL_DATA=... python benchmarks/bench_gain_matching.py [--write docs/explanation/composite.md]
 
 Zagreb: every two of five dates, clear in both by SCL. Boadella: consecutive clear dates. The figure is the mean
 absolute difference, in levels, of 9 x 9 means over common clear pixels, averaged over the four bands: what is left to

@@ -5,7 +5,7 @@
     python benchmarks/bench_gpu_serving.py tune                         # measure the cuts of the fused kernels
 
 Pixels are those of windows; useful ones leave out the halo, which is computed twice. Without --models the package's
-networks are made as wide as asked, which costs what trained ones of that width cost (docs/serving-speed.md).
+networks are made as wide as asked, which costs what trained ones of that width cost (benchmarks/results/gpu-serving.md).
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python benchmarks/bench_set_cover.py [--limit-s 20] [--stacks 40:0.2 150:0.4]
 
 A stack is so many masks of 343 x 343 pixels, clouds of several scales, each with at least that part of cloud and at
-most 0.8. HiGHS gets the integer program of docs/select.md with rows on demand: first those that the fewest scenes see,
+most 0.8. HiGHS gets the integer program of docs/explanation/select.md with rows on demand: first those that the fewest scenes see,
 then, again and again, those that its answer leaves uncovered at the highest price, until there are none. CPU seconds.
 """
 

@@ -1,6 +1,6 @@
 """The 8-bit curve of s2ops beside ESA's true-colour formula, on paper and on real scenes.
 
-    S2OPS_REAL_DATA=... python benchmarks/bench_tone_curve.py [--write docs/curve.md]
+    S2OPS_REAL_DATA=... python benchmarks/bench_tone_curve.py [--write docs/explanation/tone-curve.md]
 
 Prints Markdown. With --write the same text also replaces what stands in that file below its marker line.
 """

@@ -2,7 +2,7 @@
 
 Each argument is the configuration of a run that is through; give one of several tiles at a low resolution first (it
 tells what the start of a process takes), then `benchmarks/bench_full_tile.py`'s at 10 m.
-docs/plan.md names those that the package's figures come from.
+docs/how-to/plan-a-run.md names those that the package's figures come from.
 """
 
 import sys
@@ -15,9 +15,9 @@ from s2ops.run.context import Job
 from s2ops.run.load_config import load_config
 
 CLIENT = 4 / 326
-"""Processor seconds a million pixels: the clients took 4 cores at 326 Mpx/s (docs/serving-speed.md)."""
+"""Processor seconds a million pixels: the clients took 4 cores at 326 Mpx/s (benchmarks/results/gpu-serving.md)."""
 
-COMPACT = "through Triton on an H200, 512 px windows (docs/serving-speed.md)"
+COMPACT = "through Triton on an H200, 512 px windows (benchmarks/results/gpu-serving.md)"
 ACQUIRE = Gpu(
     mpx_s=496, client_cpu_s_mpx=CLIENT, source=f"a compact network: three requests a window, 165 each, {COMPACT}"
 )
@@ -39,7 +39,7 @@ def main() -> None:
         rates |= {(one.step, one.resolution): one for one in new}
         starts |= {one.step: one for one in begun}
         known = Rates(
-            source="the package's, measured on 2 cores of a shared machine (docs/plan.md)",
+            source="the package's, measured on 2 cores of a shared machine (docs/how-to/plan-a-run.md)",
             rates=tuple(sorted(rates.values(), key=lambda one: (list(WORK).index(one.step), one.resolution))),
             starts=tuple(starts.values()),
             gpu=GPU,

@@ -51,7 +51,7 @@ class Dates(_Strict):
 
 
 class Selection(_Strict):
-    """How the scene list is made (docs/select.md)."""
+    """How the scene list is made (docs/explanation/select.md)."""
 
     recency: Annotated[
         float, Field(ge=0, le=100, description="cost of a scene at the far end of the date range, in scenes")
@@ -64,7 +64,7 @@ class Selection(_Strict):
 
 
 class Refresh(_Strict):
-    """When a newer scene improves a tile that is made already (docs/refresh.md); one of the three is enough."""
+    """When a newer scene improves a tile that is made already (docs/how-to/refresh-a-mosaic.md); one of the three is enough."""
 
     min_fill: Annotated[float, Field(ge=0, le=1, description="part of the tile without clear scene that it fills")] = (
         0.002
@@ -78,7 +78,7 @@ class Refresh(_Strict):
 
 
 class Composite(_Strict):
-    """How the scenes of a tile are fused (docs/composite.md)."""
+    """How the scenes of a tile are fused (docs/explanation/composite.md)."""
 
     rule: Annotated[
         Literal["recent", "median", "medoid", "geomedian"],
@@ -91,7 +91,7 @@ class Composite(_Strict):
 
 
 class LandCoverOptions(_Strict):
-    """How the land-cover map is made (docs/landcover.md)."""
+    """How the land-cover map is made (docs/explanation/landcover.md)."""
 
     enabled: Annotated[bool, Field(description="make the land-cover map")] = True
     source: Annotated[

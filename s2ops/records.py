@@ -132,7 +132,7 @@ class SelectRecord(Record):
     covered: Fraction
     """Part of the tile that the selected scenes see clear."""
     objective: Number
-    """Cost of the list plus penalty of what it leaves uncovered, in scenes (docs/select.md)."""
+    """Cost of the list plus penalty of what it leaves uncovered, in scenes (docs/explanation/select.md)."""
     lower_bound: Number
     """No list can have a lower objective."""
     gap: Number

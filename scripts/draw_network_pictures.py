@@ -1,4 +1,4 @@
-"""Draw what every network answers on real scenes, for docs/networks.md.
+"""Draw what every network answers on real scenes, for docs/explanation/networks.md.
 
 python scripts/draw_network_pictures.py $S2OPS_REAL_DATA [MODELS]
 """

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/view.md in a real Chromium: python scripts/draw_view_pictures.py RUN CUT [NAME...].
+"""Draw the pictures of docs/how-to/view-a-run.md in a real Chromium: python scripts/draw_view_pictures.py RUN CUT [NAME...].
 
 RUN is a finished run of examples/zagreb.yaml. CUT is the same over a copy of its scenes in which the near infrared of
 tile 33TWM is cut off after 20 kB, so that the tile fails:

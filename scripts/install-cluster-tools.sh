@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the cluster tests (docs/test-cluster.md) take from Debian: etcd, containerd and its helpers, and the builder of images.
+# Installs what the cluster tests (docs/operations/test-cluster.md) take from Debian: etcd, containerd and its helpers, and the builder of images.
 # Does nothing where all is there. Needs root (or sudo) only when something is missing.
 set -eu
 

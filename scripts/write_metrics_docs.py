@@ -1,4 +1,4 @@
-"""Write the table of docs/metrics.md from the metrics in s2ops/telemetry/prometheus.py.
+"""Write the table of docs/reference/metrics.md from the metrics in s2ops/telemetry/prometheus.py.
 
 Usage: metrics_docs.py [--check]    with --check nothing is written, and exit 1 says that the page has drifted
 """
@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from s2ops.telemetry import prometheus
 
-PAGE = Path(__file__).parent.parent / "docs/metrics.md"
+PAGE = Path(__file__).parent.parent / "docs/reference/metrics.md"
 HEAD = "| name | type | labels | |\n|---|---|---|---|\n"
 
 

@@ -1,4 +1,4 @@
-"""Write docs/read-a-run.ipynb: its cells, run over a finished run, with what they print and draw.
+"""Write docs/tutorials/read-a-run.ipynb: its cells, run over a finished run, with what they print and draw.
 
 python scripts/write_notebook.py OUT
 """
@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 mpl.use("Agg")
 
-TARGET = Path(__file__).parents[1] / "docs/read-a-run.ipynb"
+TARGET = Path(__file__).parents[1] / "docs/tutorials/read-a-run.ipynb"
 
 CELLS = [
     """# Read a run with odc-stac and xarray

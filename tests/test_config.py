@@ -65,5 +65,5 @@ def test_every_field_of_the_schema_is_documented() -> None:
 def test_the_examples_fit_the_schema_and_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2OPS_REAL_DATA", "/data")
     data = json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str))
-    jsonschema.validate(data, json.loads((ROOT / "docs/config.schema.json").read_text()))
+    jsonschema.validate(data, json.loads((ROOT / "docs/reference/config.schema.json").read_text()))
     assert load_config(path).out

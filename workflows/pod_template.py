@@ -30,7 +30,7 @@ from workflows.parameters import of_workflow
 SERVICE_ACCOUNT = "s2ops-step"
 SEMAPHORES = "s2ops-semaphores"
 METRICS_PORT = 9090
-"""Shows the metrics of a step while its pod runs (docs/metrics.md)."""
+"""Shows the metrics of a step while its pod runs (docs/reference/metrics.md)."""
 USER = 10001
 """The user of all containers, Argo's own too: their image names none, and the images of s2ops this one."""
 

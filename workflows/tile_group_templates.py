@@ -21,7 +21,7 @@ COUNTS = "/tmp/counts"  # noqa: S108 -- the pod's own volume
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the chain, and what a pod of it needs (measured: docs/operate-a-cluster.md)."""
+    """A stage of the chain, and what a pod of it needs (measured: docs/operations/operate-a-cluster.md)."""
 
     name: str
     title: str

@@ -123,7 +123,7 @@ def baseline(item: Json) -> str | None:
 def dn_offset(item: Json) -> Literal[0, -1000]:
     """What to add to the DN: 0, or -1000 where they still carry the +1000 of baselines 04.00 and later.
 
-    The first rule that applies decides (docs/catalogs.md has the sources):
+    The first rule that applies decides (docs/reference/catalogs.md has the sources):
 
     1. Baseline below 04.00: 0.
     2. JPEG2000: ESA's own DN, whatever `earthsearch:boa_offset_applied` says: -1000.

@@ -90,7 +90,7 @@ def _view(
     ] = None,
     credit: Annotated[str, typer.Option(help="whom the map names for the basemap")] = "",
 ) -> None:
-    """Show a run on a map: mosaic, land cover, dates, seams, tiles and their scene lists (docs/view.md)."""
+    """Show a run on a map: mosaic, land cover, dates, seams, tiles and their scene lists (docs/how-to/view-a-run.md)."""
     try:
         from s2ops.view import server  # noqa: PLC0415
         from s2ops.view.basemap import Basemap  # noqa: PLC0415

@@ -39,7 +39,7 @@ def _score(
         str | None,
         typer.Option("--all-classes", help="folder with all-classes.onnx, to compare the three networks with"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="folder of scorecard.md and scorecard.json")] = Path("docs"),
+    out: Annotated[Path, typer.Option("--out", help="folder of scorecard.md and scorecard.json")] = Path("docs/reference"),
 ) -> None:
     """Score every network, next to what others do on the same pixels, and write the scorecard."""
     from s2ops.evaluation import scorecard, scorecard_page  # noqa: PLC0415

@@ -38,7 +38,7 @@ MetricsPort = Annotated[
         envvar="S2OPS_METRICS_PORT",
         metavar="[ADDRESS:]PORT",
         callback=_serve_metrics,
-        help="show Prometheus what this run does, at /metrics of this port while it runs (docs/metrics.md)",
+        help="show Prometheus what this run does, at /metrics of this port while it runs (docs/reference/metrics.md)",
     ),
 ]
 

@@ -18,7 +18,7 @@ TITLES: Final = {
 
 INTRODUCTION: Final = """# Scorecard
 
-Written by `s2ops score`; do not edit. `s2ops score --quick --check docs/scorecard.json` runs a small part again and
+Written by `s2ops score`; do not edit. `s2ops score --quick --check docs/reference/scorecard.json` runs a small part again and
 fails where a figure has moved by more than 0.02.
 
 - *training*: places `held out` were never shown to it, `seen` were; `no training` marks thresholds and methods of

@@ -1,4 +1,4 @@
-"""Six classes from three tasks, and one map from several dates (paper, section 2; docs/landcover.md).
+"""Six classes from three tasks, and one map from several dates (paper, section 2; docs/explanation/landcover.md).
 
 Everything is per pixel except `date_weight`, which looks as far as `ramp_px`. All arrays may be slabs.
 """
@@ -26,7 +26,7 @@ BLOCK_ROWS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class FusionRule:
-    """The probabilistic model's numbers; docs/landcover.md derives the formula."""
+    """The probabilistic model's numbers; docs/explanation/landcover.md derives the formula."""
 
     error: float = 0.02
     """Part of the looks that say nothing of the ground (haze, a missed shadow): mixed in evenly, so that no

@@ -114,7 +114,7 @@ class ModelMeta(BaseModel):
         Field(description="the logits were divided by this (already in the weights); one for each head of several"),
     ]
     trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets, with their licences")]
-    scores: Annotated[dict[str, float], Field(description="on data that training did not see (docs/train.md)")]
+    scores: Annotated[dict[str, float], Field(description="on data that training did not see (docs/how-to/train-a-network.md)")]
     licence: Annotated[str, Field(min_length=1)]
 
 

@@ -145,7 +145,7 @@ def tile_item(
     """The STAC item of one tile on its grid.
 
     `dates`: first and last acquisition (the run's date range for an empty tile). `properties`: `s2ops:...` values,
-    see docs/read-the-outputs.md. `derived_from`: hrefs of the items it was made from, relative to this one.
+    see docs/how-to/read-the-outputs.md. `derived_from`: hrefs of the items it was made from, relative to this one.
     """
     tile, res = mgrs_tiles.tile(tile_name), abs(geobox.resolution.x)
     imagery = {} if kind == "landcover" else {"s2ops:levels": levels()}

@@ -1,4 +1,4 @@
-"""How visible a seam is: the step across a former edge, measured against the picture beside it (docs/seams.md).
+"""How visible a seam is: the step across a former edge, measured against the picture beside it (docs/explanation/seams.md).
 
 A line is followed pixel by pixel, and what lies across it is taken out as a strip: (band, along, across), the line in
 the middle. The same difference taken at parallel lines some pixels further, on both sides, says what the landscape

@@ -36,7 +36,7 @@ class CogKind:
 
 
 IMAGERY: Final = CogKind(predictor="YES", overviews="AVERAGE", nodata=0, level=1)
-"""Levels above 1 make real scenes 0 to 3 % smaller, for eight times the time (docs/benchmarks.md)."""
+"""Levels above 1 make real scenes 0 to 3 % smaller, for eight times the time (benchmarks/results/peers.md)."""
 CODES: Final = CogKind(predictor="NO", overviews="MODE", nodata=0, level=1)
 """Level 9 saves a quarter of a megabyte of a tile's provenance, for four times the time."""
 MASK: Final = CogKind(predictor="NO", overviews="MODE", nodata=255)

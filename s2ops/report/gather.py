@@ -73,7 +73,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """The edge of `tile` towards `neighbour`; figures as in docs/seams.md."""
+    """The edge of `tile` towards `neighbour`; figures as in docs/explanation/seams.md."""
 
     tile: str
     neighbour: str

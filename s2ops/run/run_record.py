@@ -1,6 +1,6 @@
 """`run/STEP/TILE.json`: what a step took for a tile. Not an output: two equal runs differ in it.
 
-The plan's rates are made from these records (docs/plan.md).
+The plan's rates are made from these records (docs/how-to/plan-a-run.md).
 """
 
 from typing import Annotated, Final, TypeAlias

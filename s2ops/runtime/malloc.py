@@ -2,7 +2,7 @@
 
 Steps make arrays of megabytes on several threads, one after another; freed, they stay with their arena. Two arenas
 hold what is in use and little more: blending two full tiles takes 570 MiB instead of 750, in the same time
-(docs/benchmarks.md).
+(benchmarks/results/peers.md).
 """
 
 import ctypes

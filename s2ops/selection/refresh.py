@@ -1,4 +1,4 @@
-"""Which newer scenes improve a tile that is made already: pure, on previews (docs/refresh.md).
+"""Which newer scenes improve a tile that is made already: pure, on previews (docs/how-to/refresh-a-mosaic.md).
 
 The list of the earlier run keeps its order. A newer scene is put in by its cost, as in any list, and is taken where it
 fills holes, makes enough of the tile fresher, or takes enough haze away. Scenes of which newer ones show all drop out.

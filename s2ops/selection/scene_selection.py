@@ -1,6 +1,6 @@
 """Which scenes a tile needs: the smallest list that covers it cloud-free, recent and haze-free ones first.
 
-Paper, section 1, steps b to d; the model in words and the reasons for its numbers: docs/select.md.
+Paper, section 1, steps b to d; the model in words and the reasons for its numbers: docs/explanation/select.md.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ Of all lists of at most `limit` scenes, the one with the least
 That is an integer program, and `tests/selection/test_scene_selection.py` gives it to HiGHS to check the answers. It is
 solved here by branch and bound on bit sets: HiGHS needs a row for each of up to 100,000 sets of pixels, and its
 relaxation takes halves of many cloudy scenes for a cover, so that it proves little in the time that there is; a
-list is short, so the tree is shallow, and counting bits is cheap (docs/select.md has a table).
+list is short, so the tree is shallow, and counting bits is cheap (docs/explanation/select.md has a table).
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Each kind has two spectra between which every pixel lies (dark or lush end, bright or dry end), the strength of its fine
 texture, and how strongly parcels and seasons move it. Values are surface reflectance (L2A), set by eye and by
-quantiles against real scenes (docs/simulate.md).
+quantiles against real scenes (docs/explanation/simulate.md).
 """
 
 from enum import IntEnum

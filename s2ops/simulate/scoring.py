@@ -108,7 +108,7 @@ def _accuracy(table: Int64) -> float | None:
 
 
 def score_run(out: Path, world: Path) -> dict[str, Score]:
-    """Compare a run's folder (docs/outputs.md) with the world that it read (docs/simulate.md).
+    """Compare a run's folder (docs/reference/outputs.md) with the world that it read (docs/explanation/simulate.md).
 
     Returns groups 'mask', 'composite', 'landcover', 'haze' of figures; a product that was not made has no group.
     """

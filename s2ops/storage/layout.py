@@ -1,4 +1,4 @@
-"""The keys of a run's outputs, in one place; docs/outputs.md describes them."""
+"""The keys of a run's outputs, in one place; docs/reference/outputs.md describes them."""
 
 
 def select(tile: str) -> str:

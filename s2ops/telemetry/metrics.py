@@ -1,4 +1,4 @@
-"""What a run counts for Prometheus: each function is called where the thing happens. docs/metrics.md lists the names.
+"""What a run counts for Prometheus: each function is called where the thing happens. docs/reference/metrics.md lists the names.
 
 With `--metrics-port` (metrics_server.py) all processes of a run count into one folder and one port shows their sums;
 without it counting costs a few additions and is seen by nobody.

@@ -12,7 +12,7 @@ from s2ops.training.datasets.folder_config import Folder
 
 
 class TrainConfig(BaseModel):
-    """How a network is trained (docs/train.md)."""
+    """How a network is trained (docs/how-to/train-a-network.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

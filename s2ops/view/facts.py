@@ -28,7 +28,7 @@ class SceneName:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The border of `neighbour` inside a tile: how much its step exceeds the landscape's (docs/seams.md)."""
+    """The border of `neighbour` inside a tile: how much its step exceeds the landscape's (docs/explanation/seams.md)."""
 
     neighbour: str
     before: float | None

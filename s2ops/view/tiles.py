@@ -119,7 +119,7 @@ def _on_map(src: DatasetReader, layer: Layer, shape: tuple[int, ...], box: Box) 
     """(band, rows, columns) of `shape` over the `box` in Mercator metres.
 
     First the window at about the map's resolution, through the overviews, then onto the map's pixels: a WarpedVRT warps
-    before it averages, which costs a multiple for pictures (docs/view.md).
+    before it averages, which costs a multiple for pictures (docs/how-to/view-a-run.md).
     """
     out = np.full(shape, layer.nodata, np.uint8)
     across = from_bounds(*transform_bounds(_CRS, src.crs, *box, densify_pts=21), transform=src.transform)

@@ -269,7 +269,7 @@ def test_a_workflow_without_nodes_has_no_failures() -> None:
     assert list(failures({"metadata": {"name": "x"}})) == []
 
 
-PAGE = (Path(__file__).parents[2] / "docs/operate-a-cluster.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/operations/operate-a-cluster.md").read_text()
 COMMANDS = [line for text in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in text.splitlines()]
 
 

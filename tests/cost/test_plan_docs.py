@@ -1,4 +1,4 @@
-"""The commands in docs/plan.md do what the page says, in its order; a plan made with one run's rates holds for another.
+"""The commands in docs/how-to/plan-a-run.md do what the page says, in its order; a plan made with one run's rates holds for another.
 
 The page's two regions are other tiles, other dates and another seed: what one took says what the other will take.
 """
@@ -16,11 +16,11 @@ import pytest
 from s2ops.cost.comparison import WITHIN
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/plan.md").read_text()
+PAGE = (ROOT / "docs/how-to/plan-a-run.md").read_text()
 
 CPU_WITHIN = 0.35
 """Processor time swings with what other tests do on the same cores meanwhile, by a third where two threads share one;
-4 % was seen on a machine with twice more work than cores. docs/plan.md has it beside the goal."""
+4 % was seen on a machine with twice more work than cores. docs/how-to/plan-a-run.md has it beside the goal."""
 
 
 def written(name: str) -> str:

@@ -1,6 +1,6 @@
 """The cluster, the release of the chart and the regions that the tests of this folder share.
 
-They run with `-m cluster` alone. `S2OPS_KUBECONFIG` names a cluster of your own; docs/test-cluster.md says what that
+They run with `-m cluster` alone. `S2OPS_KUBECONFIG` names a cluster of your own; docs/operations/test-cluster.md says what that
 needs.
 """
 

@@ -1,4 +1,4 @@
-"""A run of 10,000 tiles on a real control plane with simulated nodes: what it costs Argo and etcd (docs/scale.md).
+"""A run of 10,000 tiles on a real control plane with simulated nodes: what it costs Argo and etcd (docs/operations/scale.md).
 
     python -m tests.e2e.scale --tiles 10000
 

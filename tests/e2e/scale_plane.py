@@ -43,7 +43,7 @@ class Settings:
 
 
 RECOMMENDED = Settings()
-"""What docs/operate-a-cluster.md says."""
+"""What docs/operations/operate-a-cluster.md says."""
 
 DEFAULTS = Settings(words=(), config=())
 """What Argo does when nobody says anything."""

@@ -174,7 +174,7 @@ def best_minute(moments: list[float]) -> int:
 
 
 def table(cost: Cost) -> str:
-    """As docs/scale.md shows it."""
+    """As docs/operations/scale.md shows it."""
     shape, peaks = cost.shape, cost.peaks
     rows = {
         "tiles, tiles a pod, stages": f"{shape.tiles:,}, {shape.size}, {len(shape.stages)}",

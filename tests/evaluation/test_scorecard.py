@@ -39,7 +39,7 @@ from s2ops.evaluation.reservoir_water import water
 from s2ops.evaluation.scorecard import Card, Part, drift
 from s2ops.evaluation.scorecard_page import page
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs/reference"
 
 
 def figure(value: float, **changes: object) -> Figure:

@@ -1,4 +1,4 @@
-"""A small finished run, made by hand after docs/outputs.md, for the tests of verify, pictures and report."""
+"""A small finished run, made by hand after docs/reference/outputs.md, for the tests of verify, pictures and report."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The commands in docs/run-a-region.md do what the page says, in its order, in an empty folder."""
+"""The commands in docs/how-to/run-a-region.md do what the page says, in its order, in an empty folder."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/run-a-region.md").read_text()
+PAGE = (ROOT / "docs/how-to/run-a-region.md").read_text()
 REAL = os.environ.get("S2OPS_REAL_DATA")
 
 

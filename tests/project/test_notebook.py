@@ -18,7 +18,7 @@ def test_the_notebook_reads_every_tile_and_draws_it(tmp_path: Path, monkeypatch:
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    cells = [cell.source for cell in nbformat.read(ROOT / "docs/read-a-run.ipynb", 4).cells]
+    cells = [cell.source for cell in nbformat.read(ROOT / "docs/tutorials/read-a-run.ipynb", 4).cells]
     assert cells == script.CELLS, "write it again: python scripts/write_notebook.py OUT"
     small_run(tmp_path / "out")
     monkeypatch.setenv("OUT", str(tmp_path / "out"))

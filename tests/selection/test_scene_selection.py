@@ -35,7 +35,7 @@ def columns(*seen: int, of: int = 10) -> Bool:
 
 
 def by_highs(parts: Elements, cost: Float64, penalty: float, limit: int) -> float:
-    """Optimum of the integer program as written in docs/select.md, by another solver."""
+    """Optimum of the integer program as written in docs/explanation/select.md, by another solver."""
     rows, scenes = parts.seen.shape
     cover = LinearConstraint(np.hstack([parts.seen.astype(float), np.eye(rows)]), lb=1)
     size = LinearConstraint(np.r_[np.ones(scenes), np.zeros(rows)], ub=limit)

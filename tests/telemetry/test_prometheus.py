@@ -182,13 +182,13 @@ def test_the_end_of_the_run_is_what_the_plan_has_left_at_the_speed_seen(panel: s
 @pytest.mark.parametrize("rule", alerts(), ids=lambda one: one["alert"])
 def test_every_alert_has_a_runbook_page_that_names_it(rule: dict[str, Any]) -> None:
     name = rule["annotations"]["runbook_url"].removeprefix("RUNBOOKS/")
-    page = (ROOT / "docs/runbooks" / name).read_text()
+    page = (ROOT / "docs/operations/runbooks" / name).read_text()
     assert page.startswith(f"# {rule['alert']}\n")
-    assert f"[{rule['alert']}]({name})" in (ROOT / "docs/runbooks/README.md").read_text()
+    assert f"[{rule['alert']}]({name})" in (ROOT / "docs/operations/runbooks/README.md").read_text()
 
 
 def test_no_runbook_page_is_left_over() -> None:
-    pages = {path.name for path in (ROOT / "docs/runbooks").glob("*.md")} - {"README.md"}
+    pages = {path.name for path in (ROOT / "docs/operations/runbooks").glob("*.md")} - {"README.md"}
     assert pages == {rule["annotations"]["runbook_url"].removeprefix("RUNBOOKS/") for rule in alerts()}
 
 
@@ -223,7 +223,7 @@ def test_the_documented_metrics_are_those_of_the_code() -> None:
 
 def test_panels_and_alerts_ask_only_for_metrics_that_exist() -> None:
     """Of ours; Triton's and Argo's are not ours to list."""
-    page = (ROOT / "docs/metrics.md").read_text()
+    page = (ROOT / "docs/reference/metrics.md").read_text()
     asked = {name for _, query in panels() for name in re.findall(r"\bs2ops_\w+", query)}
     asked |= {name for rule in alerts() for name in re.findall(r"\bs2ops_\w+", rule["expr"])}
     for name in asked:

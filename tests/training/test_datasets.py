@@ -286,7 +286,7 @@ def test_a_configuration_that_cannot_work_says_why(text: str, message: str, tmp_
 
 
 def test_the_example_of_the_page_is_a_valid_configuration(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/train.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/how-to/train-a-network.md").read_text()
     (tmp_path / "example.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
     example = load_config(tmp_path / "example.yaml").folders[0]
     assert example.bands == (3, 2, 1, 4)

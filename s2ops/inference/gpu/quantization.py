@@ -28,7 +28,7 @@ SHARE: Final = 0.5
 """Of the range, to the activations rather than the weights."""
 
 CLIP: Final = 0.8
-"""Part of the largest value that the steps reach; the few values above it are cut (docs/serving-speed.md)."""
+"""Part of the largest value that the steps reach; the few values above it are cut (benchmarks/results/gpu-serving.md)."""
 
 LEAST: Final = 1e-4
 """Peak of a channel that no calibration image excites, in the network's units."""

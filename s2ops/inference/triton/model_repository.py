@@ -25,7 +25,7 @@ Device = Literal["cpu", "gpu"]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How a kind of machine is used; docs/serve.md has the measurements."""
+    """How a kind of machine is used; docs/how-to/serve-the-networks.md has the measurements."""
 
     instances: int
     """Processes a model: one copies while another computes."""

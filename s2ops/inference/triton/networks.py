@@ -1,4 +1,4 @@
-"""The networks on a Triton server, asked over gRPC: `segmenter: triton://HOST:PORT` (docs/serve.md)."""
+"""The networks on a Triton server, asked over gRPC: `segmenter: triton://HOST:PORT` (docs/how-to/serve-the-networks.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -100,7 +100,7 @@ def _of_the_wheel() -> Program:
     if spec is None or spec.origin is None:
         raise ConfigError(
             f"there is no tritonserver here: pip install --no-deps {WHEEL}, or run the image s2ops-triton "
-            "(docs/serve.md)"
+            "(docs/how-to/serve-the-networks.md)"
         )
     root = Path(spec.origin).parent / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -3,7 +3,7 @@
 A gain multiplies brightness, that is reflectance + 0.04, one for each band; on the tone curve it is a shift by a
 constant number of levels. What differs between dates is partly added (haze, strongest in the dark) and partly
 multiplied (sun, season). One figure for both lies between the two: on clear dates of one month it leaves less of the
-difference than a gain on reflectance (docs/composite.md has the numbers), and there is no second unknown to go astray
+difference than a gain on reflectance (docs/explanation/composite.md has the numbers), and there is no second unknown to go astray
 over water.
 
 Two rasters of the same ground are compared by the counts of their pairs of levels: 256 x 256 numbers a band say all

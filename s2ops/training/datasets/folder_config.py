@@ -11,7 +11,7 @@ Target = Literal[
 
 
 class Folder(BaseModel):
-    """One collection of images with their labels (docs/train.md)."""
+    """One collection of images with their labels (docs/how-to/train-a-network.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

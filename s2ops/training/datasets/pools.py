@@ -71,7 +71,7 @@ class Pool:
         except FileNotFoundError as error:
             raise ConfigError(
                 f"no pool of samples at {folder}: "
-                "make it with `python -m s2ops.training.datasets pools` (docs/train.md)"
+                "make it with `python -m s2ops.training.datasets pools` (docs/how-to/train-a-network.md)"
             ) from error
         except (OSError, ValueError, EOFError) as error:
             raise ConfigError(f"the pool of samples at {folder} is broken ({error}): make it again") from error
