@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
 
-.PHONY: help install dev demo test test-cluster test-cluster-all cluster-parts cluster-programs cluster-images cluster-debian test-scale images lint format page dashboards schema scorecard scorecard-check repository soak clean
+.PHONY: help install dev demo test test-cluster test-cluster-all cluster-parts cluster-programs cluster-images cluster-debian test-scale images lint docs format page dashboards schema scorecard scorecard-check repository soak clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,11 @@ lint: dev ## ruff, mypy --strict, import direction, generated files
 	$(BIN)/s2ops schema | diff - docs/reference/config.schema.json
 	$(BIN)/s2ops models repository model_repository --check
 	$(BIN)/python scripts/vendor_page.py --check
+	$(MAKE) --no-print-directory docs
+
+docs: dev ## Build the documentation site into site/, warnings are errors
+	$(BIN)/python scripts/write_reference_docs.py --check
+	$(BIN)/mkdocs build --strict --quiet
 
 format: dev ## Format the code
 	$(BIN)/ruff format .
@@ -107,4 +112,4 @@ soak: dev ## 20,000 windows through a real Triton: the memory of client and serv
 	$(BIN)/python -m pytest -n 0 -m soak -s tests/inference/test_triton_soak.py
 
 clean: ## Remove what the targets above made
-	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

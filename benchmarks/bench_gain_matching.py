@@ -1,6 +1,6 @@
 """Which correction brings real scenes of one place closest together?
 
-    S2OPS_REAL_DATA=... python benchmarks/bench_gain_matching.py [--write docs/explanation/composite.md]
+    S2OPS_REAL_DATA=... python benchmarks/bench_gain_matching.py [--write benchmarks/results/gain-matching.md]
 
 Zagreb: every two of five dates, clear in both by SCL. Boadella: consecutive clear dates. The figure is the mean
 absolute difference, in levels, of 9 x 9 means over common clear pixels, averaged over the four bands: what is left to
@@ -21,11 +21,11 @@ import rasterio
 from scipy.ndimage import binary_erosion, uniform_filter
 
 from s2ops.constants import Bool, Float32, UInt8
-from s2ops.imaging.tone_curve import levels_of, reflectance_of, to_levels
-from s2ops.mosaic.composite.compositing import fuse
-from s2ops.mosaic.composite.gain_matching import Pair, corrected, gain_shift, pair_ratio, solve_gains
-from s2ops.mosaic.composite.local_matching import local_shifts
-from s2ops.mosaic.composite.scene_stack import ClearScene
+from s2ops.imaging.tone_curve import apply_tone_curve, invert_tone_curve, convert_dn_to_levels
+from s2ops.mosaic.composite.compositing import composite_scenes
+from s2ops.mosaic.composite.gain_matching import ScenePair, corrected, convert_gain_to_level_offset, measure_brightness_ratio, solve_gains
+from s2ops.mosaic.composite.local_matching import fit_local_offsets
+from s2ops.mosaic.composite.scene_stack import MaskedScene
 
 MARKER = "<!-- written by benchmarks/bench_gain_matching.py -->"
 CLEAR_SCL = (2, 4, 5, 6, 7, 11)
@@ -47,7 +47,7 @@ def zagreb(root: Path, tile: str) -> list[Dated]:
         seen: Bool = np.isin(read(folder / "SCL.tif", (1,))[0], CLEAR_SCL)
         seen &= (numbers > 0).all(axis=0)
         clear: Bool = np.asarray(binary_erosion(seen, iterations=3), np.bool_)  # SCL misses the rims of clouds
-        scenes.append(Dated(folder.name[10:18], to_levels(numbers), clear))
+        scenes.append(Dated(folder.name[10:18], convert_dn_to_levels(numbers), clear))
     return sorted(scenes, key=lambda scene: scene.day)
 
 
@@ -58,7 +58,7 @@ def boadella(root: Path) -> list[Dated]:
             continue
         numbers = read(path, (4, 3, 2, 8)).astype(np.uint16)
         clear: Bool = np.all(numbers > 0, axis=0)
-        scenes.append(Dated(path.stem[-10:].replace("-", ""), to_levels(numbers), clear))
+        scenes.append(Dated(path.stem[-10:].replace("-", ""), convert_dn_to_levels(numbers), clear))
     return scenes
 
 
@@ -73,22 +73,22 @@ def as_is(a: UInt8, _b: UInt8, _both: Bool) -> Float32:
 
 
 def reflectance_gain(a: UInt8, b: UInt8, both: Bool) -> Float32:
-    before, after = reflectance_of(a), reflectance_of(b)
+    before, after = invert_tone_curve(a), invert_tone_curve(b)
     usable = both & (np.minimum(a, b) > 1).all(axis=0)
     ratio = np.median(np.log(after[:, usable] / before[:, usable]), axis=1)
-    return levels_of(before * np.exp(ratio)[:, None, None])
+    return apply_tone_curve(before * np.exp(ratio)[:, None, None])
 
 
 def reflectance_offset(a: UInt8, b: UInt8, both: Bool) -> Float32:
-    before, after = reflectance_of(a), reflectance_of(b)
-    return levels_of(before + np.median((after - before)[:, both], axis=1)[:, None, None])
+    before, after = invert_tone_curve(a), invert_tone_curve(b)
+    return apply_tone_curve(before + np.median((after - before)[:, both], axis=1)[:, None, None])
 
 
 def s2ops_gain(a: UInt8, b: UInt8, both: Bool) -> Float32:
-    ratio = pair_ratio(a, b, both)
+    ratio = measure_brightness_ratio(a, b, both)
     if ratio is None:
         raise ValueError("too few pixels for a ratio")
-    return corrected(a, gain_shift(np.exp(ratio.logs).tolist())[:, None, None])
+    return corrected(a, convert_gain_to_level_offset(np.exp(ratio.logs).tolist())[:, None, None])
 
 
 CORRECTIONS: dict[str, Callable[[UInt8, UInt8, Bool], Float32]] = {
@@ -129,21 +129,21 @@ def report(root: Path) -> str:
     return "\n".join([*lines, "", *holes_table(root)]) + "\n"
 
 
-def solved(scenes: list[Dated]) -> list[ClearScene]:
+def solved(scenes: list[Dated]) -> list[MaskedScene]:
     """The scenes with their gains."""
     found = [
-        Pair(a.day, b.day, ratio)
+        ScenePair(a.day, b.day, ratio)
         for a, b in combinations(scenes, 2)
-        if (ratio := pair_ratio(a.levels, b.levels, a.clear & b.clear))
+        if (ratio := measure_brightness_ratio(a.levels, b.levels, a.clear & b.clear))
     ]
     gains = solve_gains({scene.day: float(scene.clear.mean()) for scene in scenes}, found)
-    return [ClearScene(scene.levels, scene.clear, gain_shift(gains[scene.day])) for scene in scenes]
+    return [MaskedScene(scene.levels, scene.clear, convert_gain_to_level_offset(gains[scene.day])) for scene in scenes]
 
 
-def shifted(scenes: list[ClearScene]) -> list[ClearScene]:
+def shifted(scenes: list[MaskedScene]) -> list[MaskedScene]:
     """The scenes with their gains and local shifts."""
     rows, cols = scenes[0].clear.shape
-    fields = local_shifts(scenes, CELL)
+    fields = fit_local_offsets(scenes, CELL)
     return [scene._replace(shift=field.rows(0, rows, cols, CELL)) for scene, field in zip(scenes, fields, strict=True)]
 
 
@@ -169,8 +169,8 @@ def holes_table(root: Path) -> list[str]:
         plain = [scene._replace(gain=None) for scene in gained]
         figures = []
         for kind in (plain, gained, shifted(gained)):
-            fused = fuse(kind, FADE)
-            truth = fuse([kind[0]._replace(clear=best.clear)], FADE)
+            fused = composite_scenes(kind, FADE)
+            truth = composite_scenes([kind[0]._replace(clear=best.clear)], FADE)
             filled = best.clear & ~cut.clear & (fused.source > 1)
             figures.append(f"{residual(fused.levels.astype(np.float32), truth.levels, filled):.2f}")
         lines.append(f"| {tile} | {best.day} | {' | '.join(figures)} |")

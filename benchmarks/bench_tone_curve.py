@@ -1,6 +1,6 @@
 """The 8-bit curve of s2ops beside ESA's true-colour formula, on paper and on real scenes.
 
-    S2OPS_REAL_DATA=... python benchmarks/bench_tone_curve.py [--write docs/explanation/tone-curve.md]
+    S2OPS_REAL_DATA=... python benchmarks/bench_tone_curve.py [--write benchmarks/results/tone-curve.md]
 
 Prints Markdown. With --write the same text also replaces what stands in that file below its marker line.
 """
@@ -18,7 +18,7 @@ from rasterio.io import MemoryFile
 from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from s2ops.constants import Bool, Float32, UInt8
-from s2ops.imaging.tone_curve import FULL, SCALE, TOE, TOP, levels_of, reflectance_of, tci_levels
+from s2ops.imaging.tone_curve import LEVELS_PER_LOG, SCALE, TOE, TOP, apply_tone_curve, invert_tone_curve, compute_tci_levels
 
 MARKER = "<!-- written by benchmarks/bench_tone_curve.py -->"
 TCI_STEP = 0.3558 / 255
@@ -43,8 +43,8 @@ class Texture(NamedTuple):
 
 
 CURVES = (
-    Curve("s2ops", lambda r: np.rint(levels_of(r)).astype(np.uint8), reflectance_of),
-    Curve("TCI", tci_levels, lambda levels: levels.astype(np.float32) * np.float32(TCI_STEP)),
+    Curve("s2ops", lambda r: np.rint(apply_tone_curve(r)).astype(np.uint8), invert_tone_curve),
+    Curve("TCI", compute_tci_levels, lambda levels: levels.astype(np.float32) * np.float32(TCI_STEP)),
 )
 
 
@@ -104,7 +104,7 @@ def steps_table() -> list[str]:
     """Levels per 0.01 reflectance."""
     lines = ["| reflectance | s2ops, levels per 0.01 | TCI, levels per 0.01 |", "|---|---|---|"]
     for value in REFLECTANCES:
-        ours = FULL * 0.01 / (value + TOE)
+        ours = LEVELS_PER_LOG * 0.01 / (value + TOE)
         tci = 0.01 / TCI_STEP if value < 0.3558 else 0.0
         lines.append(f"| {value:.2f} | {ours:.2f} | {tci:.2f} |")
     return lines
