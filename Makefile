@@ -82,7 +82,7 @@ lint: dev ## ruff, mypy --strict, import direction, generated files
 
 docs: dev ## Build the documentation site into site/, warnings are errors
 	$(BIN)/python scripts/write_reference_docs.py --check
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: dev ## Format the code
 	$(BIN)/ruff format .

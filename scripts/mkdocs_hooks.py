@@ -51,7 +51,7 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
             return f"[{match[1]}]({Path(os.path.relpath(shown, folder)).as_posix()}{mark}{anchor})"
         return f"{match[1]} (`{target.relative_to(ROOT).as_posix()}`)"
 
-    return re.sub(r"(?<!!)\[([^\]]*)\]\(([^()\s]+)\)", rewrite, markdown)
+    return re.sub(r"\[([^\]]*)\]\(([^()\s]+)\)", rewrite, markdown)
 
 
 def list_copies() -> dict[Path, str]:
