@@ -35,8 +35,8 @@ from rasterio.windows import Window
 
 from s2ops.catalog.scene import Scene
 from s2ops.constants import BANDS
-from s2ops.geo.mgrs_tiles import tile
-from s2ops.imaging.tone_curve import SCALE, band_levels, reflectance_of
+from s2ops.geo.mgrs_tiles import parse_tile
+from s2ops.imaging.tone_curve import SCALE, convert_bands_to_levels, invert_tone_curve
 from s2ops.pipeline.steps.acquire_scene import make_scene
 from s2ops.raster.reader import slabs
 
@@ -59,7 +59,7 @@ def curve() -> str:
         return min(took)
 
     memory = best(partial(np.copyto, copied, numbers))
-    ours = best(partial(band_levels, numbers, 0, levels))
+    ours = best(partial(convert_bands_to_levels, numbers, 0, levels))
     size = numbers.nbytes / 1e9
     return (
         f"memory copy {size / memory:.1f} GB/s, 16 to 8 bits {size / ours:.1f} GB/s: {ours / memory:.2f} times the copy"
@@ -68,7 +68,7 @@ def curve() -> str:
 
 def make_bands(folder: Path, res: int) -> None:
     """Four COGs of digital numbers, as an open bucket holds them."""
-    grid, one = tile(make_inputs.TILE).geobox(res), tile(make_inputs.TILE)
+    grid, one = parse_tile(make_inputs.TILE).build_geobox(res), parse_tile(make_inputs.TILE)
     if all((folder / f"{band}.tif").exists() for band in BANDS):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def make_bands(folder: Path, res: int) -> None:
     x = np.arange(grid.width, dtype=np.float64) + left
     for rows in slabs(grid.height):
         y = np.arange(rows.start, rows.stop, dtype=np.float64) + top
-        numbers = (reflectance_of(make_inputs.ground(y, x, res)) * SCALE).clip(1, 65_535).astype(np.uint16)
+        numbers = (invert_tone_curve(make_inputs.ground(y, x, res)) * SCALE).clip(1, 65_535).astype(np.uint16)
         for file, band in zip(files, numbers, strict=True):
             file.write(band, 1, window=Window(0, rows.start, grid.width, len(y)))
     for file, path, name in zip(files, plain, BANDS, strict=True):
@@ -198,7 +198,7 @@ def step(folder: Path, res: int, threads: int, base: str) -> None:
     )  # fmt: skip
     work.segmenter("scene-cloud")
     start, cpu = time.time(), time.process_time()
-    make_scene(work, tile(make_inputs.TILE), scene)
+    make_scene(work, parse_tile(make_inputs.TILE), scene)
     print(json.dumps([start, time.time(), time.process_time() - cpu]))
 
 

@@ -27,20 +27,20 @@ from rasterio.windows import Window
 
 from s2ops.constants import BANDS, Float64, UInt8
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.imaging.tone_curve import FULL
+from s2ops.imaging.tone_curve import LEVELS_PER_LOG
 from s2ops.pipeline.steps import balance, blend
-from s2ops.quality.seam_metrics import EdgeLine, Seam, measure
+from s2ops.quality.seam_metrics import EdgeLine, SeamMetrics, measure_seam
 from s2ops.raster.cog import CODES, IMAGERY
 from s2ops.raster.dataset_pool import opened
 from s2ops.raster.reader import read_window, slabs
 from s2ops.raster.reproject import border_inside
-from s2ops.run.context import Job
-from s2ops.run.raster_writer import imagery_tags, publisher
-from s2ops.runtime.threads import in_order
+from s2ops.run.context import RunContext
+from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
+from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
 
 
-def floor(work: Job) -> None:
+def floor(work: RunContext) -> None:
     """Every composite read and written again."""
     for one in work.tiles:
         geobox = work.geobox(one)
@@ -50,21 +50,21 @@ def floor(work: Job) -> None:
             with opened() as files:
                 return [files.read(path, rows) for path in paths]
 
-        with publisher(work.store, geobox) as made:
-            image, other = made.file("a", BANDS, IMAGERY, imagery_tags()), made.file("b", ["scene"], CODES)
-            for levels, numbers in in_order(read, slabs(geobox.height), work.threads):
+        with open_raster_writer(work.store, geobox) as made:
+            image, other = made.file("a", BANDS, IMAGERY, build_imagery_tags()), made.file("b", ["scene"], CODES)
+            for levels, numbers in ordered_map(read, slabs(geobox.height), work.threads):
                 image.write(levels)
                 other.write(numbers)
             made.put({"floor/mosaic.tif": image, "floor/provenance.tif": other}, work.threads)
 
 
-def ours(work: Job) -> None:
+def ours(work: RunContext) -> None:
     balance.run(work)
     for one in work.tiles:
         blend.run(work, one)
 
 
-def otb(work: Job, threads: int) -> list[str]:
+def otb(work: RunContext, threads: int) -> list[str]:
     """The command, as peers.md had it."""
     paths = [work.store.gdal(layout.data("composite", one.name, "composite")) for one in work.tiles]
     return [
@@ -78,14 +78,14 @@ Read = Callable[[Tile, slice, slice], UInt8]
 """(4, y, x) levels of a mosaic over rows and columns of a tile's grid."""
 
 
-def of_s2ops(work: Job) -> Read:
+def of_s2ops(work: RunContext) -> Read:
     def read(one: Tile, rows: slice, cols: slice) -> UInt8:
         return read_window(work.store.gdal(layout.data("mosaic", one.name, "mosaic")), rows, cols)
 
     return read
 
 
-def of_otb(work: Job) -> Read:
+def of_otb(work: RunContext) -> Read:
     """OTB's one file is larger than the tiles together: its own grid says where they lie."""
 
     def read(one: Tile, rows: slice, cols: slice) -> UInt8:
@@ -99,7 +99,7 @@ def of_otb(work: Job) -> Read:
     return read
 
 
-def seams_of(work: Job, read: Read) -> list[Seam]:
+def seams_of(work: RunContext, read: Read) -> list[SeamMetrics]:
     """The figures of docs/explanation/seams.md for each border of a tile that crosses another."""
     found = []
     for one, other in permutations(work.tiles, 2):
@@ -107,19 +107,19 @@ def seams_of(work: Job, read: Read) -> list[Seam]:
         points = border_inside(grid, work.geobox(other))
         if points is None:
             continue
-        line = EdgeLine.along(points)
-        strips = line.empty()
+        line = EdgeLine.from_polyline(points)
+        strips = line.allocate_strip()
         for rows in slabs(grid.height):
             here = line.cols[(line.rows >= rows.start) & (line.rows < rows.stop)]
             if here.size:
                 cols = slice(max(int(here.min()), 0), min(int(here.max()) + 1, grid.width))
                 EdgeLine(line.rows, line.cols - cols.start).gather(read(one, rows, cols), strips, rows.start)
-        seam = measure(strips)
+        seam = measure_seam(strips)
         found += [seam] if seam else []
     return found
 
 
-def quality(work: Job, name: str, read: Read) -> str:
+def quality(work: RunContext, name: str, read: Read) -> str:
     """A row: seams, gradient energy and spread of one mosaic."""
     seams, energy, errors = seams_of(work, read), [], []
     for one in work.tiles:
@@ -143,7 +143,7 @@ def _energy(levels: Float64) -> float:
     return float((np.diff(levels, axis=1) ** 2).mean() + (np.diff(levels, axis=2) ** 2).mean())
 
 
-def _error(work: Job, one: Tile, read: Read, inner: slice) -> Float64:
+def _error(work: RunContext, one: Tile, read: Read, inner: slice) -> Float64:
     """Mean log brightness of the mosaic over the ground's, per band, over a lattice of 256-row strips inside."""
     top, left = make_inputs.offset(one, work.res)
     x = np.arange(inner.start, inner.stop, dtype=np.float64) + left
@@ -151,7 +151,7 @@ def _error(work: Job, one: Tile, read: Read, inner: slice) -> Float64:
     for start in np.linspace(inner.start, inner.stop - 64, 12).astype(int):
         y = np.arange(start, start + 64, dtype=np.float64) + top
         levels = read(one, slice(int(start), int(start) + 64), inner).astype(np.float64)
-        strips.append((levels - make_inputs.ground(y, x, work.res)).mean(axis=(1, 2)) / FULL)
+        strips.append((levels - make_inputs.ground(y, x, work.res)).mean(axis=(1, 2)) / LEVELS_PER_LOG)
     out: Float64 = np.mean(strips, axis=0)
     return out
 

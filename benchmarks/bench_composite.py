@@ -20,14 +20,14 @@ import numpy as np
 from process_usage import alternately, table, took
 
 from s2ops.constants import BANDS
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.pipeline.steps import composite
 from s2ops.pipeline.steps.acquire import acquired
 from s2ops.raster.cog import CODES, IMAGERY, SHARE
 from s2ops.raster.dataset_pool import opened
 from s2ops.raster.reader import slabs
-from s2ops.run.raster_writer import imagery_tags, publisher
-from s2ops.runtime.threads import in_order
+from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
+from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
 
 PEERS = (
@@ -39,7 +39,7 @@ RULES = ("recent", "median", "medoid", "geomedian")
 
 def floor(folder: Path, res: int, threads: int) -> None:
     """Read everything, write the first scene as if it were the composite."""
-    work, one = make_inputs.job(folder, (make_inputs.TILE,), res, threads), tile(make_inputs.TILE)
+    work, one = make_inputs.job(folder, (make_inputs.TILE,), res, threads), parse_tile(make_inputs.TILE)
     geobox, scenes = work.geobox(one), acquired(work, one).scenes
 
     def read(rows: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -48,10 +48,10 @@ def floor(folder: Path, res: int, threads: int) -> None:
             levels = [files.read(work.store.gdal(layout.image(one.name, scene.id)), rows) for scene in scenes]
         return levels[0], masks[0]
 
-    with publisher(work.store, geobox) as made:
-        image, other = made.file("a", BANDS, IMAGERY, imagery_tags()), made.file("b", ["scene"], CODES)
+    with open_raster_writer(work.store, geobox) as made:
+        image, other = made.file("a", BANDS, IMAGERY, build_imagery_tags()), made.file("b", ["scene"], CODES)
         weight = made.file("c", ["weight"], SHARE)
-        for levels, mask in in_order(read, slabs(geobox.height), threads):
+        for levels, mask in ordered_map(read, slabs(geobox.height), threads):
             image.write(levels)
             other.write(mask)
             weight.write(mask)
@@ -79,7 +79,7 @@ def main() -> None:
         return
     if given.only:
         work = make_inputs.job(given.folder, (make_inputs.TILE,), given.res, given.threads, given.only)
-        composite.run(work, tile(make_inputs.TILE))
+        composite.run(work, parse_tile(make_inputs.TILE))
         return
     own = [sys.executable, __file__, str(given.folder), "--res", str(given.res), "--threads", str(given.threads)]
     subprocess.run([*own, "--only", "inputs"], check=True)

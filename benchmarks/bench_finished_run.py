@@ -18,11 +18,11 @@ from bench_many_tiles import CONFIG, command
 from process_usage import took
 
 from s2ops import config
-from s2ops.geo.footprint import bbox_of, geojson
-from s2ops.geo.mgrs_tiles import Tile, TileIndex, all_tiles, tile
+from s2ops.geo.footprint import compute_bbox, to_geojson
+from s2ops.geo.mgrs_tiles import Tile, TileIndex, list_all_tiles, parse_tile
 from s2ops.pipeline.steps import blend, landcover
 from s2ops.publishing import stac_item
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.storage.done_marker import to_json
 
 ONE = "33TWM"
@@ -38,9 +38,9 @@ except SystemExit as end:
 
 def block(count: int) -> tuple[Tile, ...]:
     """`count` tiles around the one, ring by ring."""
-    index, found, known = TileIndex(all_tiles()), [tile(ONE)], {ONE}
+    index, found, known = TileIndex(list_all_tiles()), [parse_tile(ONE)], {ONE}
     for one in found:
-        for other in index.neighbours(one):
+        for other in index.find_neighbours(one):
             if other.name not in known and len(found) < count:
                 known.add(other.name)
                 found.append(other)
@@ -76,24 +76,24 @@ def copied(source: Path, out: Path, tiles: tuple[Tile, ...]) -> None:
 
 def placed(item: dict[str, object], one: Tile) -> stac_item.Json:
     """The item where its new tile is."""
-    item |= {"bbox": list(bbox_of(one.footprint)), "geometry": geojson(one.footprint)}
+    item |= {"bbox": list(compute_bbox(one.footprint)), "geometry": to_geojson(one.footprint)}
     properties = item["properties"]
     assert isinstance(properties, dict)
-    grid = one.geobox(120)
+    grid = one.build_geobox(120)
     properties |= {"proj:code": f"EPSG:{one.epsg}", "proj:transform": list(grid.transform)[:6]}
     return item
 
 
-def stamp(job: Job) -> None:
+def stamp(ctx: RunContext) -> None:
     """Corrections for all neighbours, and the fingerprints that blend and landcover would have written."""
-    own = json.loads((Path(job.config.out) / f"balance/{ONE}.json").read_text())["corrections"][ONE]
-    for one in job.tiles:
-        names = sorted({one.name, *(other.name for other in job.neighbours(one))})
-        job.store.put(f"balance/{one.name}.json", to_json({"corrections": dict.fromkeys(names, own)}))
+    own = json.loads((Path(ctx.config.out) / f"balance/{ONE}.json").read_text())["corrections"][ONE]
+    for one in ctx.tiles:
+        names = sorted({one.name, *(other.name for other in ctx.find_neighbours(one))})
+        ctx.store.put(f"balance/{one.name}.json", to_json({"corrections": dict.fromkeys(names, own)}))
     for step in (blend.STEP, landcover.STEP):
-        for one in job.tiles:
-            mark = step.marker(job, one)
-            path = Path(job.config.out) / mark.key
+        for one in ctx.tiles:
+            mark = step.marker(ctx, one)
+            path = Path(ctx.config.out) / mark.key
             item = json.loads(path.read_text())
             item["properties"]["s2ops:fingerprint"] = mark.fingerprint
             path.write_bytes(to_json(item))
@@ -109,7 +109,7 @@ def made(folder: Path, count: int) -> Path:
         shutil.rmtree(out, ignore_errors=True)
         copied(one_tile(folder), out, tiles)
         shutil.copytree(folder / "one/balance", out / "balance", dirs_exist_ok=True)
-        stamp(Job(config.parse(text, "benchmark"), tiles))
+        stamp(RunContext(config.parse(text, "benchmark"), tiles))
         subprocess.run(command("step", "plan", path), check=True, stderr=subprocess.DEVNULL)
     return path
 

@@ -20,7 +20,7 @@ from rasterio.windows import Window
 
 from s2ops import config
 from s2ops.cli.progress import PlainLines
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.pipeline import local_engine
 from s2ops.run.run_record import RunRecord
 from s2ops.runtime.malloc import keep_small
@@ -33,7 +33,7 @@ GRAIN = 0.06
 
 def enlarge(source: Path, target: Path, seed: int, res: int) -> None:
     """Write a COG of finer pixels from a 120 m one, with pixel noise that makes it as hard to compress as a scene."""
-    grid, times, dice = tile(TILE).geobox(res), 120 // res, np.random.default_rng(seed)
+    grid, times, dice = parse_tile(TILE).build_geobox(res), 120 // res, np.random.default_rng(seed)
     plain = target.with_suffix(".plain.tif")
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 1, "nodata": 0, "tiled": True, "crs": str(grid.crs)}
     with rasterio.open(source) as src, rasterio.open(
@@ -88,7 +88,7 @@ def main() -> None:
         f"resolution: {given.res}\nout: {folder / 'run'}\n"
     )
     (folder / "run.yaml").write_text(text)
-    local_engine.run(config.parse(text, "benchmark"), [tile(TILE)], 1, os.cpu_count() or 1, PlainLines())
+    local_engine.run(config.parse(text, "benchmark"), [parse_tile(TILE)], 1, os.cpu_count() or 1, PlainLines())
     print(f"{'step':<10} {'wall s':>8} {'CPU s':>8} {'networks':>9} {'peak MiB':>9} {'read MB':>8} {'written':>8}")
     for path in sorted((folder / "run/run").glob("*/*.json")):
         one = RunRecord.read(path.read_bytes(), str(path))

@@ -26,8 +26,8 @@ from process_usage import took
 from rasterio.transform import Affine
 
 import s2ops.models
-from s2ops.geo.footprint import bbox_of, geojson
-from s2ops.geo.mgrs_tiles import Tile, TileIndex, all_tiles, tile
+from s2ops.geo.footprint import compute_bbox, to_geojson
+from s2ops.geo.mgrs_tiles import Tile, TileIndex, list_all_tiles, parse_tile
 from s2ops.models.registry import LANDCOVER
 
 CENTRE = "33TWM"
@@ -48,12 +48,12 @@ out: {out}
 
 def block(count: int) -> list[Tile]:
     """`count` tiles around the centre, ring by ring, so that most have all their neighbours in the run."""
-    index, found = TileIndex(all_tiles()), [tile(CENTRE)]
+    index, found = TileIndex(list_all_tiles()), [parse_tile(CENTRE)]
     known = set(found)
     for one in found:
         if len(found) >= count:
             return sorted(found[:count])
-        new = [other for other in index.neighbours(one) if other not in known]
+        new = [other for other in index.find_neighbours(one) if other not in known]
         found += new
         known |= set(new)
     raise SystemExit(f"there are no {count} tiles")
@@ -82,13 +82,13 @@ def spread(seeds: Path, world: Path, tiles: Sequence[Tile]) -> Path:
 
 def moved(item: dict[str, Any], one: Tile) -> dict[str, Any]:
     """The item with its new tile's outline and grid."""
-    item |= {"geometry": geojson(one.footprint), "bbox": list(bbox_of(one.footprint)), "links": []}
+    item |= {"geometry": to_geojson(one.footprint), "bbox": list(compute_bbox(one.footprint)), "links": []}
     square = {"utm_zone": one.zone, "latitude_band": one.name[2], "grid_square": one.name[3:]}
     item["properties"] |= {f"mgrs:{key}": value for key, value in square.items()}
     item["properties"] |= {"proj:epsg": one.epsg, "proj:code": f"EPSG:{one.epsg}"}
     for asset in item["assets"].values():
         if "proj:transform" in asset:
-            asset["proj:transform"] = list(one.geobox(120).transform)[:6]
+            asset["proj:transform"] = list(one.build_geobox(120).transform)[:6]
     return item
 
 
@@ -96,8 +96,8 @@ def place(path: Path, one: Tile) -> None:
     """Give a raster of 120 m its new tile's place."""
     with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
         file.crs = f"EPSG:{one.epsg}"
-        scale = one.geobox(120).width / file.width
-        file.transform = one.geobox(120).transform @ Affine.scale(scale, scale)
+        scale = one.build_geobox(120).width / file.width
+        file.transform = one.build_geobox(120).transform @ Affine.scale(scale, scale)
 
 
 def command(*words: object) -> list[str]:
@@ -156,12 +156,12 @@ def rows(watched: Watched, out: Path) -> Iterator[str]:
 def thin_networks(folder: Path) -> Path:
     """The package's weights, but untrained ones of width 2 for land cover, which take next to no time."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.helpers.triton import tiny_weights  # noqa: PLC0415 -- needs torch
+    from tests.helpers.triton import write_tiny_weights  # noqa: PLC0415 -- needs torch
 
     folder.mkdir(exist_ok=True)
     for path in (Path(s2ops.models.__file__).parent / "weights").glob("*.onnx"):
         shutil.copy(path, folder)
-    tiny_weights(folder, LANDCOVER)
+    write_tiny_weights(folder, LANDCOVER)
     return folder
 
 

@@ -13,15 +13,15 @@ from scipy.ndimage import gaussian_filter
 
 from s2ops import config
 from s2ops.constants import BANDS, Float32, Float64, Mask, UInt8
-from s2ops.geo.mgrs_tiles import Tile, tile
-from s2ops.imaging.distance import bilinear
-from s2ops.imaging.tone_curve import levels_of, reflectance_of
+from s2ops.geo.mgrs_tiles import Tile, parse_tile
+from s2ops.imaging.distance import interpolate_bilinear
+from s2ops.imaging.tone_curve import apply_tone_curve, invert_tone_curve
 from s2ops.publishing import stac_item
 from s2ops.raster.cog import CODES, IMAGERY, MASK
 from s2ops.raster.reader import slabs
 from s2ops.records import AcquiredScene, AcquireRecord
-from s2ops.run.context import Job
-from s2ops.run.raster_writer import imagery_tags, publisher
+from s2ops.run.context import RunContext
+from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
 from s2ops.runtime.malloc import keep_small
 from s2ops.storage import layout
 from s2ops.storage.done_marker import to_json
@@ -37,14 +37,14 @@ CANVAS = 216_000
 """Metres: the ground's extent, more than two tiles."""
 
 
-def job(folder: Path, names: tuple[str, ...], res: int, threads: int, rule: str = "recent") -> Job:
+def job(folder: Path, names: tuple[str, ...], res: int, threads: int, rule: str = "recent") -> RunContext:
     """A job over the inputs in `folder`."""
     keep_small()  # as the command does
     text = (
         f"region: {{tiles: [{', '.join(names)}]}}\ndates: {{start: 2023-08-01, end: 2023-08-31}}\n"
         f"resolution: {res}\nout: {folder}\ncomposite: {{rule: {rule}}}\n"
     )
-    return Job(config.parse(text, "benchmark"), tuple(tile(name) for name in sorted(names)), threads)
+    return RunContext(config.parse(text, "benchmark"), tuple(parse_tile(name) for name in sorted(names)), threads)
 
 
 @cache
@@ -68,7 +68,7 @@ def _grain(seed: int, y: Float64, x: Float64) -> Float32:
 def smooth(seed: int, step: float, spread: float, y: Float64, x: Float64, res: int) -> Float32:
     """(4, y, x) smooth random field at pixels `y`, `x` of the canvas."""
     nodes = _lattice(seed, step, spread)
-    return np.stack([bilinear(band, y * res / step, x * res / step) for band in nodes])
+    return np.stack([interpolate_bilinear(band, y * res / step, x * res / step) for band in nodes])
 
 
 def ground(y: Float64, x: Float64, res: int) -> Float32:
@@ -87,7 +87,7 @@ def _clouds(seed: int) -> tuple[Float32, float]:
 
 def scenes(folder: Path, res: int, count: int) -> None:
     """The acquired scenes of one tile and their record; nothing where they are there already."""
-    work = job(folder, (TILE,), res, 1)
+    work = ctx(folder, (TILE,), res, 1)
     if work.store.exists(layout.acquired(TILE)):
         return
     made = tuple(_scene(work, number) for number in range(count))
@@ -95,17 +95,17 @@ def scenes(folder: Path, res: int, count: int) -> None:
     work.store.put(layout.acquired(TILE), record.write())
 
 
-def _scene(work: Job, number: int) -> AcquiredScene:
-    name, geobox, res = f"S2A_{TILE}_202308{20 - 3 * number:02}_0_L2A", work.geobox(tile(TILE)), work.res
+def _scene(work: RunContext, number: int) -> AcquiredScene:
+    name, geobox, res = f"S2A_{TILE}_202308{20 - 3 * number:02}_0_L2A", work.geobox(parse_tile(TILE)), work.res
     nodes, limit = _clouds(100 + number)
     x = np.arange(geobox.width, dtype=np.float64)
     clear = 0
-    with publisher(work.store, geobox) as out:
-        image, mask_file = out.file("image", BANDS, IMAGERY, imagery_tags()), out.file("mask", ["mask"], MASK)
+    with open_raster_writer(work.store, geobox) as out:
+        image, mask_file = out.file("image", BANDS, IMAGERY, build_imagery_tags()), out.file("mask", ["mask"], MASK)
         for rows in slabs(geobox.height):
             y = np.arange(rows.start, rows.stop, dtype=np.float64)
             cloud, shade = (
-                bilinear(nodes, (y + shift) * res / 100, (x + shift) * res / 100) > limit for shift in (0, 300 / res)
+                interpolate_bilinear(nodes, (y + shift) * res / 100, (x + shift) * res / 100) > limit for shift in (0, 300 / res)
             )
             mask = np.where(cloud, Mask.CLOUD, np.where(shade, Mask.SHADOW, Mask.CLEAR)).astype(np.uint8)
             levels = ground(y, x, res) + smooth(20 + number, 30_000, 3.0, y, x, res) + 2 * number
@@ -129,7 +129,7 @@ def _scene(work: Job, number: int) -> AcquiredScene:
 
 def square(folder: Path, res: int, ramp: float) -> None:
     """The composites of 2 x 2 tiles, gains of `GAINS` and a ramp of +- `ramp` inside each tile, with their items."""
-    work = job(folder, SQUARE, res, 1)
+    work = ctx(folder, SQUARE, res, 1)
     for number, one in enumerate(work.tiles):
         if not work.store.exists(layout.item("composite", one.name)):
             _composite(work, one, number, ramp)
@@ -137,33 +137,33 @@ def square(folder: Path, res: int, ramp: float) -> None:
 
 def offset(one: Tile, res: int) -> tuple[int, int]:
     """Row and column of the tile's first pixel on the canvas, whose corner is that of the square."""
-    here, west, north = one.geobox(res).transform, tile("33TWM").geobox(res), tile("33TWM").geobox(res)
+    here, west, north = one.build_geobox(res).transform, parse_tile("33TWM").build_geobox(res), parse_tile("33TWM").build_geobox(res)
     return round((north.transform.f - here.f) / res), round((here.c - west.transform.c) / res)
 
 
-def _composite(work: Job, one: Tile, number: int, ramp: float) -> None:
+def _composite(work: RunContext, one: Tile, number: int, ramp: float) -> None:
     geobox, (top, left) = work.geobox(one), offset(one, work.res)
     x = np.arange(geobox.width, dtype=np.float64)
-    with publisher(work.store, geobox) as out:
-        image, origin = out.file("composite", BANDS, IMAGERY, imagery_tags()), out.file("provenance", ["scene"], CODES)
+    with open_raster_writer(work.store, geobox) as out:
+        image, origin = out.file("composite", BANDS, IMAGERY, build_imagery_tags()), out.file("provenance", ["scene"], CODES)
         for rows in slabs(geobox.height):
             y = np.arange(rows.start, rows.stop, dtype=np.float64)
             levels = np.clip(np.rint(ground(y + top, x + left, work.res)), 1, 255).astype(np.uint8)
             light = 1 + ramp * (2 * y / geobox.height - 1)[:, None] + ramp * (2 * x / geobox.width - 1)
-            bright = reflectance_of(levels) * light.astype(np.float32) * GAINS[number][:, None, None].astype(np.float32)
-            image.write(np.clip(np.rint(levels_of(bright)), 1, 255).astype(np.uint8))
+            bright = invert_tone_curve(levels) * light.astype(np.float32) * GAINS[number][:, None, None].astype(np.float32)
+            image.write(np.clip(np.rint(apply_tone_curve(bright)), 1, 255).astype(np.uint8))
             origin.write(np.ones((1, *levels.shape[1:]), np.uint8))
         made = {layout.data("composite", one.name, "composite"): image}
         made[layout.data("composite", one.name, "provenance")] = origin
         image_sha256, origin_sha256 = out.put(made, 2)
     assets = {
-        "composite": stac_item.imagery_asset("composite.tif", image_sha256),
-        "provenance": stac_item.provenance_asset("provenance.tif", origin_sha256, [f"S2A_{one.name}"]),
+        "composite": stac_item.build_imagery_asset("composite.tif", image_sha256),
+        "provenance": stac_item.build_provenance_asset("provenance.tif", origin_sha256, [f"S2A_{one.name}"]),
     }
     properties = {
         "s2ops:fingerprint": image_sha256,
         "s2ops:scenes": [{"id": f"S2A_{one.name}", "date": "2023-08-20", "tile": one.name}],
     }
     day = datetime(2023, 8, 20, tzinfo=UTC)
-    item = stac_item.tile_item("composite", one.name, geobox, (day, day), assets, properties)
+    item = stac_item.build_tile_item("composite", one.name, geobox, (day, day), assets, properties)
     work.store.put(layout.item("composite", one.name), to_json(item))

@@ -10,8 +10,8 @@ import sys
 from s2ops.cost.rates import Gpu, Rate, Rates, Start, measured
 from s2ops.cost.run_history import records
 from s2ops.cost.work_units import WORK
-from s2ops.geo.region import tiles_of
-from s2ops.run.context import Job
+from s2ops.geo.region import list_region_tiles
+from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
 
 CLIENT = 4 / 326
@@ -34,8 +34,8 @@ def main() -> None:
     known: Rates | None = None
     for place in sys.argv[1:]:
         settings = load_config(place)
-        job = Job(settings, tiles_of(settings.region))
-        new, begun = measured(records(job.store, [tile.name for tile in job.tiles]), known, packaged=True)
+        ctx = RunContext(settings, list_region_tiles(settings.region))
+        new, begun = measured(records(ctx.store, [tile.name for tile in ctx.tiles]), known, packaged=True)
         rates |= {(one.step, one.resolution): one for one in new}
         starts |= {one.step: one for one in begun}
         known = Rates(

@@ -14,15 +14,15 @@ import numpy as np
 from PIL import Image
 
 from s2ops.constants import BANDS, UInt8
-from s2ops.geo.mgrs_tiles import tile
-from s2ops.imaging.rendering import encode, true_colour
-from s2ops.imaging.tone_curve import levels_of, reflectance_of
+from s2ops.geo.mgrs_tiles import parse_tile
+from s2ops.imaging.rendering import encode_image, render_true_colour
+from s2ops.imaging.tone_curve import apply_tone_curve, invert_tone_curve
 from s2ops.pipeline.steps import balance, blend
 from s2ops.raster.cog import IMAGERY
 from s2ops.raster.reader import read_all
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
-from s2ops.run.raster_writer import imagery_tags, publisher
+from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json, to_json
 
@@ -32,23 +32,23 @@ HALF = 200
 """Pixels shown north and south of the border."""
 
 
-def brighten(job: Job, name: str, gain: float) -> None:
+def brighten(ctx: RunContext, name: str, gain: float) -> None:
     """Multiply the reflectance of a tile's composite."""
-    levels = read_all(job.store.gdal(layout.data("composite", name, "composite")))
-    brighter = np.clip(np.rint(levels_of(reflectance_of(levels) * np.float32(gain))), 1, 255)
-    with publisher(job.store, job.geobox(tile(name))) as made:
-        image = made.file("composite", BANDS, IMAGERY, imagery_tags())
+    levels = read_all(ctx.store.gdal(layout.data("composite", name, "composite")))
+    brighter = np.clip(np.rint(apply_tone_curve(invert_tone_curve(levels) * np.float32(gain))), 1, 255)
+    with open_raster_writer(ctx.store, ctx.build_geobox(parse_tile(name))) as made:
+        image = made.file("composite", BANDS, IMAGERY, build_imagery_tags())
         image.write(np.where(levels > 0, brighter, 0).astype(np.uint8))
         (digest,) = made.put({layout.data("composite", name, "composite"): image}, 1)
-    item = read_json(job.store, layout.item("composite", name)) or {}
+    item = read_json(ctx.store, layout.item("composite", name)) or {}
     item["properties"]["s2ops:fingerprint"] = digest
-    job.store.put(layout.item("composite", name), to_json(item))
+    ctx.store.put(layout.item("composite", name), to_json(item))
 
 
-def joined(job: Job, product: str) -> UInt8:
+def joined(ctx: RunContext, product: str) -> UInt8:
     """Both tiles on the northern one's columns, it on top: rows around its lower border."""
-    above, below = (read_all(job.store.gdal(layout.data(product, name, product))) for name in (NORTH, SOUTH))
-    grids = job.geobox(tile(NORTH)), job.geobox(tile(SOUTH))
+    above, below = (read_all(ctx.store.gdal(layout.data(product, name, product))) for name in (NORTH, SOUTH))
+    grids = ctx.build_geobox(parse_tile(NORTH)), ctx.build_geobox(parse_tile(SOUTH))
     down = round((grids[0].transform.f - grids[1].transform.f) / 120)
     canvas = np.zeros((4, down + below.shape[1], above.shape[2]), np.uint8)
     canvas[:, down:] = below
@@ -61,19 +61,19 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         copytree(Path(sys.argv[1]) / "composite", Path(folder) / "composite")
         settings = load_config(ROOT / "examples/zagreb.yaml", out=folder)
-        job = Job(settings, (tile(SOUTH), tile(NORTH)))
-        brighten(job, SOUTH, 1.15)
-        balance.run(job)
-        for one in job.tiles:
-            blend.run(job, one)
-            facts = (read_json(job.store, layout.item("mosaic", one.name)) or {})["properties"]
+        ctx = RunContext(settings, (parse_tile(SOUTH), parse_tile(NORTH)))
+        brighten(ctx, SOUTH, 1.15)
+        balance.run(ctx)
+        for one in ctx.tiles:
+            blend.run(ctx, one)
+            facts = (read_json(ctx.store, layout.item("mosaic", one.name)) or {})["properties"]
             for seam in facts["s2ops:seams"]:
                 figures = (f"{name} {seam['before'][name]} -> {seam['after'][name]}" for name in ("excess", "coherent"))
                 print(one.name, *figures, "energy kept", facts["s2ops:energy_kept"])
-        pictures = [true_colour(joined(job, product)) for product in ("composite", "mosaic")]
+        pictures = [render_true_colour(joined(ctx, product)) for product in ("composite", "mosaic")]
     gap = np.full((8, *pictures[0].shape[1:]), 255, np.uint8)
     picture = Image.fromarray(np.concatenate([pictures[0], gap, pictures[1]]))
-    (ROOT / "docs/images/seam-zagreb.jpg").write_bytes(encode(np.asarray(picture), "jpeg"))
+    (ROOT / "docs/images/seam-zagreb.jpg").write_bytes(encode_image(np.asarray(picture), "jpeg"))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from s2ops.constants import UInt8
-from s2ops.geo.mgrs_tiles import tile
-from s2ops.imaging.rendering import encode
+from s2ops.geo.mgrs_tiles import parse_tile
+from s2ops.imaging.rendering import encode_image
 from s2ops.raster.reader import read_sampled
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ DARK, BRIGHT = 75, 120
 
 def laid(folder: Path, product: str, res: int) -> UInt8:
     """(y, x, 3) all tiles on one canvas, grey."""
-    grids = {name: tile(name).geobox(res) for name in NAMES}
+    grids = {name: parse_tile(name).build_geobox(res) for name in NAMES}
     pixel = grids[NAMES[0]].width * res / SIDE
     west, north = (pick(grid.transform[at] for grid in grids.values()) for pick, at in ((min, 2), (max, 5)))
     canvas = np.full((3, 2 * SIDE, 2 * SIDE), 255, np.uint8)
@@ -46,7 +46,7 @@ def main() -> None:
     folder, res = Path(sys.argv[1]), int(sys.argv[2])
     before, after = (laid(folder, product, res) for product in ("composite", "mosaic"))
     gap = np.full((before.shape[0], 8, 3), 255, np.uint8)
-    (ROOT / "docs/images/light.jpg").write_bytes(encode(np.concatenate([before, gap, after], axis=1), "jpeg"))
+    (ROOT / "docs/images/light.jpg").write_bytes(encode_image(np.concatenate([before, gap, after], axis=1), "jpeg"))
 
 
 if __name__ == "__main__":

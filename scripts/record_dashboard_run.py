@@ -20,15 +20,15 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from s2ops.geo.mgrs_tiles import by_name  # noqa: E402
-from s2ops.inference.triton.server import Options  # noqa: E402
+from s2ops.geo.mgrs_tiles import parse_tiles  # noqa: E402
+from s2ops.inference.triton.server import ServerOptions  # noqa: E402
 from s2ops.report import layers  # noqa: E402
-from s2ops.report.gather import gather  # noqa: E402
+from s2ops.report.gather import gather_run_facts  # noqa: E402
 from s2ops.report.maps import Canvas  # noqa: E402
 from s2ops.storage.object_store import Store  # noqa: E402
 from tests.helpers.chain import command, make_world, write_config  # noqa: E402 -- the tests' own world and servers
 from tests.helpers.prometheus import Prometheus, prometheus, web  # noqa: E402
-from tests.helpers.triton import free_ports, machine, starting  # noqa: E402
+from tests.helpers.triton import find_free_ports, open_server_host, start_loading_server  # noqa: E402
 
 TILES = ("32TQR", "32TQS", "33TUL", "33TUM")
 
@@ -42,13 +42,13 @@ def main() -> None:
         make_world(folder / "world", TILES)
         broken = next(catalog.parent.glob("sentinel-2-l2a/*32TQS_20230622*/B08.tif"))
         broken.write_bytes(broken.read_bytes()[:5000])
-    (port,) = free_ports(1)
-    with machine(Options()) as triton, web(catalog.parent, refusals=2) as url:
+    (port,) = find_free_ports(1)
+    with open_server_host(ServerOptions()) as triton, web(catalog.parent, refusals=2) as url:
         config = write_config(folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", TILES)
         words = ["run", config, "--segmenter", triton.url, "--workers", 2, "--metrics-port", port]
         targets = {"run": port, "triton": triton.options.metrics_port}
         rules = ROOT / "helm/s2ops/files/rules/s2ops.yaml"
-        with prometheus(folder, targets, rules) as server, starting(triton):
+        with prometheus(folder, targets, rules) as server, start_loading_server(triton):
             start = time.time() - 2
             first = subprocess.Popen(command(*words))  # noqa: S603 -- our own command line
             _wait_for_land_cover(server, first)
@@ -67,8 +67,8 @@ def main() -> None:
 def dates_picture(run: Path, path: Path) -> None:
     """The layer "Dates" of the run's report with its legend."""
     store, names = Store(str(run)), TILES
-    canvas = Canvas.around(by_name(names), 120)
-    [layer] = [one for one in layers.map_layers(store, gather(store, names), canvas) if one.id == "dates"]
+    canvas = Canvas.from_tiles(parse_tiles(names), 120)
+    [layer] = [one for one in layers.draw_map_layers(store, gather_run_facts(store, names), canvas) if one.id == "dates"]
     picture = Image.open(io.BytesIO(base64.b64decode(layer.uri.partition(",")[2]))).convert("RGBA")
     picture.thumbnail((700, 700))
     sheet = Image.new("RGB", (picture.width + 260, picture.height), "white")

@@ -7,13 +7,15 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from s2ops.catalog.hrefs import gdal_path, sign
+from s2ops.raster.gdal_env import to_gdal_path
+from s2ops.catalog.signing import sign
 from s2ops.catalog.scene import Scene
 from s2ops.constants import UInt8
 from s2ops.errors import RasterError
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.imaging.tone_curve import SCALE, TRACE, tci_levels
-from s2ops.raster.reader import BandFile, gdal_env, open_picture
+from s2ops.imaging.tone_curve import SCALE, NODATA_RESIDUE_DN, compute_tci_levels
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import BandFile, open_picture
 from s2ops.runtime.lazy_scipy import ndimage
 from s2ops.telemetry.gdal_network_stats import scene_files
 
@@ -42,7 +44,7 @@ def read_preview(scene: Scene, tile: Tile) -> tuple[UInt8, Source]:
 
 def preview_grid(tile: Tile) -> GeoBox:
     """The grid of a tile's previews."""
-    return GeoBox.from_bbox(tile.geobox(10).boundingbox, shape=(SIZE, SIZE), tight=True)
+    return GeoBox.from_bbox(tile.build_geobox(10).boundingbox, shape=(SIZE, SIZE), tight=True)
 
 
 def _remote(href: str) -> bool:
@@ -51,7 +53,7 @@ def _remote(href: str) -> bool:
 
 def _thumbnail(href: str) -> UInt8:
     try:
-        with gdal_env(), open_picture(gdal_path(sign(href))) as src:  # its place is the tile's outline
+        with configure_gdal(), open_picture(to_gdal_path(sign(href))) as src:  # its place is the tile's outline
             if src.count < 3:
                 raise RasterError(f"the thumbnail {href} has {src.count} bands, not 3")
             with scene_files():
@@ -72,10 +74,10 @@ def _from_bands(scene: Scene, tile: Tile) -> UInt8:
     hrefs = scene.band_hrefs
     bands = []
     for name in ("red", "green", "blue"):
-        file = BandFile(gdal_path(sign(hrefs[name])), f"band {name} of {scene.id}")
-        with gdal_env():
+        file = BandFile(to_gdal_path(sign(hrefs[name])), f"band {name} of {scene.id}")
+        with configure_gdal():
             bands.append(file.read(grid, slice(0, SIZE)))
     numbers = np.stack(bands)
-    levels = tci_levels((numbers.astype(np.float32) + scene.offset) / SCALE)
-    levels[:, (numbers <= TRACE).all(axis=0)] = 0
+    levels = compute_tci_levels((numbers.astype(np.float32) + scene.offset) / SCALE)
+    levels[:, (numbers <= NODATA_RESIDUE_DN).all(axis=0)] = 0
     return levels

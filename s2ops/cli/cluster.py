@@ -28,17 +28,17 @@ def _group(
     log_format: Format = "text",
 ) -> None:
     """Find the tiles of a stage that have work, and write them in groups to plan/groups/STAGE/NNN.json."""
-    from s2ops.geo.region import tiles_of  # noqa: PLC0415
+    from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
     from s2ops.pipeline import tile_groups  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
-    from s2ops.run.context import Job  # noqa: PLC0415
+    from s2ops.run.context import RunContext  # noqa: PLC0415
 
     settings = load_config(config, out=out, segmenter=segmenter)
-    job = Job(settings, tiles_of(settings.region))
-    names = tile_groups.tiles_with_work(job, stage)
-    children = tile_groups.write(job, stage, names, size, child)
+    ctx = RunContext(settings, list_region_tiles(settings.region))
+    names = tile_groups.tiles_with_work(ctx, stage)
+    children = tile_groups.write(ctx, stage, names, size, child)
     listing.write_text(json.dumps([one.to_json() for one in children]))
     progress = reporter(log_format)
-    progress.stage(stage, len(job.tiles), len(names))
+    progress.stage(stage, len(ctx.tiles), len(names))
     progress.close()
 
 
@@ -60,23 +60,23 @@ def _stage(
     same command may finish the rest; 2: the run itself is at fault.
     """
     from s2ops.cost import plan_metrics  # noqa: PLC0415
-    from s2ops.geo.region import tiles_of  # noqa: PLC0415
+    from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
     from s2ops.pipeline import step_runner, tile_groups  # noqa: PLC0415
     from s2ops.pipeline.process_pool import Workers  # noqa: PLC0415
-    from s2ops.run.context import Job  # noqa: PLC0415
+    from s2ops.run.context import RunContext  # noqa: PLC0415
     from s2ops.telemetry import metrics  # noqa: PLC0415
 
     settings = load_config(config, out=out, segmenter=segmenter)
-    job = Job(settings, tiles_of(settings.region), max(1, (threads or cores()) // workers))
-    own = tile_groups.read(job, stage, group)
+    ctx = RunContext(settings, list_region_tiles(settings.region), max(1, (threads or cores()) // workers))
+    own = tile_groups.read(ctx, stage, group)
     names = own.tiles
     steps = [step.name for step in step_runner.CLUSTER_STAGES[stage]]
     progress = reporter(log_format)
     progress.stage(stage, len(names), len(names))
     metrics.stage_begins(stage, len(names), len(names), own.wanted)
-    plan_metrics.show(job, stage, steps)
+    plan_metrics.show(ctx, stage, steps)
     errors = []
-    with Workers(job, workers) as pool:
+    with Workers(ctx, workers) as pool:
         for number, outcome in enumerate(pool.each(steps, names), 1):
             outcome.tell(progress)
             metrics.tile_is_through(stage)
@@ -88,7 +88,7 @@ def _stage(
         counts.mkdir(parents=True, exist_ok=True)
         (counts / "made").write_text(str(len(names) - len(errors)))
         (counts / "failed").write_text(str(len(errors)))
-    step_runner.verdict(errors)
+    step_runner.raise_first_fatal(errors)
 
 
 def _say_how_far(done: int, total: int) -> None:
@@ -115,10 +115,10 @@ def _submit(
 
     from s2ops.cluster import argo_client, submit  # noqa: PLC0415
     from s2ops.cluster import watch as watching  # noqa: PLC0415
-    from s2ops.geo.region import tiles_of  # noqa: PLC0415
+    from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
 
     settings = load_config(config, out=out)
-    tiles = tiles_of(settings.region)
+    tiles = list_region_tiles(settings.region)
     parameters = submit.parameters_of(parameter or [])
     workflow = submit.workflow(submit.config_text(settings), parameters, name)
     if dry_run:

@@ -62,7 +62,7 @@ def _truth(
     world: Annotated[Path, typer.Argument(help="folder of the simulated world, with truth/")],
 ) -> None:
     """Compare a run over a simulated world with its truth, and show the figures in the run's report too."""
-    from s2ops.report import build  # noqa: PLC0415
+    from s2ops.report import build_report  # noqa: PLC0415
     from s2ops.simulate.scoring import lines, score_run  # noqa: PLC0415
     from s2ops.storage import layout  # noqa: PLC0415
     from s2ops.storage.done_marker import read_json, to_json  # noqa: PLC0415
@@ -76,7 +76,7 @@ def _truth(
     for line in lines(scores):
         typer.echo(line)
     store.put("report/scores.json", to_json(scores))
-    store.put(layout.REPORT, build(store, sorted(plan["tiles"])).encode())
+    store.put(layout.REPORT, build_report(store, sorted(plan["tiles"])).encode())
 
 
 def _view(
@@ -94,15 +94,15 @@ def _view(
     try:
         from s2ops.view import server  # noqa: PLC0415
         from s2ops.view.basemap import Basemap  # noqa: PLC0415
-        from s2ops.view.run import Run  # noqa: PLC0415
+        from s2ops.view.run import ViewedRun  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("s2ops"):
             raise
         raise InputError(f"s2ops view needs {error.name}: pip install 's2ops[view]'") from error
 
-    below = Basemap.of(basemap, credit) if basemap else None
-    runs = {name: Run(place) for name, place in (("a", out), ("b", compare)) if place}
-    server.serve(runs, server.bound(host, port), below, max(2, min(8, 2 * cores())), browse)
+    below = Basemap.from_url(basemap, credit) if basemap else None
+    runs = {name: ViewedRun(place) for name, place in (("a", out), ("b", compare)) if place}
+    server.serve(runs, server.open_listening_socket(host, port), below, max(2, min(8, 2 * cores())), browse)
 
 
 def _areas(

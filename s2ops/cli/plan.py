@@ -12,7 +12,7 @@ from s2ops.run.load_config import load_config
 
 if TYPE_CHECKING:
     from s2ops.cost.estimate import Machines
-    from s2ops.run.context import Job
+    from s2ops.run.context import RunContext
 
 
 def _plan(
@@ -45,8 +45,8 @@ def _plan(
     from s2ops.cost import plan as planner  # noqa: PLC0415
     from s2ops.cost import prices as price_files  # noqa: PLC0415
     from s2ops.cost import run_history, terminal_tables  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
-    from s2ops.geo.region import tiles_of  # noqa: PLC0415
-    from s2ops.run.context import Job  # noqa: PLC0415
+    from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
+    from s2ops.run.context import RunContext  # noqa: PLC0415
 
     if print_prices:
         typer.echo(price_files.packaged_text(), nl=False)
@@ -59,55 +59,55 @@ def _plan(
     if anew:
         typer.echo(f"{settings.out} does not answer: planned as if nothing were made there", err=True)
     known = run_history.rates_for(None if anew else settings.out, rates)
-    job = Job(settings, tiles_of(settings.region))
-    machines = _machines(job, pods, pod_cores, group, gpus)
-    asked = planner.default_search(job) if search is None else search
+    ctx = RunContext(settings, list_region_tiles(settings.region))
+    machines = _machines(ctx, pods, pod_cores, group, gpus)
+    asked = planner.default_search(ctx) if search is None else search
     if compare:
-        _compare(job, machines, asked, rates, to_file)
+        _compare(ctx, machines, asked, rates, to_file)
         return
-    planned = planner.plan(job, known, paid, machines, asked, anew=anew)
+    planned = planner.plan(ctx, known, paid, machines, asked, anew=anew)
     _print(terminal_tables.steps(planned.forecast, paid.currency))
     for line in terminal_tables.words(planned):
         typer.echo(line)
     if to_file is not None:
-        _write(to_file, planned.to_json(job))
+        _write(to_file, planned.to_json(ctx))
     if not dry_run:
-        _write_plan(job)
+        _write_plan(ctx)
 
 
-def _machines(job: "Job", pods: int | None, pod_cores: int, group: int, gpus: int) -> "Machines":
+def _machines(ctx: "RunContext", pods: int | None, pod_cores: int, group: int, gpus: int) -> "Machines":
     from s2ops.cost.estimate import Machines  # noqa: PLC0415
     from s2ops.cost.plan import here  # noqa: PLC0415
 
     if pods is None:
-        return here(cores(), len(job.tiles))
+        return here(cores(), len(ctx.tiles))
     return Machines(pods, pod_cores, gpus, group, local=False)
 
 
-def _compare(job: "Job", machines: "Machines", search: int, named: str | None, to_file: Path | None) -> None:
+def _compare(ctx: "RunContext", machines: "Machines", search: int, named: str | None, to_file: Path | None) -> None:
     """The stored plan, or with named rates a new one, beside the run's records."""
     from s2ops.cost import comparison, plan, prices, run_history, terminal_tables  # noqa: PLC0415
 
-    names = [tile.name for tile in job.tiles]
+    names = [tile.name for tile in ctx.tiles]
     if named is None:
-        lines = comparison.of_run(job.store, names)
+        lines = comparison.of_run(ctx.store, names)
     else:
-        anew = plan.plan(job, run_history.load_rates(named), prices.load(None), machines, search, anew=True).forecast
-        lines = comparison.of_records(job.store, names, anew.scenes, {one.step: one.took for one in anew.steps})
+        anew = plan.plan(ctx, run_history.load_rates(named), prices.load(None), machines, search, anew=True).forecast
+        lines = comparison.of_records(ctx.store, names, anew.scenes, {one.step: one.took for one in anew.steps})
     _print(terminal_tables.comparison(lines))
     if to_file is not None:
         _write(to_file, comparison.to_json(lines))
 
 
-def _write_plan(job: "Job") -> None:
+def _write_plan(ctx: "RunContext") -> None:
     from s2ops.pipeline import step_runner  # noqa: PLC0415
     from s2ops.pipeline.steps import plan as step  # noqa: PLC0415
 
-    step.STEP.check(job)
-    outcome = step_runner.attempt(job, ["plan"], "all")
+    step.STEP.check(ctx)
+    outcome = step_runner.run_steps(ctx, ["plan"], "all")
     if outcome.error is not None:
         raise outcome.error
-    typer.echo(f"plan        {job.config.out.rstrip('/')}/plan/plan.json")
+    typer.echo(f"plan        {ctx.config.out.rstrip('/')}/plan/plan.json")
 
 
 def _write(path: Path, data: object) -> None:

@@ -33,13 +33,13 @@ def _run(
     _metrics_port: MetricsPort = None,
 ) -> None:
     """Run the whole chain on this machine: plan, select, acquire, composite, balance, blend, landcover, publish."""
-    from s2ops.geo.region import tiles_of  # noqa: PLC0415
+    from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
     from s2ops.pipeline import local_engine  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
     from s2ops.run import missing_tiles  # noqa: PLC0415 -- `s2ops --help` needs no GDAL
-    from s2ops.run.context import Job  # noqa: PLC0415
+    from s2ops.run.context import RunContext  # noqa: PLC0415
 
     settings = load_config(config, out=out, segmenter=segmenter, freeze="true" if freeze else None, since=since)
-    tiles = tiles_of(settings.region)
+    tiles = list_region_tiles(settings.region)
     count = workers or min(cores(), len(tiles))
     progress = reporter(log_format)
     try:
@@ -49,7 +49,7 @@ def _run(
     if not ran:
         typer.echo("Nothing to do: every output is up to date.")
     _say_where(settings)
-    missing_tiles.refuse(Job(settings, tiles))
+    missing_tiles.raise_if_incomplete(RunContext(settings, tiles))
 
 
 def _say_where(settings: RunConfig) -> None:
@@ -65,7 +65,9 @@ def _say_where(settings: RunConfig) -> None:
 def _step(
     name: Annotated[str, typer.Argument(help="plan, select, acquire, composite, balance, blend, landcover or publish")],
     config: ConfigPlace,
-    tile: Annotated[list[str] | None, typer.Option("--tile", help="only these tiles; default: all of the run")] = None,
+    tile: Annotated[
+        list[str] | None, typer.Option("--tile", help="only these tiles; default: all of the run")
+    ] = None,
     out: Out = None,
     segmenter: Where = None,
     threads: Threads = None,
@@ -73,31 +75,31 @@ def _step(
     _metrics_port: MetricsPort = None,
 ) -> None:
     """Run one step of the chain for some tiles: what a container does."""
-    from s2ops.geo.region import tiles_of  # noqa: PLC0415
+    from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
     from s2ops.pipeline import step_runner  # noqa: PLC0415
     from s2ops.pipeline.steps import WholeStep, by_name  # noqa: PLC0415
     from s2ops.run import missing_tiles  # noqa: PLC0415
-    from s2ops.run.context import Job  # noqa: PLC0415
+    from s2ops.run.context import RunContext  # noqa: PLC0415
 
     settings = load_config(config, out=out, segmenter=segmenter)
-    job = Job(settings, tiles_of(settings.region), threads or cores())
+    ctx = RunContext(settings, list_region_tiles(settings.region), threads or cores())
     stage = by_name(name)
-    known = [one.name for one in job.tiles]
+    known = [one.name for one in ctx.tiles]
     if unknown := sorted(set(tile or ()) - set(known)):
         raise ConfigError(f"--tile {', '.join(unknown)}: not in the run's region; it has {', '.join(known)}")
-    stage.check(job)
+    stage.check(ctx)
     progress = reporter(log_format)
     errors = []
     for one in ["all"] if isinstance(stage, WholeStep) else tile or known:
-        outcome = step_runner.attempt(job, [name], one)
+        outcome = step_runner.run_steps(ctx, [name], one)
         outcome.tell(progress)
         errors += [outcome.error] if outcome.error is not None else []
     progress.close()
-    step_runner.verdict(errors)
+    step_runner.raise_first_fatal(errors)
     if errors:
         raise errors[0]
     if name == "publish":
-        missing_tiles.refuse(job)
+        missing_tiles.raise_if_incomplete(ctx)
 
 
 def _simulate(
@@ -112,12 +114,12 @@ def _simulate(
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="processes; default: one a core")] = None,
 ) -> None:
     """Make a simulated world: a STAC catalog of real COGs, with the truth beside it."""
-    from s2ops.geo.mgrs_tiles import tile  # noqa: PLC0415
+    from s2ops.geo.mgrs_tiles import parse_tile  # noqa: PLC0415
     from s2ops.simulate.writer import simulate  # noqa: PLC0415
 
     first = _day(start)
     days = [first + timedelta(days=number * every) for number in range(dates)]
-    chosen = [tile(name) for name in tiles or ("33TWL", "33TWM")]
+    chosen = [parse_tile(name) for name in tiles or ("33TWL", "33TWM")]
     path = simulate(
         out,
         chosen,

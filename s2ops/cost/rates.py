@@ -17,7 +17,7 @@ from s2ops.constants import Float64
 from s2ops.cost.scene_model import Scenes
 from s2ops.cost.work_units import WORK, tiles_of, units_of, work_of
 from s2ops.errors import ConfigError
-from s2ops.geo.mgrs_tiles import SIDE
+from s2ops.geo.mgrs_tiles import TILE_SIZE_M
 from s2ops.records import Record
 from s2ops.run.run_record import Amount, RunRecord
 
@@ -126,8 +126,8 @@ class Rates(Record):
         pixel; where only one was measured, what is finer takes as much more as it has more pixels.
         """
         known = sorted((one for one in self.rates if one.step == step), key=lambda one: -one.resolution)
-        pixels = np.array([(SIDE / one.resolution) ** 2 for one in known])
-        here = (SIDE / resolution) ** 2
+        pixels = np.array([(TILE_SIZE_M / one.resolution) ** 2 for one in known])
+        here = (TILE_SIZE_M / resolution) ** 2
         return {
             name: work * _line(here, pixels, np.array([getattr(one, name) / one.work for one in known]))
             for name in AMOUNTS

@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 from s2ops.cost.acquisition_model import Sight, sights
 from s2ops.cost.rates import Rates
 from s2ops.cost.scene_model import Scenes, expected
-from s2ops.geo.equal_area import covered_km2
+from s2ops.geo.equal_area import compute_covered_km2
 from s2ops.geo.mgrs_tiles import Tile, TileIndex
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 
 Basis: TypeAlias = Literal["catalog", "sample", "model"]
 
@@ -30,22 +30,24 @@ class Region:
     searched: int
 
 
-def look_at(job: Job, rates: Rates, search: int) -> Region:
+def look_at(ctx: RunContext, rates: Rates, search: int) -> Region:
     """The region of a run; the catalog is asked for at most `search` tiles, evenly spread over the list."""
-    picked = sample(job.tiles, search)
-    found = {tile.name: expected(of_catalog(job, tile), job.config) for tile in picked}
-    whole = len(picked) == len(job.tiles)
-    factor = rates.correction(job.config.catalog, searched=bool(picked))
+    picked = sample(ctx.tiles, search)
+    found = {tile.name: expected(of_catalog(ctx, tile), ctx.config) for tile in picked}
+    whole = len(picked) == len(ctx.tiles)
+    factor = rates.correction(ctx.config.catalog, searched=bool(picked))
     if whole:
         scenes = {name: one * factor for name, one in found.items()}
     else:
-        modelled = _modelled(job)
+        modelled = _modelled(ctx)
         if picked:
             total = sum(found.values(), Scenes())
             factor = factor * total.over(sum((modelled[name] for name in found), Scenes()))
         scenes = {name: one * factor for name, one in modelled.items()}
     basis: Basis = "catalog" if whole else "sample" if picked else "model"
-    return Region(job.tiles, TileIndex(job.tiles).edges(), covered_km2(job.tiles), scenes, basis, len(picked))
+    return Region(
+        ctx.tiles, TileIndex(ctx.tiles).count_neighbours(), compute_covered_km2(ctx.tiles), scenes, basis, len(picked)
+    )
 
 
 def sample(tiles: Sequence[Tile], count: int) -> list[Tile]:
@@ -56,9 +58,9 @@ def sample(tiles: Sequence[Tile], count: int) -> list[Tile]:
     return [tiles[int((number + 0.5) * step)] for number in range(min(count, len(tiles)))]
 
 
-def of_catalog(job: Job, tile: Tile) -> list[Sight]:
+def of_catalog(ctx: RunContext, tile: Tile) -> list[Sight]:
     """The catalog's scenes of the tile; one that does not say how much its swath misses is taken as whole."""
-    return [Sight(one.cloud_cover / 100, (one.nodata or 0.0) / 100) for one in job.scenes(tile).scenes]
+    return [Sight(one.cloud_cover / 100, (one.nodata or 0.0) / 100) for one in ctx.find_scenes(tile).scenes]
 
 
 def latitude(tile: Tile) -> float:
@@ -67,10 +69,10 @@ def latitude(tile: Tile) -> float:
     return round(south + north) / 2
 
 
-def _modelled(job: Job) -> dict[str, Scenes]:
-    config, known = job.config, dict[float, Scenes]()
+def _modelled(ctx: RunContext) -> dict[str, Scenes]:
+    config, known = ctx.config, dict[float, Scenes]()
     out = {}
-    for tile in job.tiles:
+    for tile in ctx.tiles:
         lat = latitude(tile)
         if lat not in known:
             known[lat] = expected(sights(lat, config.dates.start, config.dates.end, config.max_cloud), config)

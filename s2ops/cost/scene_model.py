@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from s2ops.config import RunConfig
 from s2ops.cost.acquisition_model import Sight
-from s2ops.geo.mgrs_tiles import SIDE
+from s2ops.geo.mgrs_tiles import TILE_SIZE_M
 from s2ops.selection.scene_selection import MOSTLY_CLEAR
 
 CLUMP_M: Final = 1000.0
@@ -79,4 +79,4 @@ def expected(sights: Sequence[Sight], config: RunConfig) -> Scenes:
 
 def _chance(part: float) -> float:
     """That a part of the tile, 0 to 1, holds at least one clump."""
-    return 1 - exp(-part * (SIDE / CLUMP_M) ** 2)
+    return 1 - exp(-part * (TILE_SIZE_M / CLUMP_M) ** 2)

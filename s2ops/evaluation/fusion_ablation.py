@@ -10,16 +10,16 @@ import numpy as np
 
 from s2ops.acquisition.cloud_mask import scene_mask
 from s2ops.constants import Bool, Float32, Float64, Int64, UInt8
-from s2ops.evaluation.accuracy import Subject, bins_of, confusion, f1, macro_f1
-from s2ops.evaluation.simulated_scenes import SIDE, Tally
-from s2ops.geo.mgrs_tiles import tile
-from s2ops.imaging.tone_curve import levels_of
+from s2ops.evaluation.accuracy import Subject, count_by_confidence, confusion, build_f1_score, macro_f1
+from s2ops.evaluation.simulated_scenes import SAMPLE_SIZE_PX, FigureCollection
+from s2ops.geo.mgrs_tiles import parse_tile
+from s2ops.imaging.tone_curve import apply_tone_curve
 from s2ops.inference.onnx import OnnxSegmenter, open_segmenter
 from s2ops.inference.sliding_window import segment
 from s2ops.landcover.date_fusion import CLASSES, VEIL_WEIGHT, Fusion, FusionRule, combine, date_weight, seen_through
-from s2ops.models.registry import LANDCOVER, by_head
-from s2ops.mosaic.composite.compositing import fuse
-from s2ops.mosaic.composite.scene_stack import ClearScene
+from s2ops.models.registry import LANDCOVER, split_by_head
+from s2ops.mosaic.composite.compositing import composite_scenes
+from s2ops.mosaic.composite.scene_stack import MaskedScene
 from s2ops.simulate.atmosphere import CLOUD_TAU, Sky, overcast, thickness
 from s2ops.simulate.ground import ground, world_xy
 from s2ops.simulate.noise import Points
@@ -27,19 +27,19 @@ from s2ops.simulate.reflectance import fabric, reflectance
 from s2ops.simulate.towns import near_town
 from s2ops.simulate.world import Pass, passes
 
-PLACES: Final = 4
+PLACES_PER_TILE: Final = 4
 """Of a tile."""
 
-FIRST_WORLD: Final = 900
+FIRST_TEST_WORLD: Final = 900
 """Training knows the worlds 0 to 63."""
 
-LIKE: Final = "33TWL"
+SUN_REFERENCE_TILE: Final = "33TWL"
 """The sun stands as over this tile, at 45 degrees north."""
 
-REACH: Final = 40e3
+MAX_PLACE_OFFSET_M: Final = 40e3
 """Places of a tile lie so far from its middle, metres at most."""
 
-FADE_M: Final = 600.0
+CROSS_FADE_M: Final = 600.0
 """Cross-fade of the mosaic, as in a run."""
 
 Weather = Literal["mixed weather", "often cloudy", "never clear"]
@@ -49,11 +49,11 @@ CLOUDINESS: Final[dict[Weather, float]] = {"mixed weather": 0.35, "often cloudy"
 NEVER_CLEAR: Final = (0.2, 0.7)
 """Least and greatest cloud cover of a date over the places of a tile, where no date is clear."""
 
-COARSE: Final = 8
+COVER_STRIDE: Final = 8
 """Every so many-th pixel is looked at for the cover."""
 
-PRODUCT: Final = FusionRule(error=0.0, correlation=0.0, absence=0.0)
-EVEN: Final = FusionRule(absence=0.0)
+PRODUCT_PARAMS: Final = FusionRule(error=0.0, correlation=0.0, absence=0.0)
+EVEN_PARAMS: Final = FusionRule(absence=0.0)
 SHIPPED: Final = "model (s2ops)"
 ONE_DATE: Final = "one date a tile, its best by truth"
 MIDDLE_DATE: Final = "one date a tile, its middle one by truth"
@@ -62,7 +62,7 @@ MOSAIC: Final = "mosaic, then classified"
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClassifiedDate:
     """One date of one place, as the networks see it."""
 
     levels: UInt8
@@ -73,7 +73,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Tile:
+class SimulatedTile:
     """Several places that the same passes see: one world, one sky a date."""
 
     seed: int
@@ -85,42 +85,49 @@ class Tile:
         at, rng = self.points(number)
         land = ground(self.world, at)
         cloth = fabric(self.world, land, at)
-        return land.classes, [_look(reflectance(cloth, flight.day), flight, at, rng) for flight in self.flights]
+        return land.classes, [
+            _simulate_scene(reflectance(cloth, flight.day), flight, at, rng) for flight in self.flights
+        ]
 
     def points(self, number: int, every: int = 1) -> tuple[Points, np.random.Generator]:
         """Where the pixels of a place lie, or every so many-th of them, and its generator."""
         rng = np.random.default_rng([self.seed, number, 21])
         middle = np.random.default_rng([self.seed, 21])
         x, y = (float(v) for v in world_xy(np.array(middle.uniform(-140, 200)), np.array(middle.uniform(38, 52))))
-        x, y = x + rng.uniform(-REACH, REACH), y + rng.uniform(-REACH, REACH)
+        x, y = (
+            x + rng.uniform(-MAX_PLACE_OFFSET_M, MAX_PLACE_OFFSET_M),
+            y + rng.uniform(-MAX_PLACE_OFFSET_M, MAX_PLACE_OFFSET_M),
+        )
         if number % 3:  # two places of three lie in or near a town
             x, y = near_town(self.world, x, y, rank=int(rng.integers(6)))
-            x, y = x + rng.normal(0, SIDE * self.res / 6), y + rng.normal(0, SIDE * self.res / 6)
-        span: Float64 = (np.arange(0, SIDE, every, dtype=np.float64) - SIDE / 2) * self.res
+            x, y = x + rng.normal(0, SAMPLE_SIZE_PX * self.res / 6), y + rng.normal(0, SAMPLE_SIZE_PX * self.res / 6)
+        span: Float64 = (np.arange(0, SAMPLE_SIZE_PX, every, dtype=np.float64) - SAMPLE_SIZE_PX / 2) * self.res
         return Points(x + span[None, :], y - span[:, None], self.res * every), rng
 
     def cover(self, sky: Sky) -> float:
         """Part of the tile's places under cloud."""
-        looks = [thickness(sky, self.points(number, COARSE)[0]) > CLOUD_TAU for number in range(PLACES)]
+        looks = [thickness(sky, self.points(number, COVER_STRIDE)[0]) > CLOUD_TAU for number in range(PLACES_PER_TILE)]
         return float(np.mean(looks))
 
     @property
     def world(self) -> int:
         """Seed of the ground; training never saw it."""
-        return (FIRST_WORLD + self.seed) * 1000
+        return (FIRST_TEST_WORLD + self.seed) * 1000
 
 
-def a_tile(seed: int, res: int, dates: int, weather: Weather) -> Tile:
+def make_tile(seed: int, res: int, dates: int, weather: Weather) -> SimulatedTile:
     """A tile with dates from April to September."""
     days = [date(2025, 4, 20) + timedelta(days=int(day)) for day in np.linspace(0, 160, dates)]
-    made = Tile(seed, res, tuple(passes([tile(LIKE)], days, 1_000_000 + seed, CLOUDINESS[weather])))
+    made = SimulatedTile(
+        seed, res, tuple(passes([parse_tile(SUN_REFERENCE_TILE)], days, 1_000_000 + seed, CLOUDINESS[weather]))
+    )
     if weather != "never clear":
         return made
     covers = np.random.default_rng([seed, 22]).permutation(np.linspace(*NEVER_CLEAR, dates))
-    return replace(made, flights=tuple(map(_never_clear(made), made.flights, covers.tolist())))
+    return replace(made, flights=tuple(map(_build_cloud_limiter(made), made.flights, covers.tolist())))
 
 
-def _never_clear(made: Tile) -> Callable[[Pass, float], Pass]:
+def _build_cloud_limiter(made: SimulatedTile) -> Callable[[Pass, float], Pass]:
     """A pass with about that much cloud over the tile's own places, not over the world at large."""
 
     def clouded(flight: Pass, cover: float) -> Pass:
@@ -133,107 +140,107 @@ def _never_clear(made: Tile) -> Callable[[Pass, float], Pass]:
     return clouded
 
 
-def _look(surface: Float32, flight: Pass, at: Points, rng: np.random.Generator) -> UInt8:
+def _simulate_scene(surface: Float32, flight: Pass, at: Points, rng: np.random.Generator) -> UInt8:
     image = surface.copy()
     overcast(flight.sky, image, at)
     image *= np.array(flight.gain, np.float32)[:, None, None]
     image += np.float32(0.001) * rng.standard_normal(image.shape, dtype=np.float32)
-    out: UInt8 = np.rint(levels_of(np.maximum(image, np.float32(0.0001)))).astype(np.uint8)
+    out: UInt8 = np.rint(apply_tone_curve(np.maximum(image, np.float32(0.0001)))).astype(np.uint8)
     return out
 
 
-def _seen(levels: UInt8, res: int, networks: dict[str, OnnxSegmenter]) -> Seen:
+def _classify_date(levels: UInt8, res: int, networks: dict[str, OnnxSegmenter]) -> ClassifiedDate:
     valid = levels[0] > 0
     mask = scene_mask(segment(networks["scene-cloud"], levels), valid, res)
-    water, vegetation, building = by_head(LANDCOVER, segment(networks[LANDCOVER], levels))
+    water, vegetation, building = split_by_head(LANDCOVER, segment(networks[LANDCOVER], levels))
     weight = date_weight(mask, res)
     weight[seen_through(mask, levels)] = VEIL_WEIGHT  # as `s2ops classify` does
-    return Seen(levels, (water, vegetation, building), mask, weight)
+    return ClassifiedDate(levels, (water, vegetation, building), mask, weight)
 
 
-def _model(dates: Sequence[Seen], rule: FusionRule, weighted: bool) -> tuple[UInt8, UInt8]:
+def _fuse_dates(dates: Sequence[ClassifiedDate], rule: FusionRule, weighted: bool) -> tuple[UInt8, UInt8]:
     fusion = Fusion(dates[0].mask.shape, rule)
     for each in dates:
         fusion.feed(*each.probs, each.weight if weighted else np.ones_like(each.weight))
     return fusion.decide()
 
 
-def _mean(dates: Sequence[Seen], weighted: bool) -> UInt8:
+def _average_dates(dates: Sequence[ClassifiedDate], weighted: bool) -> UInt8:
     weights = [each.weight if weighted else np.ones_like(each.weight) for each in dates]
     total = sum(combine(*each.probs) * weight for each, weight in zip(dates, weights, strict=True))
     out: UInt8 = (np.asarray(total).argmax(axis=0) + 1).astype(np.uint8)
     return out
 
 
-def _mosaic(dates: Sequence[Seen], res: int, networks: dict[str, OnnxSegmenter]) -> UInt8:
+def _mosaic_dates(dates: Sequence[ClassifiedDate], res: int, networks: dict[str, OnnxSegmenter]) -> UInt8:
     """Cross-fade the dates, the clearest first, as a run's composite does (without matching), and classify that."""
     order = sorted(dates, key=lambda each: -int((each.mask == 0).sum()))
-    levels = fuse([ClearScene(each.levels, each.mask == 0) for each in order], FADE_M / res).levels
-    water, vegetation, building = by_head(LANDCOVER, segment(networks[LANDCOVER], levels))
+    levels = composite_scenes([MaskedScene(each.levels, each.mask == 0) for each in order], CROSS_FADE_M / res).levels
+    water, vegetation, building = split_by_head(LANDCOVER, segment(networks[LANDCOVER], levels))
     out: UInt8 = (combine(water, vegetation, building).argmax(axis=0) + 1).astype(np.uint8)
     return out
 
 
-def _maps(
-    dates: Sequence[Seen], single: Sequence[UInt8], truth: UInt8, res: int, networks: dict[str, OnnxSegmenter]
+def _iterate_maps(
+    dates: Sequence[ClassifiedDate], single: Sequence[UInt8], truth: UInt8, res: int, networks: dict[str, OnnxSegmenter]
 ) -> Iterator[tuple[str, UInt8]]:
     """Each way to a map, by name; where a date is chosen by truth, the name says so. `single` are the dates' maps."""
     clearest = max(range(len(dates)), key=lambda index: int((dates[index].mask == 0).sum()))
     best = max(range(len(dates)), key=lambda index: int((single[index] == truth).sum()))
     yield "each place by its clearest date", single[clearest]
     yield LOCAL_DATE, single[best]
-    yield MOSAIC, _mosaic(dates, res, networks)
-    yield "mean", _mean(dates, weighted=False)
-    yield "mean, cloud-weighted", _mean(dates, weighted=True)
-    yield "product, cloud-weighted", _model(dates, PRODUCT, weighted=True)[0]
-    yield "model without cloud weights", _model(dates, FusionRule(), weighted=False)[0]
-    yield "model, barren weighs like the others", _model(dates, EVEN, weighted=True)[0]
-    yield SHIPPED, _model(dates, FusionRule(), weighted=True)[0]
+    yield MOSAIC, _mosaic_dates(dates, res, networks)
+    yield "mean", _average_dates(dates, weighted=False)
+    yield "mean, cloud-weighted", _average_dates(dates, weighted=True)
+    yield "product, cloud-weighted", _fuse_dates(dates, PRODUCT_PARAMS, weighted=True)[0]
+    yield "model without cloud weights", _fuse_dates(dates, FusionRule(), weighted=False)[0]
+    yield "model, barren weighs like the others", _fuse_dates(dates, EVEN_PARAMS, weighted=True)[0]
+    yield SHIPPED, _fuse_dates(dates, FusionRule(), weighted=True)[0]
 
 
-def land_cover(tally: Tally, res: int, tiles: int, dates: int, weather: Weather) -> None:
+def score_land_cover(tally: FigureCollection, res: int, tiles: int, dates: int, weather: Weather) -> None:
     """All ways on the same pixels: those that the masks call clear on one date at least."""
     networks = {name: open_segmenter(name) for name in ("scene-cloud", LANDCOVER)}
     tables: dict[str, list[Int64]] = {}
     bins: list[Float64] = []
     for seed in range(tiles):
-        one = a_tile(seed, res, dates, weather)
+        one = make_tile(seed, res, dates, weather)
         by_date: list[list[Int64]] = [[] for _ in range(dates)]
-        for number in range(PLACES):
+        for number in range(PLACES_PER_TILE):
             truth, images = one.place(number)
-            looks = [_seen(levels, res, networks) for levels in images]
+            looks = [_classify_date(levels, res, networks) for levels in images]
             seen: Bool = np.any([each.mask == 0 for each in looks], axis=0) & (truth > 0)
-            single = [_model([each], FusionRule(), weighted=True)[0] for each in looks]
+            single = [_fuse_dates([each], FusionRule(), weighted=True)[0] for each in looks]
             for held, found in zip(by_date, single, strict=True):
-                held.append(_table(truth, found, seen))
-            for method, found in _maps(looks, single, truth, res, networks):
-                tables.setdefault(method, []).append(_table(truth, found, seen))
-            classes, percent = _model(looks, FusionRule(), weighted=True)
-            bins.append(bins_of(percent[seen] / 100.0, (classes == truth)[seen]))
+                held.append(_count_table(truth, found, seen))
+            for method, found in _iterate_maps(looks, single, truth, res, networks):
+                tables.setdefault(method, []).append(_count_table(truth, found, seen))
+            classes, percent = _fuse_dates(looks, FusionRule(), weighted=True)
+            bins.append(count_by_confidence(percent[seen] / 100.0, (classes == truth)[seen]))
         ranked = sorted(by_date, key=lambda held: macro_f1(np.sum(held, axis=0).astype(np.float64)))
         tables.setdefault(ONE_DATE, []).extend(ranked[-1])
         tables.setdefault(MIDDLE_DATE, []).extend(ranked[len(ranked) // 2])
-    _add(tally, f"simulated series of {dates} dates, {weather}, {res} m", tables, bins)
+    _add_figures(tally, f"simulated series of {dates} dates, {weather}, {res} m", tables, bins)
 
 
-def _table(truth: UInt8, found: UInt8, seen: Bool) -> Int64:
+def _count_table(truth: UInt8, found: UInt8, seen: Bool) -> Int64:
     """Counts (truth, found) of the six classes; a seventh column, and an empty row, hold what was not classified."""
     return confusion((truth - np.uint8(1))[seen], np.minimum(found - np.uint8(1), 6)[seen], len(CLASSES) + 1)
 
 
-def _add(tally: Tally, data: str, tables: dict[str, list[Int64]], bins: list[Float64]) -> None:
+def _add_figures(tally: FigureCollection, data: str, tables: dict[str, list[Int64]], bins: list[Float64]) -> None:
     for method, counted in tables.items():
         tally.figures += Subject("land cover", data, method, "places").of_tables(counted, {"macro F1": macro_f1})
     ours = Subject("land cover", data, SHIPPED, "places")
-    by_class = {f"F1 {code.name.lower()}": f1(index) for index, code in enumerate(CLASSES)}
+    by_class = {f"F1 {code.name.lower()}": build_f1_score(index) for index, code in enumerate(CLASSES)}
     tally.figures += ours.of_tables(tables[SHIPPED], by_class)
     pixels = int(sum(table.sum() for table in tables[SHIPPED]))
     for other in (ONE_DATE, MIDDLE_DATE, LOCAL_DATE, MOSAIC):
         pairs = [np.stack(pair) for pair in zip(tables[SHIPPED], tables[other], strict=True)]
-        tally.figures.append(ours.figure(f"macro F1 above: {other}", pairs, _gain, pixels))
+        tally.figures.append(ours.figure(f"macro F1 above: {other}", pairs, _compute_gain, pixels))
     tally.calibration(ours, bins)
 
 
-def _gain(tables: Float64) -> float:
+def _compute_gain(tables: Float64) -> float:
     """Macro F1 of the first table above that of the second."""
     return macro_f1(tables[0]) - macro_f1(tables[1])

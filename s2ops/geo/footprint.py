@@ -1,4 +1,4 @@
-"""Outlines in degrees as GeoJSON and STAC want them: rounded; boxes may cross the antimeridian."""
+"""Footprints and bounding boxes for GeoJSON and STAC: rounded degrees, boxes that may cross the antimeridian."""
 
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
@@ -9,27 +9,39 @@ from shapely.geometry.base import BaseGeometry
 
 BBox: TypeAlias = tuple[float, float, float, float]
 
-DECIMALS: Final = 7
-"""Of a degree: a centimetre."""
+COORDINATE_DECIMALS: Final = 7
+"""Decimal places of a coordinate in degrees: about one centimetre."""
 
 
-def geojson(shape: BaseGeometry) -> dict[str, Any]:
-    """GeoJSON geometry of a WGS 84 shape: rounded, outer rings counter-clockwise (RFC 7946)."""
-    oriented = shapely.orient_polygons(shapely.set_precision(shape, 10.0**-DECIMALS))
+def to_geojson(shape: BaseGeometry) -> dict[str, Any]:
+    """Convert a WGS 84 shape to a GeoJSON geometry: rounded, outer rings counter-clockwise (RFC 7946)."""
+    oriented = shapely.orient_polygons(shapely.set_precision(shape, 10.0**-COORDINATE_DECIMALS))
     geometry = mapping(oriented)
-    return {"type": geometry["type"], "coordinates": _rounded(geometry["coordinates"])}
+    return {"type": geometry["type"], "coordinates": _round_coordinates(geometry["coordinates"])}
 
 
-def bbox_of(shape: BaseGeometry) -> BBox:
-    """West, south, east, north; west > east where the shape's parts meet at the antimeridian (RFC 7946, 5.2)."""
-    return union_bbox([part.bounds for part in shapely.get_parts(shape)])
+def compute_bbox(shape: BaseGeometry) -> BBox:
+    """Compute the bounding box of a WGS 84 shape.
+
+    Returns:
+        West, south, east, north in degrees. West > east if the shape crosses the antimeridian (RFC 7946, section 5.2).
+    """
+    return merge_bboxes([part.bounds for part in shapely.get_parts(shape)])
 
 
-def union_bbox(boxes: Sequence[Sequence[float]]) -> BBox:
-    """The narrowest box over all: west > east where that crosses the antimeridian."""
+def merge_bboxes(boxes: Sequence[Sequence[float]]) -> BBox:
+    """Merge bounding boxes into the narrowest box that contains all of them.
+
+    Args:
+        boxes: Boxes (west, south, east, north) in degrees; west > east in a box that crosses the antimeridian.
+
+    Returns:
+        West, south, east, north in degrees. West > east if the merged box crosses the antimeridian; -180 and 180 if no
+        longitude is free.
+    """
     south, north = min(each[1] for each in boxes), max(each[3] for each in boxes)
     spans = sorted((west, east if east >= west else east + 360.0) for west, _, east, _ in boxes)
-    # the widest stretch of longitude without any box stays outside; the result begins to the east of it
+    # The widest range of longitudes without any box stays outside; the result begins at its eastern end.
     reach, gaps = spans[0][1], []
     for west, east in spans[1:]:
         gaps.append((west - reach, reach, west))
@@ -37,13 +49,18 @@ def union_bbox(boxes: Sequence[Sequence[float]]) -> BBox:
     gaps.append((spans[0][0] + 360.0 - reach, reach, spans[0][0]))
     width, east, west = max(gaps, key=lambda gap: gap[0])
     if width <= 0:
-        return -180.0, _degrees(south), 180.0, _degrees(north)
-    return _degrees(west), _degrees(south), _degrees(east - 360.0 if east > 180.0 else east), _degrees(north)
+        return -180.0, _round_degrees(south), 180.0, _round_degrees(north)
+    return (
+        _round_degrees(west),
+        _round_degrees(south),
+        _round_degrees(east - 360.0 if east > 180.0 else east),
+        _round_degrees(north),
+    )
 
 
-def _degrees(value: float) -> float:
-    return round(float(value), DECIMALS)
+def _round_degrees(value: float) -> float:
+    return round(float(value), COORDINATE_DECIMALS)
 
 
-def _rounded(value: Any) -> Any:
-    return [_rounded(part) for part in value] if isinstance(value, tuple | list) else _degrees(value)
+def _round_coordinates(value: Any) -> Any:
+    return [_round_coordinates(part) for part in value] if isinstance(value, tuple | list) else _round_degrees(value)

@@ -1,4 +1,4 @@
-"""Polygons that a user gives, with a name each: GeoJSON, or the first layer of a GeoPackage."""
+"""Polygon files of the user (vector data with one attribute): GeoJSON, or the first layer of a GeoPackage."""
 
 import json
 import sqlite3
@@ -17,30 +17,41 @@ from shapely.geometry.base import BaseGeometry
 
 from s2ops.errors import ConfigError
 
-_ENVELOPE_BYTES: Final = (0, 32, 48, 48, 64)
-"""Size of a GeoPackage geometry's bounding box by its kind (OGC 12-128r17, table 6)."""
+_ENVELOPE_SIZE_BYTES: Final = (0, 32, 48, 48, 64)
+"""Size in bytes of a GeoPackage geometry's envelope, by envelope code (OGC 12-128r17, table 6)."""
 
 
 def read_polygons(path: Path, attribute: str) -> tuple[CRS, list[tuple[BaseGeometry, str]]]:
-    """Coordinate system and (polygon, value of the attribute) of every feature; ConfigError for any other file."""
+    """Read the polygons of a GeoJSON file or GeoPackage.
+
+    Args:
+        path: File; the extension `.gpkg` indicates a GeoPackage, any other extension GeoJSON.
+        attribute: Attribute (property) to read from each feature.
+
+    Returns:
+        Coordinate reference system, and (polygon, attribute value) of each feature.
+
+    Raises:
+        ConfigError: If the file cannot be read, a feature is not a polygon, or a feature lacks the attribute.
+    """
     return _read_gpkg(path, attribute) if path.suffix.lower() == ".gpkg" else _read_geojson(path, attribute)
 
 
 def _read_geojson(path: Path, attribute: str) -> tuple[CRS, list[tuple[BaseGeometry, str]]]:
-    """Polygons with their class; degrees unless an old-style `crs` says otherwise (RFC 7946, section 4)."""
+    """Read a GeoJSON feature collection; in degrees unless it has the older `crs` member (RFC 7946, section 4)."""
     try:
         data = json.loads(path.read_text())
         crs = CRS.from_user_input(data["crs"]["properties"]["name"] if data.get("crs") else "OGC:CRS84")
         found = [(shape(item["geometry"]), item.get("properties") or {}) for item in data["features"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, CRSError, ShapelyError) as error:
         raise ConfigError(
-            f"{path} is no GeoJSON feature collection with geometries ({error!r}): export it again"
+            f"{path} is not a valid GeoJSON feature collection with geometries: {error!r}; export the file again."
         ) from error
-    return crs, list(_polygons(path, found, attribute))
+    return crs, list(_validate_polygons(path, found, attribute))
 
 
 def _read_gpkg(path: Path, attribute: str) -> tuple[CRS, list[tuple[BaseGeometry, str]]]:
-    """The first layer of a GeoPackage, which is an SQLite file with well-known binary behind a short header."""
+    """Read the first layer of a GeoPackage: an SQLite file with well-known binary (WKB) after a short header."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             database.row_factory = sqlite3.Row
@@ -49,31 +60,33 @@ def _read_gpkg(path: Path, attribute: str) -> tuple[CRS, list[tuple[BaseGeometry
                 "FROM gpkg_geometry_columns g JOIN gpkg_spatial_ref_sys s USING (srs_id) ORDER BY g.rowid"
             ).fetchone()
             quoted = '"' + layer.replace('"', '""') + '"'
-            rows = [dict(row) for row in database.execute(f"SELECT * FROM {quoted}")]  # noqa: S608 - a name, quoted
+            rows = [dict(row) for row in database.execute(f"SELECT * FROM {quoted}")]  # noqa: S608 - a quoted table name
         crs = CRS.from_authority(organization, number)
-        found = [(_from_blob(row[column]), row) for row in rows if row[column] is not None]
+        found = [(_parse_geometry_blob(row[column]), row) for row in rows if row[column] is not None]
     except (sqlite3.Error, TypeError, struct.error, IndexError, CRSError, ShapelyError) as error:
-        raise ConfigError(f"{path} is no GeoPackage with a layer of polygons ({error}): export it again") from error
-    return crs, list(_polygons(path, found, attribute))
+        raise ConfigError(
+            f"{path} is not a valid GeoPackage with a layer of polygons: {error}; export the file again."
+        ) from error
+    return crs, list(_validate_polygons(path, found, attribute))
 
 
-def _from_blob(blob: bytes) -> BaseGeometry:
+def _parse_geometry_blob(blob: bytes) -> BaseGeometry:
     _, _, flags, _ = struct.unpack_from("<2sBBi", blob)
-    geometry: BaseGeometry = shapely.from_wkb(blob[8 + _ENVELOPE_BYTES[flags >> 1 & 7] :])
+    geometry: BaseGeometry = shapely.from_wkb(blob[8 + _ENVELOPE_SIZE_BYTES[flags >> 1 & 7] :])
     return geometry
 
 
-def _polygons(
+def _validate_polygons(
     path: Path, found: Sequence[tuple[BaseGeometry, dict[str, Any]]], attribute: str
 ) -> Iterator[tuple[BaseGeometry, str]]:
     for number, (geometry, properties) in enumerate(found, 1):
         if attribute not in properties:
             raise ConfigError(
                 f"{path}: feature {number} has no attribute {attribute!r} (it has "
-                f"{', '.join(map(str, properties)) or 'none'}): name another one as `attribute`"
+                f"{', '.join(map(str, properties)) or 'none'}); set `attribute` to one of these."
             )
         if geometry.geom_type not in ("Polygon", "MultiPolygon"):
             raise ConfigError(
-                f"{path}: feature {number} is a {geometry.geom_type}, but areas are asked for: draw polygons"
+                f"{path}: feature {number} is a {geometry.geom_type}, but a polygon is needed; draw polygons."
             )
         yield geometry, str(properties[attribute])

@@ -16,11 +16,12 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from s2ops.constants import CLASS_NAMES, Bool, Float64, LandCover, UInt8
-from s2ops.errors import ConfigError, InputError, NotMade
-from s2ops.geo.equal_area import area_km2
-from s2ops.geo.mgrs_tiles import SIDE, Tile, by_name, neighbours
-from s2ops.geo.tile_ownership import BLOCK_M, owned, pixel_km2
-from s2ops.raster.reader import gdal_env, own
+from s2ops.errors import ConfigError, InputError, MissingInput
+from s2ops.geo.equal_area import compute_area_km2
+from s2ops.geo.mgrs_tiles import TILE_SIZE_M, Tile, parse_tiles, find_neighbours
+from s2ops.geo.tile_ownership import BLOCK_SIZE_M, compute_ownership_mask, compute_pixel_area_km2
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import own
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json
 from s2ops.storage.object_store import Store
@@ -71,9 +72,9 @@ def tiles_of_run(store: Store) -> tuple[Tile, ...]:
     plan = read_json(store, layout.PLAN)
     if plan is None:
         raise InputError(f"{store.uri} holds no {layout.PLAN}: give the `out` of a run")
-    found = tuple(tile for tile in by_name(sorted(plan["tiles"])) if store.exists(layout.item("landcover", tile.name)))
+    found = tuple(tile for tile in parse_tiles(sorted(plan["tiles"])) if store.exists(layout.item("landcover", tile.name)))
     if not found:
-        raise NotMade(f"{store.uri} has no land cover of any tile: run with landcover.enabled first")
+        raise MissingInput(f"{store.uri} has no land cover of any tile: run with landcover.enabled first")
     return found
 
 
@@ -105,7 +106,7 @@ def of_polygons(
                 inside = _inside(polygon, block.grid)
                 if inside is not None:
                     sums[name].add(block.classes, block.confidence, block.own & inside, block.km2)
-    whole = {name: area_km2(shape) for name, shape in shapes.items()}
+    whole = {name: compute_area_km2(shape) for name, shape in shapes.items()}
     return [row for name in names for row in _rows(name, sums[name], whole[name])]
 
 
@@ -124,13 +125,13 @@ class _Block:
 def _blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | None) -> Iterator[_Block]:
     """All blocks of a tile, top to bottom; of an overview where `res` is coarser than the map."""
     paths = [store.gdal(layout.data("landcover", tile.name, name)) for name in ("landcover", "confidence")]
-    others = neighbours(tile, tiles)
-    with own(paths[0]), gdal_env(), rasterio.open(paths[0]) as classes, rasterio.open(paths[1]) as confidence:
-        full = SIDE / classes.width
-        if res is not None and (res < full or SIDE % res):
+    others = find_neighbours(tile, tiles)
+    with own(paths[0]), configure_gdal(), rasterio.open(paths[0]) as classes, rasterio.open(paths[1]) as confidence:
+        full = TILE_SIZE_M / classes.width
+        if res is not None and (res < full or TILE_SIZE_M % res):
             raise ConfigError(f"--resolution {res}: the map has pixels of {full:g} m; take that, 60, 120 or 1200")
-        grid = tile.geobox(res or round(full))
-        side, factor = max(BLOCK_M // (res or round(full)), 1), grid.resolution.x / full
+        grid = tile.build_geobox(res or round(full))
+        side, factor = max(BLOCK_SIZE_M // (res or round(full)), 1), grid.resolution.x / full
         for top in range(0, grid.height, side):
             rows = slice(top, min(top + side, grid.height))
             window = Window(0, rows.start * factor, classes.width, (rows.stop - rows.start) * factor)
@@ -142,7 +143,7 @@ def _blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | None) 
             for left in range(0, grid.width, side):
                 cols = slice(left, min(left + side, grid.width))
                 part = grid[rows, cols]
-                yield _Block(part, band[0][:, cols], band[1][:, cols], owned(tile, others, part), pixel_km2(tile, part))
+                yield _Block(part, band[0][:, cols], band[1][:, cols], compute_ownership_mask(tile, others, part), compute_pixel_area_km2(tile, part))
 
 
 def _rows(name: str, sums: Sums, whole: float | None) -> Iterator[Row]:

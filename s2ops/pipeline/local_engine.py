@@ -11,10 +11,10 @@ from s2ops.cost import plan_metrics
 from s2ops.errors import S2opsError
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.pipeline.process_pool import Workers
-from s2ops.pipeline.step_runner import Outcome, Progress, attempt, pending, verdict
+from s2ops.pipeline.step_runner import TileOutcome, Progress, run_steps, list_pending, raise_first_fatal
 from s2ops.pipeline.steps import STAGES, TileStep, WholeStep
 from s2ops.results import StepResult
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.telemetry import metrics
 
 
@@ -24,34 +24,34 @@ def run(config: RunConfig, tiles: Sequence[Tile], workers: int, threads: int, pr
     A tile whose input cannot be used is recorded and left out, the others go on to publish (`gaps.refuse` names it).
     Any other error ends the run once its stage is through: the user's input (exit 2) before what may pass (exit 75).
     """
-    job = Job(config, tuple(tiles), threads)
+    ctx = RunContext(config, tuple(tiles), threads)
     ran: list[StepResult] = []
     failed: list[S2opsError] = []
-    with Workers(job, workers) as pool:
+    with Workers(ctx, workers) as pool:
         for stage in STAGES:
-            if stage.wanted(job):
-                made, errors = _stage(job, stage, pool, progress)
+            if stage.wanted(ctx):
+                made, errors = _stage(ctx, stage, pool, progress)
                 ran, failed = ran + made, failed + errors
-                if len(failed) == len(job.tiles):
+                if len(failed) == len(ctx.tiles):
                     raise failed[0]  # nothing is left to go on with
     return ran
 
 
 def _stage(
-    job: Job, stage: TileStep | WholeStep, pool: Workers, progress: Progress
+    ctx: RunContext, stage: TileStep | WholeStep, pool: Workers, progress: Progress
 ) -> tuple[list[StepResult], list[S2opsError]]:
     """What ran, and the errors that cost one tile each."""
-    stage.check(job)
+    stage.check(ctx)
     if isinstance(stage, WholeStep):
-        names, total = [] if stage.done(job) else ["all"], 1
+        names, total = [] if stage.done(ctx) else ["all"], 1
     else:
-        names, total = pending([stage], job), len(job.tiles)
+        names, total = list_pending([stage], ctx), len(ctx.tiles)
     progress.stage(stage.name, total, len(names))
     metrics.stage_begins(stage.name, total, len(names))
-    plan_metrics.show(job, stage.name, [stage.name])
+    plan_metrics.show(ctx, stage.name, [stage.name])
     results, errors = [], []
     if isinstance(stage, WholeStep):
-        outcomes: Iterable[Outcome] = (attempt(job, [stage.name], name, looked=True) for name in names)
+        outcomes: Iterable[TileOutcome] = (run_steps(ctx, [stage.name], name, looked=True) for name in names)
     else:
         outcomes = pool.each([stage.name], names)
     for outcome in outcomes:
@@ -62,5 +62,5 @@ def _stage(
             errors.append(outcome.error)
     if isinstance(stage, WholeStep) and errors:
         raise errors[0]  # nothing can go on without it
-    verdict(errors)
+    raise_first_fatal(errors)
     return results, errors

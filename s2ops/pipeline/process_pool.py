@@ -14,11 +14,12 @@ from types import FrameType
 from typing import Final
 
 from s2ops.config import RunConfig
-from s2ops.errors import Stopped, TransientError
+from s2ops.errors import Terminated, TransientError
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.pipeline.step_runner import Outcome, attempt
-from s2ops.run.context import Job
+from s2ops.pipeline.step_runner import TileOutcome, run_steps
+from s2ops.run.context import RunContext
 from s2ops.runtime.malloc import keep_small
+from s2ops.telemetry.log_config import LogFormat, configure_logging, configured_log_format
 
 _GRACE_S: Final = 10.0
 """How long a worker that is told to stop may tidy up."""
@@ -27,8 +28,8 @@ _GRACE_S: Final = 10.0
 class Workers:
     """Processes made by spawn when there is work for them; one worker works in this process."""
 
-    def __init__(self, job: Job, count: int) -> None:
-        self._job, self._count = job, count
+    def __init__(self, ctx: RunContext, count: int) -> None:
+        self._ctx, self._count = ctx, count
         self._pool: ProcessPoolExecutor | None = None
         self._line: Connection | None = None
 
@@ -43,11 +44,11 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
         self._line.close()
 
-    def each(self, steps: Sequence[str], names: Sequence[str]) -> Iterator[Outcome]:
+    def each(self, steps: Sequence[str], names: Sequence[str]) -> Iterator[TileOutcome]:
         """What came of each tile, as they come. TransientError where a process died."""
         if self._count == 1 or len(names) <= 1:
             for name in names:
-                yield attempt(self._job, steps, name)
+                yield run_steps(self._ctx, steps, name)
             return
         if self._pool is None:
             told, self._line = multiprocessing.Pipe(duplex=False)
@@ -56,7 +57,7 @@ class Workers:
                 self._count,
                 multiprocessing.get_context("spawn"),
                 _start,
-                (told, self._job.config, self._job.tiles, self._job.threads),
+                (told, self._ctx.config, self._ctx.tiles, self._ctx.threads, configured_log_format()),
             )
         futures = [self._pool.submit(_in_worker, tuple(steps), name) for name in names]
         for future in as_completed(futures):
@@ -69,17 +70,21 @@ class Workers:
                 ) from error
 
 
-_worker_job: Job | None = None
+_worker_context: RunContext | None = None
 _at_work = False
 
 
-def _start(told: Connection, config: RunConfig, tiles: tuple[Tile, ...], threads: int) -> None:
-    global _worker_job  # noqa: PLW0603 -- one job a process, so that models load once
+def _start(
+    told: Connection, config: RunConfig, tiles: tuple[Tile, ...], threads: int, log_format: LogFormat | None
+) -> None:
+    global _worker_context  # noqa: PLW0603 -- one job a process, so that models load once
     keep_small()
+    if log_format is not None:
+        configure_logging(log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the run too, which then tells its workers
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_the_run, args=(told,), name="run", daemon=True).start()
-    _worker_job = Job(config, tiles, threads)
+    _worker_context = RunContext(config, tiles, threads)
 
 
 def _end_with_the_run(told: Connection) -> None:
@@ -91,24 +96,24 @@ def _end_with_the_run(told: Connection) -> None:
         told.recv_bytes()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_S)
-    os._exit(Stopped.exit_code)  # outputs are put whole, so nothing half done stands
+    os._exit(Terminated.exit_code)  # outputs are put whole, so nothing half done stands
 
 
 def _stop(_: int, __: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the clean-up
     if not _at_work:
-        os._exit(Stopped.exit_code)  # there is nothing to tidy up
-    raise Stopped
+        os._exit(Terminated.exit_code)  # there is nothing to tidy up
+    raise Terminated
 
 
-def _in_worker(steps: Sequence[str], name: str) -> Outcome:
+def _in_worker(steps: Sequence[str], name: str) -> TileOutcome:
     global _at_work  # noqa: PLW0603 -- of the process
-    if _worker_job is None:
+    if _worker_context is None:
         raise RuntimeError("the worker was not started by _start")
     _at_work = True
     try:
-        return attempt(_worker_job, steps, name)
-    except Stopped:
-        os._exit(Stopped.exit_code)  # tidied up; else it would begin the tile that waits in its queue
+        return run_steps(_worker_context, steps, name)
+    except Terminated:
+        os._exit(Terminated.exit_code)  # tidied up; else it would begin the tile that waits in its queue
     finally:
         _at_work = False

@@ -9,22 +9,22 @@ import morecantile
 import shapely
 
 from s2ops.errors import InputError
-from s2ops.geo.footprint import union_bbox
-from s2ops.geo.mgrs_tiles import SIDE, Tile
+from s2ops.geo.footprint import merge_bboxes
+from s2ops.geo.mgrs_tiles import TILE_SIZE_M, Tile
 
 Rgba = tuple[int, int, int, int]
 
-_SQUARES: Final = morecantile.tms.get("WebMercatorQuad")
+_WEB_MERCATOR: Final = morecantile.tms.get("WebMercatorQuad")
 QUADKEY_ZOOM: Final = 8
 """Squares of 156 km at the equator: a tile lies in two to six of them, and a square holds two to nine tiles."""
 
 
-def mosaicjson_key(product: str) -> str:
+def get_mosaicjson_key(product: str) -> str:
     """Such as 'mosaic.mosaic.json', in which readers look for MosaicJSON."""
     return f"{product}.mosaic.json"
 
 
-def mosaicjson(
+def build_mosaicjson(
     locations: Mapping[Tile, str], res: float, name: str, colours: Mapping[int, Rgba] | None = None
 ) -> dict[str, Any]:
     """The document over the tiles at `locations`, keys relative to it (give a reader the prefix).
@@ -40,20 +40,20 @@ def mosaicjson(
         for part in shapely.get_parts(tile.footprint):
             west, south, east, north = part.bounds
             boxes.append(part.bounds)
-            for square in _SQUARES.tiles(west, south, east, north, zooms=[QUADKEY_ZOOM]):
-                outline = _outline(square)
+            for square in _WEB_MERCATOR.tiles(west, south, east, north, zooms=[QUADKEY_ZOOM]):
+                outline = _compute_outline(square)
                 if part.intersects(outline):
-                    found[_SQUARES.quadkey(square)].append((part.centroid.distance(outline.centroid), location))
-    west, south, east, north = union_bbox(boxes)
+                    found[_WEB_MERCATOR.quadkey(square)].append((part.centroid.distance(outline.centroid), location))
+    west, south, east, north = merge_bboxes(boxes)
     bounds = [west, south, east, north] if west <= east else [-180.0, south, 180.0, north]
-    least = _SQUARES.zoom_for_res(SIDE / 256, zoom_level_strategy="lower")
+    least = _WEB_MERCATOR.zoom_for_res(TILE_SIZE_M / 256, zoom_level_strategy="lower")
     return {
         "mosaicjson": "0.0.3",
         "name": name,
         "version": "1.0.0",
         "attribution": "Contains modified Copernicus Sentinel data",
         "minzoom": least,
-        "maxzoom": _SQUARES.zoom_for_res(res),
+        "maxzoom": _WEB_MERCATOR.zoom_for_res(res),
         "quadkey_zoom": QUADKEY_ZOOM,
         "bounds": bounds,
         "center": [(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2, least],
@@ -65,6 +65,6 @@ def mosaicjson(
 
 
 @lru_cache(maxsize=1 << 16)
-def _outline(square: morecantile.Tile) -> shapely.Polygon:
+def _compute_outline(square: morecantile.Tile) -> shapely.Polygon:
     """In degrees. Kept, because neighbours ask for the same square and a projection takes a millisecond."""
-    return shapely.box(*_SQUARES.bounds(square))
+    return shapely.box(*_WEB_MERCATOR.bounds(square))

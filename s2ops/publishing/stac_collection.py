@@ -10,48 +10,48 @@ from typing import Final
 
 from s2ops.constants import CLASS_COLOURS, LandCover
 from s2ops.errors import InputError
-from s2ops.geo.footprint import union_bbox
+from s2ops.geo.footprint import merge_bboxes
 from s2ops.publishing.stac_item import (
-    ELECTRO_OPTICAL,
-    GEOJSON,
-    JSON,
-    SCHEMAS,
+    EO_EXTENSION,
+    GEOJSON_MEDIA_TYPE,
+    JSON_MEDIA_TYPE,
+    SCHEMA_BASE_URL,
     STAC_VERSION,
     TITLES,
     Asset,
     Json,
-    Kind,
-    asset_kind,
-    checksum,
-    confidence_asset,
-    imagery_asset,
-    landcover_asset,
-    link,
-    provenance_asset,
+    Product,
+    build_shared_asset_fields,
+    encode_multihash,
+    build_confidence_asset,
+    build_imagery_asset,
+    build_landcover_asset,
+    build_link,
+    build_provenance_asset,
 )
 from s2ops.storage.done_marker import to_json
 
-EXTENSIONS: Final = tuple(
-    f"{SCHEMAS}/{name}/schema.json"
+COLLECTION_EXTENSIONS: Final = tuple(
+    f"{SCHEMA_BASE_URL}/{name}/schema.json"
     for name in ("scientific/v1.0.0", "render/v2.0.0", "raster/v2.0.0", "classification/v2.0.0", "file/v2.1.0")
 )
 
-PAPER: Final = (
+PAPER_CITATION: Final = (
     "M. Swaine, C. Smit, S. Tripodi, G. Fonteix, Y. Tarabalka, L. Laureore, J. Hyland: Operational pipeline for a "
     "global cloud-free mosaic and classification of Sentinel-2 images"
 )
 LICENCE_URL: Final = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice"
 
-DESCRIPTIONS: Final[dict[Kind, str]] = {
+DESCRIPTIONS: Final[dict[Product, str]] = {
     "mosaic": "Red, green, blue and near infrared without clouds and without seams between tiles, as 8-bit levels "
     "of surface reflectance; s2ops:levels turns a level back into reflectance.",
     "landcover": "Water, grass, tree, residential, industrial/commercial and barren, and the probability of the class.",
 }
 
-PALETTE: Final = {int(code): (*CLASS_COLOURS[code], 255) for code in LandCover if code is not LandCover.NODATA}
+LANDCOVER_PALETTE: Final = {int(code): (*CLASS_COLOURS[code], 255) for code in LandCover if code is not LandCover.NODATA}
 """Red, green, blue, alpha of each class."""
 
-RENDERS: Final[dict[Kind, Json]] = {
+RENDERS: Final[dict[Product, Json]] = {
     "mosaic": {
         "natural": {"title": "Natural colours", "assets": ["mosaic"], "bidx": [1, 2, 3], "nodata": 0},
         "infrared": {"title": "Colour infrared", "assets": ["mosaic"], "bidx": [4, 1, 2], "nodata": 0},
@@ -62,7 +62,7 @@ RENDERS: Final[dict[Kind, Json]] = {
             "assets": ["landcover"],
             "nodata": 0,
             "resampling": "nearest",
-            "colormap": {str(value): list(rgba) for value, rgba in PALETTE.items()},
+            "colormap": {str(value): list(rgba) for value, rgba in LANDCOVER_PALETTE.items()},
         },
         "confidence": {
             "title": "Probability of the class",
@@ -77,7 +77,7 @@ RENDERS: Final[dict[Kind, Json]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class ProductIndexFile:
     """A file over all tiles of a product, at the run's root."""
 
     key: str
@@ -87,14 +87,14 @@ class Whole:
     media_type: str
 
 
-def catalog(
+def build_catalog(
     mosaic: Mapping[str, Json],
     landcover: Mapping[str, Json],
-    wholes: Mapping[Kind, Sequence[Whole]] | None = None,
+    wholes: Mapping[Product, Sequence[ProductIndexFile]] | None = None,
     description: str = "",
 ) -> dict[str, bytes]:
     """The static catalog over items by tile: key -> JSON bytes; a product without items gets no collection."""
-    products: list[tuple[Kind, Mapping[str, Json]]] = [("mosaic", mosaic), ("landcover", landcover)]
+    products: list[tuple[Product, Mapping[str, Json]]] = [("mosaic", mosaic), ("landcover", landcover)]
     made = [(kind, items) for kind, items in products if items]
     if not made:
         raise InputError("there is no item to publish: run the steps before publish first")
@@ -105,17 +105,17 @@ def catalog(
         "title": "s2ops run",
         "description": description or "Cloud-free Sentinel-2 mosaic and land cover.",
         "links": [
-            link("root", "./catalog.json", JSON),
-            *(link("child", f"./{kind}/collection.json", JSON, TITLES[kind]) for kind, _ in made),
+            build_link("root", "./catalog.json", JSON_MEDIA_TYPE),
+            *(build_link("child", f"./{kind}/collection.json", JSON_MEDIA_TYPE, TITLES[kind]) for kind, _ in made),
         ],
     }
     files = {"catalog.json": to_json(root)}
     for kind, items in made:
-        files[f"{kind}/collection.json"] = to_json(collection(kind, items, (wholes or {}).get(kind, ())))
+        files[f"{kind}/collection.json"] = to_json(build_collection(kind, items, (wholes or {}).get(kind, ())))
     return files
 
 
-def collection(kind: Kind, items: Mapping[str, Json], wholes: Sequence[Whole] = ()) -> Json:
+def build_collection(kind: Product, items: Mapping[str, Json], wholes: Sequence[ProductIndexFile] = ()) -> Json:
     """The collection over a product's items, by tile name, and its files over all tiles."""
     tiles = sorted(items)
     start = min(items[tile]["properties"]["start_datetime"] for tile in tiles)
@@ -125,7 +125,7 @@ def collection(kind: Kind, items: Mapping[str, Json], wholes: Sequence[Whole] = 
     return {
         "type": "Collection",
         "stac_version": STAC_VERSION,
-        "stac_extensions": [*EXTENSIONS, *((ELECTRO_OPTICAL,) if kind == "mosaic" else ())],
+        "stac_extensions": [*COLLECTION_EXTENSIONS, *((EO_EXTENSION,) if kind == "mosaic" else ())],
         "id": f"s2ops-{kind}",
         "title": TITLES[kind],
         "description": DESCRIPTIONS[kind],
@@ -134,9 +134,9 @@ def collection(kind: Kind, items: Mapping[str, Json], wholes: Sequence[Whole] = 
         "providers": [
             {"name": "ESA / Copernicus", "roles": ["licensor", "producer"], "url": "https://sentinels.copernicus.eu"}
         ],
-        "sci:publications": [{"citation": PAPER}],
+        "sci:publications": [{"citation": PAPER_CITATION}],
         "extent": {
-            "spatial": {"bbox": [list(union_bbox(boxes))]},
+            "spatial": {"bbox": [list(merge_bboxes(boxes))]},
             "temporal": {"interval": [[start, end]]},
         },
         "summaries": {
@@ -144,34 +144,34 @@ def collection(kind: Kind, items: Mapping[str, Json], wholes: Sequence[Whole] = 
             "gsd": sorted({value["gsd"] for value in properties}),
             "proj:code": sorted({value["proj:code"] for value in properties}),
         },
-        "item_assets": _item_assets(kind, min(value["gsd"] for value in properties)),
+        "item_assets": _build_item_assets(kind, min(value["gsd"] for value in properties)),
         "renders": RENDERS[kind],
-        "assets": {whole.key: _whole(whole) for whole in wholes},
+        "assets": {whole.key: _build_index_asset(whole) for whole in wholes},
         "links": [
-            link("root", "../catalog.json", JSON),
-            link("parent", "../catalog.json", JSON),
-            link("license", LICENCE_URL, "application/pdf", "Contains modified Copernicus Sentinel data"),
-            *(link("item", f"./{tile}/item.json", GEOJSON, tile) for tile in tiles),
+            build_link("root", "../catalog.json", JSON_MEDIA_TYPE),
+            build_link("parent", "../catalog.json", JSON_MEDIA_TYPE),
+            build_link("license", LICENCE_URL, "application/pdf", "Contains modified Copernicus Sentinel data"),
+            *(build_link("item", f"./{tile}/item.json", GEOJSON_MEDIA_TYPE, tile) for tile in tiles),
         ],
     }
 
 
-def _item_assets(kind: Kind, res: float) -> Json:
+def _build_item_assets(kind: Product, res: float) -> Json:
     """What each item has; which scenes a provenance counts differs from item to item."""
     assets: dict[str, Asset] = (
-        {"mosaic": imagery_asset("", ""), "provenance": provenance_asset("", "", [])}
+        {"mosaic": build_imagery_asset("", ""), "provenance": build_provenance_asset("", "", [])}
         if kind == "mosaic"
-        else {"landcover": landcover_asset("", ""), "confidence": confidence_asset("", "")}
+        else {"landcover": build_landcover_asset("", ""), "confidence": build_confidence_asset("", "")}
     )
-    return {name: asset_kind(asset, res) for name, asset in assets.items()}
+    return {name: build_shared_asset_fields(asset, res) for name, asset in assets.items()}
 
 
-def _whole(whole: Whole) -> Json:
+def _build_index_asset(whole: ProductIndexFile) -> Json:
     return {
         "href": f"../{whole.key}",
         "type": whole.media_type,
         "title": whole.title,
         "roles": ["index"],
-        "file:checksum": checksum(whole.sha256),
+        "file:checksum": encode_multihash(whole.sha256),
         "file:size": whole.size,
     }

@@ -16,20 +16,20 @@ from odc.geo.geobox import GeoBox
 
 from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, LandCover
 from s2ops.geo import mgrs_tiles
-from s2ops.geo.footprint import bbox_of, geojson
-from s2ops.imaging.tone_curve import reflectance_table
+from s2ops.geo.footprint import compute_bbox, to_geojson
+from s2ops.imaging.tone_curve import build_reflectance_table
 
 Json: TypeAlias = dict[str, Any]
-Kind: TypeAlias = Literal["composite", "mosaic", "landcover"]
+Product: TypeAlias = Literal["composite", "mosaic", "landcover"]
 
 STAC_VERSION: Final = "1.1.0"
-COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
-GEOJSON: Final = "application/geo+json"
-JSON: Final = "application/json"
+COG_MEDIA_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
+GEOJSON_MEDIA_TYPE: Final = "application/geo+json"
+JSON_MEDIA_TYPE: Final = "application/json"
 
-SCHEMAS: Final = "https://stac-extensions.github.io"
-EXTENSIONS: Final = tuple(
-    f"{SCHEMAS}/{name}/schema.json"
+SCHEMA_BASE_URL: Final = "https://stac-extensions.github.io"
+ITEM_EXTENSIONS: Final = tuple(
+    f"{SCHEMA_BASE_URL}/{name}/schema.json"
     for name in (
         "projection/v2.0.0",
         "raster/v2.0.0",
@@ -39,15 +39,15 @@ EXTENSIONS: Final = tuple(
         "grid/v1.1.0",
     )
 )
-ELECTRO_OPTICAL: Final = f"{SCHEMAS}/eo/v2.0.0/schema.json"
+EO_EXTENSION: Final = f"{SCHEMA_BASE_URL}/eo/v2.0.0/schema.json"
 """Imagery only: its schema refuses items without any eo: field."""
 
-TITLES: Final[dict[Kind, str]] = {
+TITLES: Final[dict[Product, str]] = {
     "composite": "Cloud-free composite",
     "mosaic": "Cloud-free mosaic",
     "landcover": "Land cover",
 }
-LINEAGES: Final[dict[Kind, str]] = {
+LINEAGES: Final[dict[Product, str]] = {
     "composite": "Scenes masked for cloud and shadow, fused per pixel, recent first, with cross-faded patch borders.",
     "mosaic": "Composite balanced over the whole region, then blended with the overlaps of all neighbouring tiles.",
     "landcover": "Three networks (water, vegetation, buildings) per date, fused over dates, combined to six classes.",
@@ -66,43 +66,43 @@ class Asset:
     bands: tuple[Json, ...]
     """STAC 1.1 band objects, in the file's order."""
     roles: tuple[str, ...] = ("data",)
-    media_type: str = COG
+    media_type: str = COG_MEDIA_TYPE
     size: int | None = None
     """Bytes, where known."""
 
 
-def imagery_asset(href: str, sha256: str, size: int | None = None) -> Asset:
+def build_imagery_asset(href: str, sha256: str, size: int | None = None) -> Asset:
     """Red, green, blue and nir as 8-bit levels; 0 is no data."""
     bands = tuple({"name": name, "eo:common_name": name} for name in BANDS)
     return Asset(href, sha256, "8-bit levels of reflectance", bands, ("data", "reflectance"), size=size)
 
 
-def provenance_asset(href: str, sha256: str, scenes: Sequence[str], size: int | None = None) -> Asset:
+def build_provenance_asset(href: str, sha256: str, scenes: Sequence[str], size: int | None = None) -> Asset:
     """The scene of each pixel: n is the n-th of `scenes`, 0 a hole."""
     classes = [{"value": 0, "name": "hole", "description": "no clear scene", "nodata": True}]
-    classes += [{"value": n, "name": _slug(scene), "description": scene} for n, scene in enumerate(scenes, start=1)]
+    classes += [{"value": n, "name": _make_slug(scene), "description": scene} for n, scene in enumerate(scenes, start=1)]
     band = {"name": "scene", "classification:classes": classes}
     return Asset(href, sha256, "Scene that each pixel comes from", (band,), ("metadata",), size=size)
 
 
-def landcover_asset(href: str, sha256: str, size: int | None = None) -> Asset:
+def build_landcover_asset(href: str, sha256: str, size: int | None = None) -> Asset:
     """Class codes 0 to 6 with the paper's colours."""
-    band = {"name": "class", "classification:classes": landcover_classes()}
+    band = {"name": "class", "classification:classes": list_landcover_classes()}
     return Asset(href, sha256, "Land-cover class", (band,), ("data", "classification"), size=size)
 
 
-def confidence_asset(href: str, sha256: str, size: int | None = None) -> Asset:
+def build_confidence_asset(href: str, sha256: str, size: int | None = None) -> Asset:
     """Probability of the class in percent; 255 is no data."""
     band = {"name": "confidence", "unit": "%", "nodata": 255, "statistics": {"minimum": 0, "maximum": 100}}
     return Asset(href, sha256, "Probability of the class", (band,), ("data", "confidence"), size=size)
 
 
-def landcover_classes() -> list[Json]:
+def list_landcover_classes() -> list[Json]:
     """The classification extension's list for the six classes and no data."""
     return [
         {
             "value": int(code),
-            "name": _slug(CLASS_NAMES[code]),
+            "name": _make_slug(CLASS_NAMES[code]),
             "title": CLASS_NAMES[code],
             "description": CLASS_NAMES[code],
             "color_hint": "{:02X}{:02X}{:02X}".format(*CLASS_COLOURS[code]),
@@ -112,29 +112,29 @@ def landcover_classes() -> list[Json]:
     ]
 
 
-def levels() -> list[float | None]:
+def list_level_reflectances() -> list[float | None]:
     """Reflectance of each 8-bit level, 256 values with 5 decimals; level 0 is no data (None)."""
-    return [None if math.isnan(value) else round(float(value), 5) for value in reflectance_table()]
+    return [None if math.isnan(value) else round(float(value), 5) for value in build_reflectance_table()]
 
 
-def checksum(sha256: str) -> str:
+def encode_multihash(sha256: str) -> str:
     """The file extension's multihash: 0x12 says SHA-256, 0x20 its length in bytes."""
     return f"1220{sha256}"
 
 
-def sha256_of(asset: Mapping[str, Any]) -> str | None:
+def extract_sha256(asset: Mapping[str, Any]) -> str | None:
     """Hex digest in a STAC asset's `file:checksum`, or None where it is absent or not SHA-256."""
     text = asset.get("file:checksum")
     return text[4:] if isinstance(text, str) and text.startswith("1220") and len(text) == 68 else None
 
 
-def item_id(kind: Kind, tile_name: str) -> str:
+def build_item_id(kind: Product, tile_name: str) -> str:
     """Such as 's2ops-mosaic-33TWL'."""
     return f"s2ops-{kind}-{tile_name}"
 
 
-def tile_item(
-    kind: Kind,
+def build_tile_item(
+    kind: Product,
     tile_name: str,
     geobox: GeoBox,
     dates: tuple[datetime, datetime],
@@ -147,21 +147,21 @@ def tile_item(
     `dates`: first and last acquisition (the run's date range for an empty tile). `properties`: `s2ops:...` values,
     see docs/how-to/read-the-outputs.md. `derived_from`: hrefs of the items it was made from, relative to this one.
     """
-    tile, res = mgrs_tiles.tile(tile_name), abs(geobox.resolution.x)
-    imagery = {} if kind == "landcover" else {"s2ops:levels": levels()}
+    tile, res = mgrs_tiles.parse_tile(tile_name), abs(geobox.resolution.x)
+    imagery = {} if kind == "landcover" else {"s2ops:levels": list_level_reflectances()}
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": [*EXTENSIONS, *(() if kind == "landcover" else (ELECTRO_OPTICAL,))],
-        "id": item_id(kind, tile.name),
+        "stac_extensions": [*ITEM_EXTENSIONS, *(() if kind == "landcover" else (EO_EXTENSION,))],
+        "id": build_item_id(kind, tile.name),
         **({} if kind == "composite" else {"collection": f"s2ops-{kind}"}),
-        "geometry": geojson(tile.footprint),
-        "bbox": list(bbox_of(tile.footprint)),
+        "geometry": to_geojson(tile.footprint),
+        "bbox": list(compute_bbox(tile.footprint)),
         "properties": {
             "title": f"{TITLES[kind]} {tile.name}",
             "datetime": None,
-            "start_datetime": _utc(dates[0]),
-            "end_datetime": _utc(dates[1]),
+            "start_datetime": _format_utc(dates[0]),
+            "end_datetime": _format_utc(dates[1]),
             "constellation": "sentinel-2",
             "instruments": ["msi"],
             "gsd": res,
@@ -175,12 +175,12 @@ def tile_item(
             **dict(properties),
             **imagery,
         },
-        "links": _item_links(kind, derived_from),
-        "assets": {name: _asset(asset, res) for name, asset in assets.items()},
+        "links": _build_item_links(kind, derived_from),
+        "assets": {name: _build_asset(asset, res) for name, asset in assets.items()},
     }
 
 
-def asset_kind(asset: Asset, resolution: float) -> Json:
+def build_shared_asset_fields(asset: Asset, resolution: float) -> Json:
     """What all assets of this kind share, for an item and for a collection's `item_assets`."""
     return {
         "type": asset.media_type,
@@ -194,38 +194,38 @@ def asset_kind(asset: Asset, resolution: float) -> Json:
     }
 
 
-def _asset(asset: Asset, resolution: float) -> Json:
+def _build_asset(asset: Asset, resolution: float) -> Json:
     return {
         "href": f"./{asset.href}",
-        **asset_kind(asset, resolution),
-        "file:checksum": checksum(asset.sha256),
+        **build_shared_asset_fields(asset, resolution),
+        "file:checksum": encode_multihash(asset.sha256),
         **({"file:size": asset.size} if asset.size is not None else {}),
     }
 
 
-def _item_links(kind: Kind, derived_from: Sequence[str]) -> list[Json]:
-    lineage = [link("derived_from", href, GEOJSON) for href in derived_from]
+def _build_item_links(kind: Product, derived_from: Sequence[str]) -> list[Json]:
+    lineage = [build_link("derived_from", href, GEOJSON_MEDIA_TYPE) for href in derived_from]
     if kind == "composite":  # an intermediate: in no collection
         return lineage
     return [
-        link("root", "../../catalog.json", JSON),
-        link("parent", "../collection.json", JSON),
-        link("collection", "../collection.json", JSON),
+        build_link("root", "../../catalog.json", JSON_MEDIA_TYPE),
+        build_link("parent", "../collection.json", JSON_MEDIA_TYPE),
+        build_link("collection", "../collection.json", JSON_MEDIA_TYPE),
         *lineage,
     ]
 
 
-def link(rel: str, href: str, media_type: str, title: str | None = None) -> Json:
+def build_link(rel: str, href: str, media_type: str, title: str | None = None) -> Json:
     """A STAC link."""
     return {"rel": rel, "href": href, "type": media_type, **({"title": title} if title else {})}
 
 
-def _utc(moment: datetime) -> str:
+def _format_utc(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond where there is one; a moment without zone counts as UTC."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return aware.isoformat(timespec="milliseconds" if aware.microsecond else "seconds").replace("+00:00", "Z")
 
 
-def _slug(text: str) -> str:
+def _make_slug(text: str) -> str:
     """Class names of the classification extension allow letters, digits, '-' and '_' only."""
     return "".join(character if character.isalnum() or character in "-_" else "-" for character in text)

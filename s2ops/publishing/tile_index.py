@@ -17,10 +17,10 @@ import shapely
 from pyproj import CRS
 
 from s2ops.errors import InputError
-from s2ops.geo.footprint import union_bbox
+from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
 
-METRES_A_DEGREE: Final = 111_319.49079327358
+METRES_PER_DEGREE: Final = 111_319.49079327358
 """Along the equator of WGS 84."""
 
 Rgba = tuple[int, int, int, int]
@@ -54,12 +54,12 @@ CREATE VIRTUAL TABLE rtree_tiles_geom USING rtree(id, minx, maxx, miny, maxy);
 """
 
 
-def index_key(product: str) -> str:
+def get_tile_index_key(product: str) -> str:
     """Such as 'mosaic.gti.gpkg'."""
     return f"{product}.gti.gpkg"
 
 
-def tile_index(
+def build_tile_index(
     locations: Mapping[Tile, str],
     res: float,
     bands: Sequence[str],
@@ -80,11 +80,11 @@ def tile_index(
         for tile, location in sorted(locations.items())
         for part in shapely.get_parts(tile.footprint)
     ]
-    bounds = _bounds(rows)
+    bounds = _merge_bounds(rows)
     db = sqlite3.connect(":memory:")
     try:
         db.executescript(_TABLES)
-        _describe(db, bounds, _raster(bounds, res, smooth, [_band(name, nodata, palette) for name in bands]))
+        _insert_metadata(db, bounds, _build_raster_metadata(bounds, res, smooth, [_build_band(name, nodata, palette) for name in bands]))
         for number, (tile, part, location) in enumerate(rows, 1):
             west, south, east, north = part.bounds
             geometry = b"GP\x00\x01" + struct.pack("<i", _EPSG) + shapely.to_wkb(part, byte_order=1)
@@ -100,15 +100,15 @@ _Row = tuple[Tile, shapely.Polygon, str]
 _Box = tuple[float, float, float, float]
 
 
-def _bounds(rows: Sequence[_Row]) -> _Box:
+def _merge_bounds(rows: Sequence[_Row]) -> _Box:
     """Around all rows; the whole turn where they lie on both sides of the antimeridian, since a raster cannot wrap."""
-    west, south, east, north = union_bbox([part.bounds for _, part, _ in rows])
+    west, south, east, north = merge_bboxes([part.bounds for _, part, _ in rows])
     return (-180.0, south, 180.0, north) if west > east else (west, south, east, north)
 
 
-def _raster(bounds: _Box, res: float, smooth: bool, bands: Sequence[ET.Element]) -> ET.Element:
+def _build_raster_metadata(bounds: _Box, res: float, smooth: bool, bands: Sequence[ET.Element]) -> ET.Element:
     """What GDAL would otherwise open tiles for. The corners lie on multiples of a pixel."""
-    step = res / METRES_A_DEGREE
+    step = res / METRES_PER_DEGREE
     west, south = (floor(value / step) * step for value in bounds[:2])
     east, north = (ceil(value / step) * step for value in bounds[2:])
     root = ET.Element("GDALTileIndexDataset")
@@ -125,7 +125,7 @@ def _raster(bounds: _Box, res: float, smooth: bool, bands: Sequence[ET.Element])
     return root
 
 
-def _band(name: str, nodata: int, palette: Mapping[int, Rgba] | None) -> ET.Element:
+def _build_band(name: str, nodata: int, palette: Mapping[int, Rgba] | None) -> ET.Element:
     band = ET.Element("Band", dataType="Byte")
     ET.SubElement(band, "Description").text = name
     ET.SubElement(band, "NoDataValue").text = str(nodata)
@@ -138,7 +138,7 @@ def _band(name: str, nodata: int, palette: Mapping[int, Rgba] | None) -> ET.Elem
     return band
 
 
-def _describe(db: sqlite3.Connection, bounds: _Box, raster: ET.Element) -> None:
+def _insert_metadata(db: sqlite3.Connection, bounds: _Box, raster: ET.Element) -> None:
     """The rows by which a GeoPackage says what it holds."""
     wkt = CRS.from_epsg(_EPSG).to_wkt("WKT1_GDAL")
     db.execute("INSERT INTO gpkg_spatial_ref_sys VALUES ('WGS 84', ?, 'EPSG', ?, ?, NULL)", (_EPSG, _EPSG, wkt))

@@ -12,22 +12,22 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from s2ops.constants import CLASS_COLOURS, CLASS_NAMES, LandCover, UInt8
-from s2ops.geo.mgrs_tiles import Tile, by_name
+from s2ops.geo.mgrs_tiles import Tile, parse_tiles
 from s2ops.imaging import rendering
-from s2ops.raster.reader import gdal_env
-from s2ops.report.gather import RunFacts, Seam, TileFacts
-from s2ops.report.maps import Canvas, meeting_place
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.report.gather import RunFacts, SeamRecord, TileRecords
+from s2ops.report.maps import Canvas, find_border_midpoint
 from s2ops.selection.explain import ordered, overlay
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 
-ZOOM_SIDE: Final = 380
+CLOSE_UP_SIDE_PX: Final = 380
 """Pixels of a magnified seam, at the run's resolution."""
 
-THUMB: Final = 150
+THUMBNAIL_PX: Final = 150
 """Pixels of a preview in a strip."""
 
-STRIP: Final = 18
+MAX_STRIP_PREVIEWS: Final = 18
 """Most previews a tile."""
 
 LEGEND: Final = 24
@@ -37,7 +37,7 @@ _PERIODS: Final = {10: "day", 7: "month", 4: "year"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LegendEntry:
     """A line of a legend, with its share where areas are meant."""
 
     colour: str
@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ReportLayer:
     """One picture of the map."""
 
     id: str
@@ -55,11 +55,11 @@ class Layer:
     uri: str
     alt: str
     note: str
-    legend: tuple[Entry, ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class TileOutline:
     """A tile on the map: SVG points and where its name goes, in pixels."""
 
     name: str
@@ -69,24 +69,24 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
-class Zoom:
+class SeamCloseUp:
     """One edge before and after blending."""
 
-    seam: Seam
+    seam: SeamRecord
     before: str
     after: str
     km: float
 
 
-def map_layers(store: Store, facts: RunFacts, canvas: Canvas) -> list[Layer]:
+def draw_map_layers(store: Store, facts: RunFacts, canvas: Canvas) -> list[ReportLayer]:
     """Mosaic, composites, land cover, confidence and dates, as far as there are files of them."""
     tiles = [one.tile for one in facts.tiles]
-    made = [_imagery(store, tiles, canvas, "mosaic"), _imagery(store, tiles, canvas, "composite")]
-    made += [_land_cover(store, tiles, canvas), _confidence(store, tiles, canvas), _dates(store, facts, canvas)]
+    made = [_draw_imagery_layer(store, tiles, canvas, "mosaic"), _draw_imagery_layer(store, tiles, canvas, "composite")]
+    made += [_draw_landcover_layer(store, tiles, canvas), _draw_confidence_layer(store, tiles, canvas), _draw_dates_layer(store, facts, canvas)]
     return [layer for layer in made if layer is not None]
 
 
-def outlines(tiles: Sequence[Tile], canvas: Canvas) -> list[Outline]:
+def project_outlines(tiles: Sequence[Tile], canvas: Canvas) -> list[TileOutline]:
     """The tiles' borders on the canvas."""
     project = Transformer.from_crs(4326, str(canvas.geobox.crs), always_xy=True)
     found = []
@@ -96,85 +96,85 @@ def outlines(tiles: Sequence[Tile], canvas: Canvas) -> list[Outline]:
             columns, rows = ~canvas.geobox.transform @ (np.asarray(x), np.asarray(y))
             corners = [f"{c:.0f},{r:.0f}" for c, r in zip(columns, rows, strict=True)]
             points = " ".join(dict.fromkeys(corners))  # a polygon closes itself; on a wide map many fall together
-            found.append(Outline(tile.name, points, float(np.mean(columns[:-1])), float(np.mean(rows[:-1]))))
+            found.append(TileOutline(tile.name, points, float(np.mean(columns[:-1])), float(np.mean(rows[:-1]))))
     return found
 
 
-def zooms(store: Store, facts: RunFacts, res: int, most: int = 3) -> list[Zoom]:
+def draw_seam_close_ups(store: Store, facts: RunFacts, res: int, most: int = 3) -> list[SeamCloseUp]:
     """The edges with the largest step before blending, magnified; each pair of tiles once."""
-    found: list[Zoom] = []
+    found: list[SeamCloseUp] = []
     seen: set[frozenset[str]] = set()
     for seam in facts.edges.worst:
         pair = frozenset((seam.tile, seam.neighbour))
         if len(found) == most or pair in seen:
             continue
         seen.add(pair)
-        above, below = by_name([seam.neighbour])[0], by_name([seam.tile])[0]
-        place = meeting_place(above, below)
+        above, below = parse_tiles([seam.neighbour])[0], parse_tiles([seam.tile])[0]
+        place = find_border_midpoint(above, below)
         if place is None or seam.before is None:
             continue
-        canvas = Canvas.at(*place, res, ZOOM_SIDE)
+        canvas = Canvas.from_center(*place, res, CLOSE_UP_SIDE_PX)
         before, after = (
-            _true_colour(canvas, store, [above, below], product, 90) for product in ("composite", "mosaic")
+            _draw_true_colour(canvas, store, [above, below], product, 90) for product in ("composite", "mosaic")
         )
         if before and after:
-            found.append(Zoom(seam, before, after, ZOOM_SIDE * res / 1000))
+            found.append(SeamCloseUp(seam, before, after, CLOSE_UP_SIDE_PX * res / 1000))
     return found
 
 
-def preview_strip(store: Store, facts: TileFacts) -> list[tuple[str, str, str, str]]:
+def draw_preview_strip(store: Store, facts: TileRecords) -> list[tuple[str, str, str, str]]:
     """(picture, date, decision, scene) of the candidates as they were looked at, cloud in red."""
     if facts.select is None or not facts.select.candidates:
         return []
     try:
-        with gdal_env(), rasterio.open(store.gdal(layout.previews(facts.tile.name))) as src:
-            small = src.read(out_shape=(src.count, THUMB, THUMB), resampling=Resampling.nearest)
+        with configure_gdal(), rasterio.open(store.gdal(layout.previews(facts.tile.name))) as src:
+            small = src.read(out_shape=(src.count, THUMBNAIL_PX, THUMBNAIL_PX), resampling=Resampling.nearest)
     except RasterioError:
         return []
     if len(small) != 4 * len(facts.select.candidates):
         return []
-    stack: UInt8 = small.reshape(-1, 4, THUMB, THUMB)
+    stack: UInt8 = small.reshape(-1, 4, THUMBNAIL_PX, THUMBNAIL_PX)
     places = {one.id: number for number, one in enumerate(facts.select.candidates)}
     strip: list[tuple[str, str, str, str]] = []
-    for one in ordered(facts.select)[:STRIP]:
-        data = rendering.encode(overlay(stack[places[one.id]]), "jpeg", 76)
-        strip.append((rendering.data_uri(data, "jpeg"), one.date, one.decision, one.id))
+    for one in ordered(facts.select)[:MAX_STRIP_PREVIEWS]:
+        data = rendering.encode_image(overlay(stack[places[one.id]]), "jpeg", 76)
+        strip.append((rendering.build_data_uri(data, "jpeg"), one.date, one.decision, one.id))
     return strip
 
 
-def _files(tiles: Sequence[Tile], product: str, name: str) -> list[tuple[Tile, str]]:
+def _list_files(tiles: Sequence[Tile], product: str, name: str) -> list[tuple[Tile, str]]:
     return [(tile, layout.data(product, tile.name, name)) for tile in tiles]
 
 
-def _true_colour(canvas: Canvas, store: Store, tiles: Sequence[Tile], product: str, quality: int) -> str | None:
-    levels = canvas.paint(store, _files(tiles, product, product), (1, 2, 3))
+def _draw_true_colour(canvas: Canvas, store: Store, tiles: Sequence[Tile], product: str, quality: int) -> str | None:
+    levels = canvas.paint(store, _list_files(tiles, product, product), (1, 2, 3))
     if not levels.any():
         return None
-    return rendering.data_uri(rendering.encode(rendering.true_colour(levels), "jpeg", quality), "jpeg")
+    return rendering.build_data_uri(rendering.encode_image(rendering.render_true_colour(levels), "jpeg", quality), "jpeg")
 
 
-def _imagery(
+def _draw_imagery_layer(
     store: Store, tiles: Sequence[Tile], canvas: Canvas, product: Literal["mosaic", "composite"]
-) -> Layer | None:
-    uri = _true_colour(canvas, store, tiles, product, 85)
+) -> ReportLayer | None:
+    uri = _draw_true_colour(canvas, store, tiles, product, 85)
     if uri is None:
         return None
     if product == "mosaic":
         note = "Red, green and blue after balancing and blending. Grey: no data."
-        return Layer("mosaic", "Mosaic", uri, "Cloud-free true-colour mosaic of the region", note)
+        return ReportLayer("mosaic", "Mosaic", uri, "Cloud-free true-colour mosaic of the region", note)
     note = "The tiles before balancing and blending, laid side by side: seams show here if there were any."
-    return Layer("before", "Before blending", uri, "The same region from unblended composites", note)
+    return ReportLayer("before", "Before blending", uri, "The same region from unblended composites", note)
 
 
-def _land_cover(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | None:
-    codes = canvas.paint(store, _files(tiles, "landcover", "landcover"), (1,))[0]
+def _draw_landcover_layer(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> ReportLayer | None:
+    codes = canvas.paint(store, _list_files(tiles, "landcover", "landcover"), (1,))[0]
     counts = np.bincount(codes.ravel(), minlength=7)
     total = int(counts[1:7].sum())
     if not total:
         return None
     legend = tuple(
-        Entry(
-            rendering.hexa(CLASS_COLOURS[code]),
+        LegendEntry(
+            rendering.format_hex_colour(CLASS_COLOURS[code]),
             CLASS_NAMES[code],
             float(counts[code]) * canvas.km2,
             100 * float(counts[code]) / total,
@@ -182,35 +182,35 @@ def _land_cover(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | 
         for code in LandCover
         if code is not LandCover.NODATA
     )
-    uri = rendering.data_uri(rendering.encode(rendering.land_cover(codes), "png"), "png")
+    uri = rendering.build_data_uri(rendering.encode_image(rendering.render_land_cover(codes), "png"), "png")
     note = "Six classes. Areas are counted on this map, overlaps of tiles once."
-    return Layer("landcover", "Land cover", uri, "Land-cover map of the region in six classes", note, legend)
+    return ReportLayer("landcover", "Land cover", uri, "Land-cover map of the region in six classes", note, legend)
 
 
-def _confidence(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> Layer | None:
-    percent = canvas.paint(store, _files(tiles, "landcover", "confidence"), (1,), nodata=255)[0]
+def _draw_confidence_layer(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> ReportLayer | None:
+    percent = canvas.paint(store, _list_files(tiles, "landcover", "confidence"), (1,), nodata=255)[0]
     valid = percent[percent <= 100]
     if not valid.size:
         return None
     legend = tuple(
-        Entry(
-            rendering.hexa(rendering.confidence_colour((low + min(high, 100)) / 2)),
+        LegendEntry(
+            rendering.format_hex_colour(rendering.pick_confidence_colour((low + min(high, 100)) / 2)),
             f"{low} to {min(high, 100)} %",
             float(((valid >= low) & (valid < high)).sum()) * canvas.km2,
             100 * float(((valid >= low) & (valid < high)).mean()),
         )
         for low, high in ((90, 101), (75, 90), (60, 75), (40, 60), (0, 40))
     )
-    uri = rendering.data_uri(rendering.encode(rendering.confidence(percent), "png"), "png")
+    uri = rendering.build_data_uri(rendering.encode_image(rendering.render_confidence(percent), "png"), "png")
     note = f"Probability of the class shown; on average {valid.mean():.0f} %."
-    return Layer("confidence", "Confidence", uri, "Probability of the land-cover class", note, legend)
+    return ReportLayer("confidence", "Confidence", uri, "Probability of the land-cover class", note, legend)
 
 
-def _dates(store: Store, facts: RunFacts, canvas: Canvas) -> Layer | None:
+def _draw_dates_layer(store: Store, facts: RunFacts, canvas: Canvas) -> ReportLayer | None:
     days = {one.tile.name: [str(scene["date"]) for scene in one.scenes] for one in facts.tiles}
     length = _label_length([day for some in days.values() for day in some])
     periods = {name: [day[:length] for day in some] for name, some in days.items()}
-    colours = rendering.date_colours([period for some in periods.values() for period in some])
+    colours = rendering.assign_date_colours([period for some in periods.values() for period in some])
     numbers = {period: number for number, period in enumerate(colours, start=1)}
 
     def recode(tile: Tile, part: UInt8) -> UInt8:
@@ -221,20 +221,20 @@ def _dates(store: Store, facts: RunFacts, canvas: Canvas) -> Layer | None:
         return out
 
     tiles = [one.tile for one in facts.tiles]
-    source = canvas.paint(store, _files(tiles, "mosaic", "provenance"), (1,), recode=recode)[0]
+    source = canvas.paint(store, _list_files(tiles, "mosaic", "provenance"), (1,), recode=recode)[0]
     counts = np.bincount(source.ravel(), minlength=len(numbers) + 1)
     total = int(counts[1:].sum())
     if not total:
         return None
     legend = tuple(
-        Entry(rendering.hexa(colours[label]), label, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
+        LegendEntry(rendering.format_hex_colour(colours[label]), label, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
         for label, n in reversed(numbers.items())
         if counts[n]
     )
-    rgba = rendering.by_number(source, list(colours.values()))
-    uri = rendering.data_uri(rendering.encode(rgba, "png"), "png")
+    rgba = rendering.render_provenance(source, list(colours.values()))
+    uri = rendering.build_data_uri(rendering.encode_image(rgba, "png"), "png")
     note = f"The {_PERIODS[length]} in which most of each pixel was acquired."
-    return Layer("dates", "Dates", uri, "Acquisition date of each pixel", note, legend)
+    return ReportLayer("dates", "Dates", uri, "Acquisition date of each pixel", note, legend)
 
 
 def _label_length(days: Sequence[str]) -> int:

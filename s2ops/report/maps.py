@@ -21,23 +21,24 @@ from rasterio.windows import Window, from_bounds
 from shapely.geometry.base import BaseGeometry
 
 from s2ops.constants import UInt8
-from s2ops.geo.footprint import union_bbox
+from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.raster.reader import gdal_env, span, warp, whole_step
-from s2ops.runtime.threads import on_pool
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import span, warp, whole_step
+from s2ops.runtime.threads import ordered_map_on
 from s2ops.storage.object_store import Store
 
-MAX_SIDE: Final = 1400
+MAX_SIDE_PX: Final = 1400
 """Pixels of the longer side of an overview: sharp on a large screen, about half a megabyte as JPEG."""
 
-_READERS: Final = 8
+_READER_THREADS: Final = 8
 """Threads that read files: on an object store each of them mostly waits."""
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
+def _get_thread_pool() -> ThreadPoolExecutor:
     """Kept from one layer to the next: in each new thread GDAL opens PROJ's database and looks up systems anew."""
-    return ThreadPoolExecutor(_READERS, "s2ops-report")
+    return ThreadPoolExecutor(_READER_THREADS, "s2ops-report")
 
 
 Recode = Callable[[Tile, UInt8], UInt8]
@@ -45,7 +46,7 @@ Recode = Callable[[Tile, UInt8], UInt8]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CanvasWindow:
     """Where a tile may show on a canvas."""
 
     window: tuple[slice, slice]
@@ -61,24 +62,24 @@ class Canvas:
     geobox: GeoBox
 
     @classmethod
-    def around(cls, tiles: Sequence[Tile], res: float, max_side: int = MAX_SIDE) -> Self:
+    def from_tiles(cls, tiles: Sequence[Tile], res: float, max_side: int = MAX_SIDE_PX) -> Self:
         """All tiles, at `res` metres or coarser so that neither side exceeds `max_side` pixels."""
         shapes = [tile.footprint for tile in tiles]
-        west, south, east, north = union_bbox([part.bounds for shape in shapes for part in shapely.get_parts(shape)])
+        west, south, east, north = merge_bboxes([part.bounds for shape in shapes for part in shapely.get_parts(shape)])
         lon = (west + (east if east >= west else east + 360.0)) / 2
-        crs = _equal_area((lon + 180.0) % 360.0 - 180.0, (south + north) / 2)
+        crs = _build_equal_area_crs((lon + 180.0) % 360.0 - 180.0, (south + north) / 2)
         project = Transformer.from_crs(4326, crs, always_xy=True)
-        points = np.concatenate([np.column_stack(project.transform(*_corners(shape))) for shape in shapes])
+        points = np.concatenate([np.column_stack(project.transform(*_list_corners(shape))) for shape in shapes])
         (left, bottom), (right, top) = points.min(axis=0), points.max(axis=0)
         step = max(res, (right - left) / max_side, (top - bottom) / max_side)
         shape = (max(int(np.ceil((top - bottom) / step)), 1), max(int(np.ceil((right - left) / step)), 1))
         return cls(GeoBox(shape, Affine(step, 0, left, 0, -step, top), crs))
 
     @classmethod
-    def at(cls, lon: float, lat: float, res: float, side: int) -> Self:
+    def from_center(cls, lon: float, lat: float, res: float, side: int) -> Self:
         """A square of `side` pixels of `res` metres around a place."""
         half = side * res / 2
-        return cls(GeoBox((side, side), Affine(res, 0, -half, 0, -res, half), _equal_area(lon, lat)))
+        return cls(GeoBox((side, side), Affine(res, 0, -half, 0, -res, half), _build_equal_area_crs(lon, lat)))
 
     @property
     def res(self) -> float:
@@ -105,7 +106,7 @@ class Canvas:
         """
         shape = (len(bands), *self.geobox.shape)
         out = np.full(shape, nodata, np.uint8)
-        for tile, place, part in on_pool(_threads(), partial(self._part, store, bands, nodata), files, _READERS + 1):
+        for tile, place, part in ordered_map_on(_get_thread_pool(), partial(self._part, store, bands, nodata), files, _READER_THREADS + 1):
             if part is None or place is None:
                 continue
             shown = recode(tile, part) if recode else part
@@ -116,14 +117,14 @@ class Canvas:
 
     def _part(
         self, store: Store, bands: Sequence[int], nodata: int, file: tuple[Tile, str]
-    ) -> tuple[Tile, Place | None, UInt8 | None]:
+    ) -> tuple[Tile, CanvasWindow | None, UInt8 | None]:
         """A file's place and what it shows there; None where it shows nothing."""
         tile, key = file
         place = self._place(tile)
         if place is None:
             return tile, None, None
         try:
-            with gdal_env(), rasterio.open(store.gdal(key)) as src:
+            with configure_gdal(), rasterio.open(store.gdal(key)) as src:
                 return tile, place, self._warped(src, place, bands, nodata)
         except RasterioError:
             return tile, place, None
@@ -133,9 +134,9 @@ class Canvas:
         """Longitude and latitude to the canvas' metres."""
         return Transformer.from_crs(4326, str(self.geobox.crs), always_xy=True)
 
-    def _place(self, tile: Tile) -> Place | None:
+    def _place(self, tile: Tile) -> CanvasWindow | None:
         """Where a tile may show."""
-        x, y = self._project.transform(*_corners(tile.footprint))
+        x, y = self._project.transform(*_list_corners(tile.footprint))
         columns, rows = ~self.geobox.transform @ (np.asarray(x), np.asarray(y))
         # a pixel of margin: an outline bends between its points
         top, bottom = int(np.floor(rows.min())) - 1, int(np.ceil(rows.max())) + 1
@@ -145,9 +146,9 @@ class Canvas:
         if seen_rows.start >= seen_rows.stop or seen_columns.start >= seen_columns.stop:
             return None
         whole = top >= -1 and left >= -1 and bottom <= height + 1 and right <= width + 1
-        return Place((seen_rows, seen_columns), whole)
+        return CanvasWindow((seen_rows, seen_columns), whole)
 
-    def _warped(self, src: DatasetReader, place: Place, bands: Sequence[int], nodata: int) -> UInt8:
+    def _warped(self, src: DatasetReader, place: CanvasWindow, bands: Sequence[int], nodata: int) -> UInt8:
         """The file's part under `place`, read through its overviews, on the canvas' pixels."""
         geobox = self.geobox[place.window]
         nearest = len(bands) == 1
@@ -183,7 +184,7 @@ class Canvas:
         return out
 
 
-def meeting_place(upper: Tile, lower: Tile) -> tuple[float, float] | None:
+def find_border_midpoint(upper: Tile, lower: Tile) -> tuple[float, float] | None:
     """Longitude and latitude of the middle of `upper`'s border inside `lower`: where a hard edge would show."""
     line = upper.footprint.boundary & lower.footprint
     if line.length == 0:
@@ -193,10 +194,10 @@ def meeting_place(upper: Tile, lower: Tile) -> tuple[float, float] | None:
     return float(middle.x), float(middle.y)
 
 
-def _equal_area(lon: float, lat: float) -> str:
+def _build_equal_area_crs(lon: float, lat: float) -> str:
     return f"+proj=laea +lat_0={lat:.4f} +lon_0={lon:.4f} +datum=WGS84 +units=m +no_defs"
 
 
-def _corners(shape: BaseGeometry) -> tuple[list[float], list[float]]:
+def _list_corners(shape: BaseGeometry) -> tuple[list[float], list[float]]:
     points = shapely.get_coordinates(shape)
     return points[:, 0].tolist(), points[:, 1].tolist()

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from s2ops.geo.equal_area import covered_km2
-from s2ops.report.gather import Edges, RunFacts
+from s2ops.geo.equal_area import compute_covered_km2
+from s2ops.report.gather import SeamSummary, RunFacts
 
 STEPS = ("plan", "select", "acquire", "composite", "balance", "blend", "landcover", "publish")
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class HeadlineFigure:
     """A headline number."""
 
     value: str
@@ -37,29 +37,29 @@ class StepCost:
     """Tiles that the step found empty."""
 
 
-def headline(facts: RunFacts) -> list[Figure]:
+def build_headline(facts: RunFacts) -> list[HeadlineFigure]:
     """The run in a row of numbers; those that cannot be told are left out."""
-    ground = covered_km2(one.tile for one in facts.tiles)
-    figures = [Figure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{ground:,.0f} km²")]
+    ground = compute_covered_km2(one.tile for one in facts.tiles)
+    figures = [HeadlineFigure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{ground:,.0f} km²")]
     looked = sum(one.looked or 0 for one in facts.tiles)
     used = sum(one.used or 0 for one in facts.tiles)
     if any(one.used is not None for one in facts.tiles):
-        figures.append(Figure(str(used), "scenes in the mosaic", f"of {looked} looked at"))
+        figures.append(HeadlineFigure(str(used), "scenes in the mosaic", f"of {looked} looked at"))
     holes = [float(one.mosaic["s2ops:holes"]) for one in facts.tiles if one.mosaic and "s2ops:holes" in one.mosaic]
     if holes:
         covered = 100 * (1 - float(np.mean(holes)))
         holed = sum(hole > 0 for hole in holes)
         worst = f"{holed} {'tile' if holed == 1 else 'tiles'} with holes" if holed else "no holes"
-        figures.append(Figure(f"{_floor(covered)} %", "covered", worst))
-    figures += _seam_figures(facts.edges)
+        figures.append(HeadlineFigure(f"{_format_rounded_down(covered)} %", "covered", worst))
+    figures += _build_seam_figures(facts.edges)
     if facts.usage:
-        figures.append(Figure(duration(sum(one.wall_s for one in facts.usage)), "of work", "all steps and tiles"))
+        figures.append(HeadlineFigure(format_duration(sum(one.wall_s for one in facts.usage)), "of work", "all steps and tiles"))
         peak = max(facts.usage, key=lambda one: one.peak_rss_mib)
-        figures.append(Figure(f"{peak.peak_rss_mib:,.0f} MiB", "peak memory", f"{peak.step} {peak.tile}"))
+        figures.append(HeadlineFigure(f"{peak.peak_rss_mib:,.0f} MiB", "peak memory", f"{peak.step} {peak.tile}"))
     return figures
 
 
-def costs(facts: RunFacts) -> list[StepCost]:
+def build_cost_rows(facts: RunFacts) -> list[StepCost]:
     """One row a step, in the chain's order."""
     by_step = defaultdict(list)
     for one in facts.usage:
@@ -84,18 +84,18 @@ def costs(facts: RunFacts) -> list[StepCost]:
     return rows
 
 
-def score_rows(scores: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+def flatten_scores(scores: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """Nested scores as (name, value) rows; text and numbers alike."""
     rows: list[tuple[str, str]] = []
     for name, value in scores.items():
         if isinstance(value, dict):
-            rows += score_rows(value, (*path, str(name)))
+            rows += flatten_scores(value, (*path, str(name)))
         elif not isinstance(value, list):
             rows.append((" / ".join((*path, str(name))), f"{value:.4g}" if isinstance(value, float) else str(value)))
     return rows
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Such as '48 s', '3 min 20 s' or '5 h 12 min'."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
@@ -103,12 +103,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _seam_figures(edges: Edges) -> list[Figure]:
+def _build_seam_figures(edges: SeamSummary) -> list[HeadlineFigure]:
     if edges.before is None or edges.after is None:
         return []
-    return [Figure(f"{edges.after:.2f}", "worst seam", f"was {edges.before:.2f}; 1 is invisible")]
+    return [HeadlineFigure(f"{edges.after:.2f}", "worst seam", f"was {edges.before:.2f}; 1 is invisible")]
 
 
-def _floor(percent: float) -> str:
+def _format_rounded_down(percent: float) -> str:
     """Two decimals, never rounded up to 100."""
     return f"{np.floor(percent * 100) / 100:.2f}".removesuffix(".00")

@@ -138,7 +138,7 @@ def _band_asset(scene: Scene, name: str, band: str, wavelength: float) -> pystac
 
 
 def _shape(scene: Scene) -> dict[str, object]:
-    box = scene.tile.geobox(scene.res)
+    box = scene.tile.build_geobox(scene.res)
     return {"proj:shape": [box.height, box.width], "proj:transform": [float(v) for v in tuple(box.transform)[:6]]}
 
 

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from s2ops.constants import BANDS, CLASS_COLOURS, Bool, Float32, LandCover, Mask, UInt8, UInt16
 from s2ops.errors import ConfigError, OutputError
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.imaging.tone_curve import SCALE, tci_levels
+from s2ops.imaging.tone_curve import SCALE, compute_tci_levels
 from s2ops.simulate.items import COLLECTION, Scene, scene_id, write_catalog, write_item
 from s2ops.simulate.world import Look, Pass, Slab, passes, slabs
 
@@ -137,7 +137,7 @@ class _Grid:
 
     def profile(self) -> dict[str, object]:
         """What rasterio needs to know of the grid."""
-        box = self.tile.geobox(self.res)
+        box = self.tile.build_geobox(self.res)
         return {"height": box.height, "width": box.width, "crs": f"EPSG:{self.tile.epsg}", "transform": box.transform}
 
 
@@ -236,7 +236,7 @@ def _write_thumbnail(folder: Path, offset: int) -> None:
         with rasterio.open(folder / FILES[name]) as src:
             parts.append(src.read(1, out_shape=(PREVIEW, PREVIEW), resampling=Resampling.average, masked=True))
     numbers = np.ma.stack(parts)
-    levels = tci_levels((numbers.filled(0).astype(np.float32) + offset) / SCALE)
+    levels = compute_tci_levels((numbers.filled(0).astype(np.float32) + offset) / SCALE)
     levels[numbers.mask] = 0
     Image.fromarray(np.moveaxis(levels, 0, -1)).save(folder / "thumbnail.jpg", quality=90)
 

@@ -7,37 +7,37 @@ import shapely
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from s2ops.geo.footprint import union_bbox
+from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.view.facts import Edge, Json, TileFacts
-from s2ops.view.run import Run
+from s2ops.view.facts import TileSeam, Json, TileSummary
+from s2ops.view.run import ViewedRun
 
-MOST_EDGES: Final = 20_000
+MAX_SEAMS: Final = 20_000
 """Lines of one answer, the worst first: a browser still draws them fluently."""
 
 _DECIMALS: Final = 5
 """Of a degree: a metre."""
 
-_TOLERANCE: Final = 0.0002
+_TOLERANCE_DEG: Final = 0.0002
 """Degrees by which an outline may stray: 20 m, which no map shows where whole tiles are seen."""
 
-_INSET: Final = 0.0005
+_INSET_DEG: Final = 0.0005
 """Degrees, 50 m."""
 
-_DATE_LINES: Final = shapely.MultiLineString([((-180, -90), (-180, 90)), ((180, -90), (180, 90))])
+_ANTIMERIDIANS: Final = shapely.MultiLineString([((-180, -90), (-180, 90)), ((180, -90), (180, 90))])
 
 
-def tiles(run: Run) -> Json:
+def build_tiles(run: ViewedRun) -> Json:
     """GeoJSON of all tiles of the run."""
     state = run.state
     unread = "its records are not read yet"
-    return _collection(
-        _feature(one.footprint, _of_tile(state.tiles.get(one.name) or TileFacts(one.name, "waiting", unread)))
+    return _build_collection(
+        _build_feature(one.footprint, _describe_tile(state.tiles.get(one.name) or TileSummary(one.name, "waiting", unread)))
         for one in run.tiles
     )
 
 
-def edges(run: Run) -> Json:
+def build_seams(run: ViewedRun) -> Json:
     """GeoJSON of the borders that were measured, the worst after blending first; `left_out` counts the rest."""
     found = [
         (facts, edge)
@@ -46,17 +46,17 @@ def edges(run: Run) -> Json:
         if edge.before is not None or edge.after is not None
     ]
     found.sort(key=lambda one: (-(one[1].after or 0.0), one[0].name, one[1].neighbour))
-    shown = (_edge(run, facts.name, edge) for facts, edge in found[:MOST_EDGES])
-    return {**_collection(one for one in shown if one is not None), "left_out": max(len(found) - MOST_EDGES, 0)}
+    shown = (_build_seam(run, facts.name, edge) for facts, edge in found[:MAX_SEAMS])
+    return {**_build_collection(one for one in shown if one is not None), "left_out": max(len(found) - MAX_SEAMS, 0)}
 
 
-def bounds(run: Run) -> tuple[float, float, float, float]:
+def compute_bounds(run: ViewedRun) -> tuple[float, float, float, float]:
     """West, south, east, north of all tiles; west above east where that crosses the antimeridian."""
     boxes = [part.bounds for one in run.tiles for part in shapely.get_parts(one.footprint)]
-    return union_bbox(boxes)
+    return merge_bboxes(boxes)
 
 
-def _of_tile(facts: TileFacts) -> Json:
+def _describe_tile(facts: TileSummary) -> Json:
     worst = max((edge.after for edge in facts.edges if edge.after is not None), default=None)
     return {
         "tile": facts.name, "status": facts.status, "reason": facts.reason,
@@ -64,37 +64,37 @@ def _of_tile(facts: TileFacts) -> Json:
     }  # fmt: skip
 
 
-def _edge(run: Run, name: str, edge: Edge) -> Json | None:
+def _build_seam(run: ViewedRun, name: str, edge: TileSeam) -> Json | None:
     """The neighbour's border inside the tile: the line along which the figures were taken."""
-    inner, outer = run.tile(name), run.tile(edge.neighbour)
+    inner, outer = run.get_tile(name), run.get_tile(edge.neighbour)
     if inner is None or outer is None:
         return None
-    line = _border(outer) & inner.footprint.buffer(-_INSET)  # without what runs along the tile's own border
+    line = _get_border(outer) & inner.footprint.buffer(-_INSET_DEG)  # without what runs along the tile's own border
     facts = {"tile": name, "neighbour": edge.neighbour, "before": edge.before, "after": edge.after}
-    return None if line.is_empty else _feature(line, facts)
+    return None if line.is_empty else _build_feature(line, facts)
 
 
-def _border(tile: Tile) -> BaseGeometry:
+def _get_border(tile: Tile) -> BaseGeometry:
     shape = tile.footprint
-    return shape.boundary - _DATE_LINES if isinstance(shape, MultiPolygon) else shape.boundary
+    return shape.boundary - _ANTIMERIDIANS if isinstance(shape, MultiPolygon) else shape.boundary
 
 
-def _feature(shape: BaseGeometry, properties: Json) -> Json:
-    plain = shapely.simplify(shape, _TOLERANCE)
+def _build_feature(shape: BaseGeometry, properties: Json) -> Json:
+    plain = shapely.simplify(shape, _TOLERANCE_DEG)
     geometry = shapely.geometry.mapping(plain)
     if geometry["type"] == "GeometryCollection":  # where lines touch a corner: the points say nothing
         lines = [part for part in shapely.get_parts(plain) if part.geom_type == "LineString"]
         geometry = shapely.geometry.mapping(shapely.MultiLineString(lines))
     return {
         "type": "Feature",
-        "geometry": {"type": geometry["type"], "coordinates": _rounded(geometry["coordinates"])},
+        "geometry": {"type": geometry["type"], "coordinates": _round_coordinates(geometry["coordinates"])},
         "properties": properties,
     }
 
 
-def _rounded(value: Any) -> Any:
-    return round(value, _DECIMALS) if isinstance(value, float) else [_rounded(each) for each in value]
+def _round_coordinates(value: Any) -> Any:
+    return round(value, _DECIMALS) if isinstance(value, float) else [_round_coordinates(each) for each in value]
 
 
-def _collection(features: Iterator[Json]) -> Json:
+def _build_collection(features: Iterator[Json]) -> Json:
     return {"type": "FeatureCollection", "features": list(features)}

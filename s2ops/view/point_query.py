@@ -12,17 +12,17 @@ from rasterio.windows import Window
 
 from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, LandCover
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.geo.tile_ownership import depth
-from s2ops.imaging.rendering import hexa
-from s2ops.imaging.tone_curve import reflectance_table
-from s2ops.raster.reader import gdal_env
+from s2ops.geo.tile_ownership import compute_border_distance
+from s2ops.imaging.rendering import format_hex_colour
+from s2ops.imaging.tone_curve import build_reflectance_table
+from s2ops.raster.gdal_env import configure_gdal
 from s2ops.records import AcquireRecord, SelectRecord
 from s2ops.selection.explain import ordered
 from s2ops.storage import layout
-from s2ops.view.facts import Json, TileFacts
-from s2ops.view.run import Run
+from s2ops.view.facts import Json, TileSummary
+from s2ops.view.run import ViewedRun
 
-_NOT_READ: Final = TileFacts("", "waiting", "its records are not read yet")
+_NOT_READ: Final = TileSummary("", "waiting", "its records are not read yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +36,23 @@ class _Pixel:
     """Metres to the tile's border (ownership.py)."""
 
 
-def at(run: Run, lon: float, lat: float) -> Json:
+def query_point(run: ViewedRun, lon: float, lat: float) -> Json:
     """What is known of the pixel at a place in WGS 84 (waits). `tile` is None outside the run."""
-    tiles = run.index.overlapping(shapely.Point(lon, lat))
-    found = [pixel for tile in tiles if (pixel := _pixel(run, tile, lon, lat)) is not None]
+    tiles = run.index.find_overlapping(shapely.Point(lon, lat))
+    found = [pixel for tile in tiles if (pixel := _locate_pixel(run, tile, lon, lat)) is not None]
     pixels = sorted(found, key=lambda pixel: (-pixel.depth, pixel.tile.name))
     answer: Json = {"lon": lon, "lat": lat, "tile": None, "overlap": [pixel.tile.name for pixel in pixels]}
     for pixel in pixels:  # the first that shows something is seen, as on the map
-        answer |= {"tile": pixel.tile.name, "row": pixel.row, "column": pixel.column} | _values(run, pixel)
+        answer |= {"tile": pixel.tile.name, "row": pixel.row, "column": pixel.column} | _read_values(run, pixel)
         if answer["levels"] is not None:
             break
     return answer
 
 
-def tile(run: Run, name: str) -> Json:
+def describe_tile(run: ViewedRun, name: str) -> Json:
     """What is known of a tile: status, figures, and the scene list with every reason (waits)."""
     facts = run.state.tiles.get(name) or _NOT_READ
-    chosen, acquired = run.record(layout.select(name), SelectRecord), run.acquired(name, run.state.tag)
+    chosen, acquired = run.read_record(layout.select(name), SelectRecord), run.read_acquired(name, run.state.tag)
     used = {scene.id: scene for scene in acquired.scenes} if acquired else {}
     series = {scene.id for scene in acquired.series} if acquired else set()
     return {
@@ -60,7 +60,7 @@ def tile(run: Run, name: str) -> Json:
         "areas": dict(facts.areas),
         "seams": [{"neighbour": e.neighbour, "before": e.before, "after": e.after} for e in facts.edges],
         "covered": chosen.covered if chosen else None,
-        "proof": _proof(chosen) if chosen else None,
+        "proof": _describe_proof(chosen) if chosen else None,
         "scenes": [
             {
                 "id": one.id, "date": one.date, "decision": one.decision, "rank": one.rank, "reason": one.reason,
@@ -70,79 +70,79 @@ def tile(run: Run, name: str) -> Json:
             }
             for one in (ordered(chosen) if chosen else ())
         ],
-        "left_out": [{"id": one.id, "reason": one.reason} for one in _left_out(chosen, acquired)],
+        "left_out": [{"id": one.id, "reason": one.reason} for one in _list_left_out(chosen, acquired)],
     }  # fmt: skip
 
 
-def _left_out(chosen: SelectRecord | None, acquired: AcquireRecord | None) -> list[Any]:
+def _list_left_out(chosen: SelectRecord | None, acquired: AcquireRecord | None) -> list[Any]:
     return [one for record in (chosen, acquired) if record is not None for one in record.left_out]
 
 
-def _proof(record: SelectRecord) -> str:
+def _describe_proof(record: SelectRecord) -> str:
     return "proven smallest list" if record.status == "optimal" else f"{record.status}, gap {100 * record.gap:.1f} %"
 
 
-def _pixel(run: Run, tile: Tile, lon: float, lat: float) -> _Pixel | None:
+def _locate_pixel(run: ViewedRun, tile: Tile, lon: float, lat: float) -> _Pixel | None:
     x, y = Transformer.from_crs(4326, tile.epsg, always_xy=True).transform(lon, lat)
     left, bottom, right, top = tile.bounds
     if not (left <= x < right and bottom < y <= top):
         return None
-    return _Pixel(tile, int((top - y) / run.res), int((x - left) / run.res), float(depth(tile, x, y)))
+    return _Pixel(tile, int((top - y) / run.res), int((x - left) / run.res), float(compute_border_distance(tile, x, y)))
 
 
-def _values(run: Run, pixel: _Pixel) -> Json:
+def _read_values(run: ViewedRun, pixel: _Pixel) -> Json:
     name = pixel.tile.name
-    levels = _read(run, pixel, "mosaic", "mosaic")
-    number = _one(_read(run, pixel, "mosaic", "provenance"))
-    code = _one(_read(run, pixel, "landcover", "landcover"))
-    sure = _one(_read(run, pixel, "landcover", "confidence"))
+    levels = _read_pixel(run, pixel, "mosaic", "mosaic")
+    number = _get_first(_read_pixel(run, pixel, "mosaic", "provenance"))
+    code = _get_first(_read_pixel(run, pixel, "landcover", "landcover"))
+    sure = _get_first(_read_pixel(run, pixel, "landcover", "confidence"))
     seen = levels is not None and any(levels)
     scenes = (run.state.tiles.get(name) or _NOT_READ).scenes
     source = scenes[number - 1] if number and number <= len(scenes) else None
-    reflectance = reflectance_table()
+    reflectance = build_reflectance_table()
     return {
         "levels": dict(zip(BANDS, levels, strict=True)) if levels and seen else None,
         "reflectance": {b: round(float(reflectance[v]), 4) for b, v in zip(BANDS, levels, strict=True)}
         if levels and seen
         else None,
-        "class": _class(code, sure),
+        "class": _describe_class(code, sure),
         "source": {"id": source.id, "date": source.date, "tile": source.tile} if source else None,
         "hole": number == 0,
-        "share": _share(run, pixel, source.id) if source and source.tile == name else None,
+        "share": _read_scene_share(run, pixel, source.id) if source and source.tile == name else None,
     }
 
 
-def _class(code: int | None, sure: int | None) -> Json | None:
+def _describe_class(code: int | None, sure: int | None) -> Json | None:
     if code not in {int(one) for one in LandCover if one}:
         return None
     known = LandCover(code)
     confidence = sure if sure is not None and sure <= 100 else None
     return {
-        "code": code, "name": CLASS_NAMES[known], "colour": hexa(CLASS_COLOURS[known]), "confidence": confidence
+        "code": code, "name": CLASS_NAMES[known], "colour": format_hex_colour(CLASS_COLOURS[known]), "confidence": confidence
     }  # fmt: skip
 
 
-def _share(run: Run, pixel: _Pixel, scene: str) -> int | None:
+def _read_scene_share(run: ViewedRun, pixel: _Pixel, scene: str) -> int | None:
     """Percent that the scene makes of the pixel in the tile's own composite, if it dominates there as well."""
-    number = _one(_read(run, pixel, "composite", "provenance"))
+    number = _get_first(_read_pixel(run, pixel, "composite", "provenance"))
     own = [one.id for one in (run.state.tiles.get(pixel.tile.name) or _NOT_READ).scenes if one.tile == pixel.tile.name]
     if not number or number > len(own) or own[number - 1] != scene:
         return None
-    return _one(_read(run, pixel, "composite", "weight"))
+    return _get_first(_read_pixel(run, pixel, "composite", "weight"))
 
 
-def _one(values: list[int] | None) -> int | None:
+def _get_first(values: list[int] | None) -> int | None:
     return values[0] if values else None
 
 
-def _read(run: Run, pixel: _Pixel, product: str, file: str) -> list[int] | None:
+def _read_pixel(run: ViewedRun, pixel: _Pixel, product: str, file: str) -> list[int] | None:
     """The bands of one pixel; None where the file is not there, or cannot be read."""
     key = layout.data(product, pixel.tile.name, file)
     if product != "composite" and key not in run.state.versions:
         return None
     path = run.store.gdal(key)
     try:
-        with gdal_env(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
+        with configure_gdal(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
             values = np.asarray(src.read(window=Window(pixel.column, pixel.row, 1, 1))).ravel()
     except RasterioError:
         run.note(f"{key} cannot be read: it is missing, damaged or cut off; s2ops verify says more")

@@ -13,36 +13,36 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from s2ops.errors import GridError, InputError, S2opsError
-from s2ops.geo.mgrs_tiles import Tile, TileIndex, tile
+from s2ops.geo.mgrs_tiles import Tile, TileIndex, parse_tile
 from s2ops.records import AcquireRecord, Record
 from s2ops.run import missing_tiles
-from s2ops.runtime.threads import in_order
+from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 from s2ops.view import facts
-from s2ops.view.facts import STEPS, Json, Status, TileFacts
+from s2ops.view.facts import STEPS, Json, Status, TileSummary
 
 R = TypeVar("R", bound=Record)
 
-_READERS: Final = 16
+_READER_THREADS: Final = 16
 """Threads that read records: they only wait for the store."""
 
-_AT_ONCE: Final = 500
+_BATCH_TILES: Final = 500
 """Tiles whose records are read before the page opens; of a larger run the rest follows while it is shown."""
 
-_FRESH_S: Final = {True: 5.0, False: 60.0}
+_REFRESH_INTERVAL_S: Final = {True: 5.0, False: 60.0}
 """Seconds after which a folder (True) or a bucket (False) is listed again, if somebody looks."""
 
-_MOST_PROBLEMS: Final = 100
+_MAX_PROBLEMS: Final = 100
 
-_LISTED: Final = ("mosaic", "landcover", *(f"run/{step}" for step in STEPS))
+_LISTED_PREFIXES: Final = ("mosaic", "landcover", *(f"run/{step}" for step in STEPS))
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """All that is known at one moment. Never changed: a newer one replaces it."""
 
-    tiles: Mapping[str, TileFacts]
+    tiles: Mapping[str, TileSummary]
     versions: Mapping[str, str]
     """Of each key under mosaic/, landcover/ and run/."""
     steps: Mapping[str, int]
@@ -72,13 +72,13 @@ class State:
         return sha256(repr(facts_of).encode()).hexdigest()[:16]
 
 
-class Run:
+class ViewedRun:
     """One run. Safe for threads; a call that may wait for the store says so."""
 
     def __init__(self, out: str) -> None:
         """Read the plan and list what is there (waits). InputError where `out` is no run."""
-        self.store = _store_of(out)
-        self.title = _title(out)
+        self.store = _open_store(out)
+        self.title = _build_title(out)
         self._problems: dict[str, None] = {}
         self._lock, self._refreshing = threading.Lock(), False
         plan, listed = self._plan(), self._listing()
@@ -86,11 +86,11 @@ class Run:
         self.tiles = self._tiles(plan, listed, out)
         self.index = TileIndex(self.tiles)
         self._by_name = {one.name: one for one in self.tiles}
-        self._mosaics: dict[str, tuple[str, TileFacts]] = {}
+        self._mosaics: dict[str, tuple[str, TileSummary]] = {}
         self._worker = ThreadPoolExecutor(1, "s2ops-view-records")
         self.acquired = lru_cache(maxsize=2_000)(self._acquired)
-        self._state = State({}, {}, {}, complete=False)
-        self._read(listed, at_most=_AT_ONCE)
+        self._state = RunState({}, {}, {}, complete=False)
+        self._read(listed, at_most=_BATCH_TILES)
         self._looked = monotonic() if self._state.complete else 0.0
 
     @property
@@ -110,10 +110,10 @@ class Run:
         return self._by_name.get(name)
 
     @property
-    def state(self) -> State:
+    def state(self) -> RunState:
         """What is known now, at once; a look at the store is begun where the last is too long ago."""
         with self._lock:
-            due = monotonic() - self._looked > _FRESH_S[self.store.folder is not None]
+            due = monotonic() - self._looked > _REFRESH_INTERVAL_S[self.store.folder is not None]
             if due and not self._refreshing:
                 self._refreshing = True
                 self._worker.submit(self._refresh)
@@ -128,14 +128,14 @@ class Run:
     def note(self, problem: str) -> None:
         """Remember what is wrong with a file, for the page to say."""
         with self._lock:
-            if len(self._problems) < _MOST_PROBLEMS:
+            if len(self._problems) < _MAX_PROBLEMS:
                 self._problems.setdefault(problem)
 
     def close(self) -> None:
         """Begin no further look at the store."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def record(self, key: str, kind: type[R]) -> R | None:
+    def read_record(self, key: str, kind: type[R]) -> R | None:
         """The record at `key`; None where it is not there, or cannot be read, which is noted (waits)."""
         data = self.store.get(key)
         try:
@@ -146,19 +146,19 @@ class Run:
 
     def _acquired(self, name: str, _version: str) -> AcquireRecord | None:
         """The scenes of a tile (waits the first time); another `_version` makes it read them again."""
-        return self.record(layout.acquired(name), AcquireRecord)
+        return self.read_record(layout.acquired(name), AcquireRecord)
 
     def _plan(self) -> Json:
         try:
-            return facts.parsed(self.store.get(layout.PLAN), layout.PLAN)
+            return facts.parse_json_object(self.store.get(layout.PLAN), layout.PLAN)
         except ValueError as error:
             self.note(f"{error}; tiles are those that have outputs")
             return {}
 
     def _listing(self) -> dict[str, str]:
-        with ThreadPoolExecutor(len(_LISTED)) as threads:
+        with ThreadPoolExecutor(len(_LISTED_PREFIXES)) as threads:
             found: dict[str, str] = {}
-            for part in threads.map(self.store.versions, _LISTED):
+            for part in threads.map(self.store.versions, _LISTED_PREFIXES):
                 found |= part
         return found
 
@@ -168,7 +168,7 @@ class Run:
         found = []
         for name in sorted(names):
             try:
-                found.append(tile(name))
+                found.append(parse_tile(name))
             except GridError as error:
                 self.note(f"{layout.PLAN}: {error}")
         if not found:
@@ -190,17 +190,17 @@ class Run:
         """Read the records that are new, and publish states as they grow."""
         ended = self._ended(listed)
         steps = Counter(key.split("/")[1] for key in listed if _is_record(key))
-        found: dict[str, TileFacts] = {}
+        found: dict[str, TileSummary] = {}
         names = [one.name for one in self.tiles[:at_most]]
         for name, one in zip(
-            names, in_order(lambda name: self._tile(name, listed, ended), names, _READERS), strict=True
+            names, ordered_map(lambda name: self._tile(name, listed, ended), names, _READER_THREADS), strict=True
         ):
             found[name] = one
-            if len(found) % _AT_ONCE == 0 and not self._state.complete:
-                self._publish(State(dict(found), listed, steps, complete=False))
-        self._publish(State(found, listed, steps, complete=len(names) == len(self.tiles)))
+            if len(found) % _BATCH_TILES == 0 and not self._state.complete:
+                self._publish(RunState(dict(found), listed, steps, complete=False))
+        self._publish(RunState(found, listed, steps, complete=len(names) == len(self.tiles)))
 
-    def _publish(self, state: State) -> None:
+    def _publish(self, state: RunState) -> None:
         with self._lock:
             self._state = state
 
@@ -210,58 +210,58 @@ class Run:
         if data is None or not listed:
             return None
         try:
-            found = facts.parsed(data, layout.CATALOG).get(missing_tiles.FIELD, {})
+            found = facts.parse_json_object(data, layout.CATALOG).get(missing_tiles.MISSING_FIELD, {})
         except ValueError as error:
             self.note(str(error))
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _tile(self, name: str, listed: Mapping[str, str], ended: Json | None) -> TileFacts:
+    def _tile(self, name: str, listed: Mapping[str, str], ended: Json | None) -> TileSummary:
         for step in STEPS:
             if layout.failure(step, name) in listed:
-                return TileFacts(name, "failed", facts.failure(self.store, step, name))
+                return TileSummary(name, "failed", facts.read_failure(self.store, step, name))
         made = [product for product in ("mosaic", "landcover") if layout.item(product, name) in listed]
         if "mosaic" not in made:
-            return _unmade(name, listed, ended)
+            return _describe_unfinished(name, listed, ended)
         version = " ".join(listed[layout.item(product, name)] for product in made)
         known = self._mosaics.get(name)
         if known is None or known[0] != version:
             known = self._mosaics[name] = (version, self._made(name, "landcover" in made))
         return known[1]
 
-    def _made(self, name: str, has_landcover: bool) -> TileFacts:
+    def _made(self, name: str, has_landcover: bool) -> TileSummary:
         try:
-            holes, edges, scenes = facts.mosaic_facts(self.store, name)
-            areas = facts.class_areas(self.store, name) if has_landcover else {}
+            holes, edges, scenes = facts.read_mosaic_facts(self.store, name)
+            areas = facts.read_class_areas(self.store, name) if has_landcover else {}
         except ValueError as error:
             self.note(str(error))
-            return TileFacts(name, "damaged", f"{error}; delete it and run again")
+            return TileSummary(name, "damaged", f"{error}; delete it and run again")
         if self.has_landcover and not has_landcover:
-            return TileFacts(name, "waiting", "the mosaic is done, land cover is not made yet", holes, edges, scenes)
+            return TileSummary(name, "waiting", "the mosaic is done, land cover is not made yet", holes, edges, scenes)
         status: Status = "empty" if holes >= 1 else "done"
         reason = "no scene shows any of it clear" if status == "empty" else ""
-        return TileFacts(name, status, reason, holes, edges, scenes, areas)
+        return TileSummary(name, status, reason, holes, edges, scenes, areas)
 
 
-def _unmade(name: str, listed: Mapping[str, str], ended: Json | None) -> TileFacts:
+def _describe_unfinished(name: str, listed: Mapping[str, str], ended: Json | None) -> TileSummary:
     if ended is not None and name in ended:
-        return TileFacts(name, "missing", str(ended[name]))
+        return TileSummary(name, "missing", str(ended[name]))
     through = [step for step in STEPS if f"run/{step}/{name}.json" in listed]
-    return TileFacts(name, "waiting", f"not made yet; {through[-1]} is done" if through else "not begun yet")
+    return TileSummary(name, "waiting", f"not made yet; {through[-1]} is done" if through else "not begun yet")
 
 
 def _is_record(key: str) -> bool:
     return key.startswith("run/") and not key.endswith(".failed.json") and key.count("/") == 2
 
 
-def _store_of(out: str) -> Store:
+def _open_store(out: str) -> Store:
     store = Store(out)
     if store.folder is not None and not store.folder.is_dir():  # a Store would make the folder
         raise InputError(f"{out} is no folder: give the `out` of a run, a folder or a URI such as s3://bucket/run")
     return store
 
 
-def _title(out: str) -> str:
+def _build_title(out: str) -> str:
     """What the page calls the run: no path of this machine."""
     parts = urlsplit(out)
     if parts.scheme in {"", "file"}:

@@ -23,23 +23,24 @@ from rio_tiler import reader
 
 from s2ops.constants import UInt8
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.geo.tile_ownership import depth_on_map
-from s2ops.raster.reader import gdal_env, span, warp, whole_step
+from s2ops.geo.tile_ownership import compute_border_distance_on_map
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import span, warp, whole_step
 from s2ops.storage import layout
-from s2ops.view.layers import LAYERS, Dates, Layer, Recode, encode
-from s2ops.view.run import Run, State
+from s2ops.view.layers import LAYERS, DateColours, MapLayer, Recode, encode_layer
+from s2ops.view.run import ViewedRun, RunState
 
-PIXELS: Final = 512
+TILE_SIZE_PX: Final = 512
 """Side of a map tile."""
 
-MOST_FILES: Final = 25
+MAX_FILES: Final = 25
 """COGs that one map tile may open. Where it would take more (a large region seen from far), the map shows outlines."""
 
 MAX_ZOOM: Final = 20
 
 Box: TypeAlias = tuple[float, float, float, float]
 
-_FLAT: Final = np.zeros((1, 1), np.float32)
+_NO_DEPTH: Final = np.zeros((1, 1), np.float32)
 """Of a tile that nothing overlaps."""
 
 _MERCATOR: Final = tms.get("WebMercatorQuad")
@@ -49,7 +50,7 @@ _VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TileSource:
     """One file that a map tile shows."""
 
     tile: Tile
@@ -58,14 +59,14 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class TileDrawing:
     """A map tile of a layer: its sources are known, its pixels not yet."""
 
-    run: Run
+    run: ViewedRun
     layer: str
     place: MapTile
-    sources: tuple[Source, ...]
-    state: State
+    sources: tuple[TileSource, ...]
+    state: RunState
 
     @cached_property
     def etag(self) -> str:
@@ -77,12 +78,12 @@ class Drawing:
     def draw(self) -> bytes | None:
         """The picture; None where there is nothing to see. What cannot be read is noted and left out (waits)."""
         layer = LAYERS[self.layer]
-        out = np.full((len(layer.bands), PIXELS, PIXELS), layer.nodata, np.uint8)
-        shown = np.full((PIXELS, PIXELS), -np.inf, np.float32)  # how deep in its tile lies what is shown so far
+        out = np.full((len(layer.bands), TILE_SIZE_PX, TILE_SIZE_PX), layer.nodata, np.uint8)
+        shown = np.full((TILE_SIZE_PX, TILE_SIZE_PX), -np.inf, np.float32)  # how deep in its tile lies what is shown so far
         for source in self.sources:
-            for rows, columns, box in _parts(source.tile, self.place):
+            for rows, columns, box in _split_parts(source.tile, self.place):
                 target = out[:, rows, columns]
-                deep = depth_on_map(source.tile, target.shape[1:], box) if len(self.sources) > 1 else _FLAT
+                deep = compute_border_distance_on_map(source.tile, target.shape[1:], box) if len(self.sources) > 1 else _NO_DEPTH
                 # a hole that a neighbour fills is none
                 free = ((target == layer.nodata) | (target == 0)).all(axis=0)
                 wanted = free | (deep > shown[rows, columns])
@@ -95,27 +96,27 @@ class Drawing:
                     fills = has & (free | (wanted & (part != 0).any(axis=0)))
                     target[:, fills] = part[:, fills]
                     shown[rows, columns] = np.where(fills, deep, shown[rows, columns])
-        return None if (out == layer.nodata).all() else encode(self.layer, out, Dates(self.state.dates))
+        return None if (out == layer.nodata).all() else encode_layer(self.layer, out, DateColours(self.state.dates))
 
-    def _read(self, source: Source, shape: tuple[int, ...], box: Box) -> UInt8 | None:
+    def _read(self, source: TileSource, shape: tuple[int, ...], box: Box) -> UInt8 | None:
         layer = LAYERS[self.layer]
         path = self.run.store.gdal(source.key)
         try:
             # files may be written anew while we look: GDAL must not answer from what it remembers of older ones
-            with gdal_env(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
-                return _on_map(src, layer, shape, box)
+            with configure_gdal(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
+                return _read_on_map(src, layer, shape, box)
         except (RasterioError, IndexError, ValueError):
             self.run.note(f"{source.key} cannot be read: it is missing, damaged or cut off; s2ops verify says more")
             return None
 
-    def _recode(self, source: Source) -> Recode:
+    def _recode(self, source: TileSource) -> Recode:
         if self.layer != "dates":
             return lambda pixels: pixels
         facts = self.state.tiles[source.tile.name]
-        return Dates(self.state.dates).recode([scene.date for scene in facts.scenes])
+        return DateColours(self.state.dates).build_recoding([scene.date for scene in facts.scenes])
 
 
-def _on_map(src: DatasetReader, layer: Layer, shape: tuple[int, ...], box: Box) -> UInt8:
+def _read_on_map(src: DatasetReader, layer: MapLayer, shape: tuple[int, ...], box: Box) -> UInt8:
     """(band, rows, columns) of `shape` over the `box` in Mercator metres.
 
     First the window at about the map's resolution, through the overviews, then onto the map's pixels: a WarpedVRT warps
@@ -152,26 +153,26 @@ def _on_map(src: DatasetReader, layer: Layer, shape: tuple[int, ...], box: Box) 
     return out
 
 
-def drawing(run: Run, layer: str, place: MapTile, date: str | None = None) -> Drawing | None:
+def plan_drawing(run: ViewedRun, layer: str, place: MapTile, date: str | None = None) -> TileDrawing | None:
     """The map tile; None where it would open too many files (waits only for a single scene's list)."""
-    tiles = touched(run, place)
-    if len(tiles) > MOST_FILES:
+    tiles = find_tiles(run, place)
+    if len(tiles) > MAX_FILES:
         return None
     state = run.state
-    return Drawing(run, layer, place, tuple(_sources(run, state, layer, tiles, date)), state)
+    return TileDrawing(run, layer, place, tuple(_list_sources(run, state, layer, tiles, date)), state)
 
 
-def touched(run: Run, place: MapTile) -> tuple[Tile, ...]:
+def find_tiles(run: ViewedRun, place: MapTile) -> tuple[Tile, ...]:
     """The run's tiles under a map tile, sorted by name."""
-    return run.index.overlapping(shapely.box(*_MERCATOR.bounds(place)))
+    return run.index.find_overlapping(shapely.box(*_MERCATOR.bounds(place)))
 
 
-def max_zoom(res: int) -> int:
+def compute_max_zoom(res: int) -> int:
     """The zoom at which a map tile shows the run's own pixels; beyond it the browser enlarges."""
-    return math.ceil(math.log2(40_075_017 / PIXELS / res))
+    return math.ceil(math.log2(40_075_017 / TILE_SIZE_PX / res))
 
 
-def min_zoom(run: Run) -> int:
+def compute_min_zoom(run: ViewedRun) -> int:
     """The least zoom from which no map tile touches more than MOST_FILES of the run's tiles."""
     lon, lat = (np.array([one.footprint.bounds for one in run.tiles])[:, axes].T for axes in ((0, 2), (1, 3)))
     lat = np.radians(np.clip(lat, -85.05, 85.05))
@@ -185,43 +186,43 @@ def min_zoom(run: Run) -> int:
             *(np.clip(v * side, 0, side - 1).astype(int) for v in (*x, *y)), strict=True
         ):
             counts[north : south + 1, west : east + 1] += 1
-        if counts.max() <= MOST_FILES:
+        if counts.max() <= MAX_FILES:
             return zoom
     return 9  # such a map tile is smaller than a tile
 
 
-def _sources(run: Run, state: State, name: str, tiles: Sequence[Tile], date: str | None) -> Iterator[Source]:
+def _list_sources(run: ViewedRun, state: RunState, name: str, tiles: Sequence[Tile], date: str | None) -> Iterator[TileSource]:
     layer = LAYERS[name]
     for tile in tiles:
         facts = state.tiles.get(tile.name)
         if layer.dated:
             version = state.versions.get(layout.item("mosaic", tile.name), "")
-            record = run.acquired(tile.name, version)
+            record = run.read_acquired(tile.name, version)
             for scene in (*record.scenes, *record.series) if record else ():
                 if scene.date == date:
-                    yield Source(tile, layout.image(tile.name, scene.id), scene.image_sha256)
+                    yield TileSource(tile, layout.image(tile.name, scene.id), scene.image_sha256)
             continue
         key = layout.data(layer.folder, tile.name, layer.file)
         if layer.folder == "composite":
             if facts is not None and facts.scenes:
-                yield Source(tile, key, state.versions.get(layout.item("mosaic", tile.name), ""))
+                yield TileSource(tile, key, state.versions.get(layout.item("mosaic", tile.name), ""))
         elif facts is not None and key in state.versions and (name != "dates" or facts.scenes):
-            yield Source(tile, key, state.versions[key])
+            yield TileSource(tile, key, state.versions[key])
 
 
-def _parts(tile: Tile, place: MapTile) -> Iterator[tuple[slice, slice, Box]]:
+def _split_parts(tile: Tile, place: MapTile) -> Iterator[tuple[slice, slice, Box]]:
     """Rows and columns of the map tile that a tile may touch, and their outline in Mercator metres.
 
     Two at the antimeridian. Reading no more than that keeps a region seen from far quick.
     """
     left, _, right, top = _MERCATOR.xy_bounds(place)
-    step = (right - left) / PIXELS
+    step = (right - left) / TILE_SIZE_PX
     for part in shapely.get_parts(tile.footprint):
         west, south, east, north = part.bounds
         x0, y0 = _MERCATOR.xy(west, south)
         x1, y1 = _MERCATOR.xy(east, north)
-        columns = slice(max(math.floor((x0 - left) / step), 0), min(math.ceil((x1 - left) / step), PIXELS))
-        rows = slice(max(math.floor((top - y1) / step), 0), min(math.ceil((top - y0) / step), PIXELS))
+        columns = slice(max(math.floor((x0 - left) / step), 0), min(math.ceil((x1 - left) / step), TILE_SIZE_PX))
+        rows = slice(max(math.floor((top - y1) / step), 0), min(math.ceil((top - y0) / step), TILE_SIZE_PX))
         if rows.start < rows.stop and columns.start < columns.stop:
             box = (
                 left + columns.start * step,

@@ -25,12 +25,12 @@ from s2ops.cost.plan_metrics import Ahead, hourly
 from s2ops.cost.rates import Rates
 from s2ops.cost.region_summary import Region, sample
 from s2ops.cost.scene_model import Scenes, expected
-from s2ops.errors import ConfigError, NotMade, StoreUnreachable
+from s2ops.errors import ConfigError, MissingInput, StoreUnreachable
 from s2ops.geo import mgrs_tiles
-from s2ops.geo.mgrs_tiles import tile as grid_tile
-from s2ops.geo.region import tiles_of
+from s2ops.geo.mgrs_tiles import parse_tile as grid_tile
+from s2ops.geo.region import list_region_tiles
 from s2ops.raster.reader import BandFile, slabs
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.run.run_record import RunRecord
 from s2ops.runtime.jit import compiled
 from s2ops.storage.object_store import Store
@@ -49,7 +49,7 @@ def settings(out: Path | str = "nowhere", **changes: object) -> config.RunConfig
 
 
 def region(count: int, scenes: Scenes = SCENES) -> Region:
-    tiles = mgrs_tiles.all_tiles()[20_000 : 20_000 + count]
+    tiles = mgrs_tiles.list_all_tiles()[20_000 : 20_000 + count]
     edges = {tile.name: 4 for tile in tiles}
     return Region(tiles, edges, 1e4 * count, {tile.name: scenes for tile in tiles}, "model", 0)
 
@@ -135,26 +135,26 @@ def test_dearer_lines_make_a_dearer_plan() -> None:
 
 
 def test_the_markers_of_a_run_say_what_is_made(tmp_path: Path) -> None:
-    assert run_history.made(Job(settings(tmp_path / "none"), ())) == {}
+    assert run_history.made(RunContext(settings(tmp_path / "none"), ())) == {}
     assert not (tmp_path / "none").exists()  # looking makes nothing
     for key in ("select/33TWL.json", "select/33TWM.json", "composite/33TWL/item.json", "mosaic/33TWL/item.json"):
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / key).write_text("{}")
-    made = run_history.made(Job(settings(tmp_path), ()))
+    made = run_history.made(RunContext(settings(tmp_path), ()))
     assert made["select"] == {"33TWL", "33TWM"}
     assert made["acquire"] == made["composite"] == made["blend"] == {"33TWL"}
     assert made["landcover"] == frozenset()
 
 
 def test_all_edges_at_once_are_those_found_tile_by_tile() -> None:
-    tiles = mgrs_tiles.by_name(["33TWL", "33TWM", "33TXL", "32TQS", "33TUM", "01WCV", "60WWE", "01WCU"])
-    edges = mgrs_tiles.TileIndex(tiles).edges()
-    assert edges == {tile.name: len(mgrs_tiles.neighbours(tile, tiles)) for tile in tiles}
+    tiles = mgrs_tiles.parse_tiles(["33TWL", "33TWM", "33TXL", "32TQS", "33TUM", "01WCV", "60WWE", "01WCU"])
+    edges = mgrs_tiles.TileIndex(tiles).count_neighbours()
+    assert edges == {tile.name: len(mgrs_tiles.find_neighbours(tile, tiles)) for tile in tiles}
     assert sum(edges.values()) > 0
 
 
 def test_sampled_tiles_are_spread_over_the_list() -> None:
-    tiles = mgrs_tiles.all_tiles()
+    tiles = mgrs_tiles.list_all_tiles()
     picked = [tiles.index(tile) for tile in sample(tiles, 5)]
     assert picked == sorted(set(picked))
     assert picked[0] < len(tiles) / 5
@@ -303,8 +303,8 @@ def test_a_comparison_counts_only_steps_that_ran() -> None:
 def test_a_stage_that_begins_knows_what_the_plan_said_of_it_and_of_what_follows() -> None:
     made = planned(8, ONE)
     wall = {one.step: one.wall_s for one in made.steps}
-    job = Job(settings(), ())
-    written = json.dumps(Planned(made, 0.004, region(8), prices.load(None)).to_json(job)).encode()
+    ctx = RunContext(settings(), ())
+    written = json.dumps(Planned(made, 0.004, region(8), prices.load(None)).to_json(ctx)).encode()
     plan = plan_file.read(written, "run/forecast.json")
     scenes = Ahead.of(plan, ["select", "acquire", "composite"])
     assert scenes.tile_s == pytest.approx((wall["select"] + wall["acquire"] + wall["composite"]) / 8, abs=0.1)
@@ -319,7 +319,7 @@ def test_a_stage_that_begins_knows_what_the_plan_said_of_it_and_of_what_follows(
 
 def test_scenes_are_counted_apart_from_what_libraries_read(tmp_path: Path) -> None:
     """Threads that open a raster for the first time read PROJ's database: no byte of it is a scene's."""
-    grid = grid_tile("33TWL").geobox(120)
+    grid = grid_tile("33TWL").build_geobox(120)
     path = tmp_path / "B04.tif"
     numbers = np.random.default_rng(1).integers(1, 10_000, grid.shape, dtype=np.uint16)
     with rasterio.open(
@@ -335,12 +335,12 @@ def test_scenes_are_counted_apart_from_what_libraries_read(tmp_path: Path) -> No
 
 
 def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
-    with pytest.raises(NotMade, match=r"has no run/forecast.json.*: run it, or name --rates"):
-        comparison.of_run(Job(settings(tmp_path / "no"), ()).store, ["33TWL"])
+    with pytest.raises(MissingInput, match=r"has no run/forecast.json.*: run it, or name --rates"):
+        comparison.of_run(RunContext(settings(tmp_path / "no"), ()).store, ["33TWL"])
     (tmp_path / "run").mkdir()
-    store = Job(settings(tmp_path), ()).store
+    store = RunContext(settings(tmp_path), ()).store
     (tmp_path / "run/forecast.json").write_text('{"scenes": {}, "steps": []}')
-    with pytest.raises(NotMade, match=r"has no run records .* run it first"):
+    with pytest.raises(MissingInput, match=r"has no run records .* run it first"):
         comparison.of_run(store, ["33TWL"])
     (tmp_path / "run/forecast.json").write_text('{"scenes": 3}')
     with pytest.raises(Exception, match=r"run/forecast.json is no plan \(.*scenes.*delete it"):
@@ -439,8 +439,8 @@ def test_the_command_says_one_sentence_and_exits_2(tmp_path: Path) -> None:
 
 
 def test_a_hundred_thousand_tiles_are_those_of_the_grid_each_once() -> None:
-    names = [one.name for one in mgrs_tiles.all_tiles()] * 2
-    assert len(tiles_of(settings(region={"tiles": names[:100_000]}).region)) == 56_686
+    names = [one.name for one in mgrs_tiles.list_all_tiles()] * 2
+    assert len(list_region_tiles(settings(region={"tiles": names[:100_000]}).region)) == 56_686
 
 
 PROBE = """

@@ -13,12 +13,12 @@ from PIL import Image
 from pyproj import Transformer
 from starlette.testclient import TestClient
 
-from s2ops.geo.mgrs_tiles import tile as tile_named
+from s2ops.geo.mgrs_tiles import parse_tile as tile_named
 from s2ops.imaging import rendering
 from s2ops.storage.object_store import Store
-from s2ops.view.app import application
-from s2ops.view.run import Run
-from s2ops.view.tiles import PIXELS
+from s2ops.view.app import build_application
+from s2ops.view.run import ViewedRun
+from s2ops.view.tiles import TILE_SIZE_PX
 
 from .conftest import TILES, Region
 
@@ -43,9 +43,9 @@ def look_at_the_middle(out: str, name: str, folder: Path) -> None:
         levels = src.read()[:, row, column]
         around = src.read(window=((row - 3, row + 4), (column - 3, column + 4))).reshape(src.count, -1)
     lon, lat = Transformer.from_crs(tile.epsg, 4326, always_xy=True).transform(x + 1, y - 1)  # not on a pixel's edge
-    run = Run(out)
+    run = ViewedRun(out)
     try:
-        with TestClient(application({"a": run}, ["testserver"])) as site:
+        with TestClient(build_application({"a": run}, ["testserver"])) as site:
             assert site.get("/api/runs").json()["runs"]["a"]["counts"]["done"] > 0
             said = site.get(f"/api/a/at?lon={lon}&lat={lat}").json()
             assert said["tile"] == name
@@ -60,9 +60,9 @@ def look_at_the_middle(out: str, name: str, folder: Path) -> None:
     image = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGBA"))
     west, _, east, north = MERCATOR.xy_bounds(where)
     at_x, at_y = MERCATOR.xy(lon, lat)
-    scale = PIXELS / (east - west)
+    scale = TILE_SIZE_PX / (east - west)
     shown = image[int((north - at_y) * scale), int((at_x - west) * scale)]
     assert shown[3] == 255
-    colours = rendering.display_table()[around[:3]]
+    colours = rendering.build_display_table()[around[:3]]
     low, high = colours.min(axis=1).astype(int), colours.max(axis=1).astype(int)
     assert ((shown[:3] >= low - 8) & (shown[:3] <= high + 8)).all()  # between its neighbours' colours, but for WebP

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.simulate.writer import simulate
 
 TILES = ("32TQS", "33TUM")
@@ -23,7 +23,7 @@ DATES = [date(2023, 6, 2) + timedelta(days=10 * number) for number in range(3)]
 
 def make_world(folder: Path, tiles: Sequence[str] = TILES, dates: Sequence[date] = DATES) -> Path:
     """A world at 120 m; gives the path of its catalog."""
-    return simulate(folder, [tile(name) for name in tiles], dates, 120, seed=5, cloudiness=0.2)
+    return simulate(folder, [parse_tile(name) for name in tiles], dates, 120, seed=5, cloudiness=0.2)
 
 
 def write_config(

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from s2ops.constants import BANDS, CLASS_NAMES, LandCover, UInt8
-from s2ops.geo.mgrs_tiles import tile as tile_named
+from s2ops.geo.mgrs_tiles import parse_tile as tile_named
 from s2ops.publishing import stac_collection, stac_item
-from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, vrt, vrt_key
+from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, build_vrt, get_vrt_key
 from s2ops.raster.cog import CLASSES, CODES, IMAGERY, MASK, PERCENT, SHARE, STACK, CogKind, SlabFile
 from s2ops.records import AcquiredScene, AcquireRecord, Candidate, Cost, LeftOut, SelectRecord
-from s2ops.run.raster_writer import imagery_tags
+from s2ops.run.raster_writer import build_imagery_tags
 from s2ops.storage.done_marker import to_json
 from s2ops.storage.object_store import Store
 
@@ -54,7 +54,7 @@ class Tree:
         for name in self.tiles:
             self._tile(name)
         self.store.put("balance/balance.json", to_json({"gains": {name: [1, 1, 1, 1] for name in self.tiles}}))
-        for key, data in stac_collection.catalog(self.items["mosaic"], self.items["landcover"]).items():
+        for key, data in stac_collection.build_catalog(self.items["mosaic"], self.items["landcover"]).items():
             self.store.put(key, data)
         self._virtual()
         return self.store
@@ -64,7 +64,7 @@ class Tree:
         assert self.store.folder is not None
         path = self.store.folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        geobox = tile_named(name).geobox(self.res)
+        geobox = tile_named(name).build_geobox(self.res)
         if pixels.shape[1:] != geobox.shape:
             geobox = geobox.zoom_to(pixels.shape[1:])
         made = SlabFile(path, geobox, names, kind, tags)
@@ -74,7 +74,7 @@ class Tree:
 
     def _tile(self, name: str) -> None:
         scenes = self.scenes[name]
-        shape = tile_named(name).geobox(self.res).shape
+        shape = tile_named(name).build_geobox(self.res).shape
         self._select(name, scenes)
         composite, source = np.zeros((4, *shape), np.uint8), np.zeros(shape, np.uint8)
         acquired = []
@@ -122,7 +122,7 @@ class Tree:
 
     def _scene(self, name: str, scene: FakeScene, added: float) -> AcquiredScene:
         base = f"scenes/{name}/{scene.id}"
-        image = self.cog(f"{base}.tif", scene.levels, name, IMAGERY, BANDS, **imagery_tags())
+        image = self.cog(f"{base}.tif", scene.levels, name, IMAGERY, BANDS, **build_imagery_tags())
         mask = self.cog(f"{base}.mask.tif", scene.mask[None], name, MASK, ["mask"])
         shares = {code: float((scene.mask == code).mean()) for code in (0, 1, 2, 255)}
         made = AcquiredScene(
@@ -137,10 +137,10 @@ class Tree:
         scenes = self.scenes[name]
         folder = f"{kind}/{name}"
         assets = {
-            kind: stac_item.imagery_asset(
-                f"{kind}.tif", self.cog(f"{folder}/{kind}.tif", image, name, IMAGERY, BANDS, **imagery_tags())
+            kind: stac_item.build_imagery_asset(
+                f"{kind}.tif", self.cog(f"{folder}/{kind}.tif", image, name, IMAGERY, BANDS, **build_imagery_tags())
             ),
-            "provenance": stac_item.provenance_asset(
+            "provenance": stac_item.build_provenance_asset(
                 "provenance.tif",
                 self.cog(f"{folder}/provenance.tif", source[None], name, CODES, ["scene"]),
                 [scene.id for scene in scenes],
@@ -164,10 +164,10 @@ class Tree:
         sure = np.where(codes == 0, 255, 60 + np.clip(np.abs(green) // 3, 0, 40)).astype(np.uint8)
         folder = f"landcover/{name}"
         assets = {
-            "landcover": stac_item.landcover_asset(
+            "landcover": stac_item.build_landcover_asset(
                 "landcover.tif", self.cog(f"{folder}/landcover.tif", codes[None], name, CLASSES, ["class"])
             ),
-            "confidence": stac_item.confidence_asset(
+            "confidence": stac_item.build_confidence_asset(
                 "confidence.tif", self.cog(f"{folder}/confidence.tif", sure[None], name, PERCENT, ["confidence"])
             ),
         }
@@ -179,7 +179,7 @@ class Tree:
     def _item(self, kind: Any, name: str, assets: dict[str, stac_item.Asset], facts: dict[str, Any]) -> None:
         moments = [datetime.fromisoformat(scene.datetime) for scene in self.scenes[name]]
         dates = (min(moments), max(moments)) if moments else (datetime(2023, 8, 1, tzinfo=UTC),) * 2
-        item = stac_item.tile_item(kind, name, tile_named(name).geobox(self.res), dates, assets, facts)
+        item = stac_item.build_tile_item(kind, name, tile_named(name).build_geobox(self.res), dates, assets, facts)
         self.store.put(f"{kind}/{name}/item.json", to_json(item))
         self.items.setdefault(kind, {})[name] = item
 
@@ -189,8 +189,8 @@ class Tree:
             zones = {tile_named(name).epsg for name in self.tiles}
             for epsg in zones:
                 tiles = [tile_named(name) for name in self.tiles if tile_named(name).epsg == epsg]
-                sources = [VrtSource(f"{product}/{t.name}/{product}.tif", t.geobox(self.res)) for t in tiles]
-                self.store.put(vrt_key(product, epsg), vrt(sources, bands, colour_table=colours).encode())
+                sources = [VrtSource(f"{product}/{t.name}/{product}.tif", t.build_geobox(self.res)) for t in tiles]
+                self.store.put(get_vrt_key(product, epsg), build_vrt(sources, bands, colour_table=colours).encode())
 
 
 def _candidate(scene: FakeScene, rank: int) -> Candidate:
@@ -205,7 +205,7 @@ def _candidate(scene: FakeScene, rank: int) -> Candidate:
 
 def synthetic(name: str, res: int = 120) -> list[FakeScene]:
     """Two scenes: the newer one clouded in the west, the older one clear; asymmetric, so that no flip hides."""
-    rows, columns = tile_named(name).geobox(res).shape
+    rows, columns = tile_named(name).build_geobox(res).shape
     y, x = np.mgrid[0:rows, 0:columns]
     base = np.stack([(60 + 40 * y // rows + 20 * x // columns + 12 * band) for band in range(4)]).astype(np.uint8)
     cloudy = np.where((x < columns // 3) & (y > rows // 4), 1, 0).astype(np.uint8)

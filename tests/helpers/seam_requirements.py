@@ -6,41 +6,41 @@ from pathlib import Path
 
 import numpy as np
 
-from s2ops.mosaic.balance.correction_plane import Correction
+from s2ops.mosaic.balance.correction_plane import CorrectionPlane
 from s2ops.pipeline.steps import balance, blend
 from s2ops.raster.reader import read_all
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json
 
 SCRIPT = Path(__file__).parents[2] / "scripts/draw_seam_picture.py"
-brighten: Callable[[Job, str, float], None] = runpy.run_path(str(SCRIPT))["brighten"]
+brighten: Callable[[RunContext, str, float], None] = runpy.run_path(str(SCRIPT))["brighten"]
 """Multiplies the reflectance of a tile's composite."""
 
 
-def blended(job: Job) -> None:
+def balance_and_blend(ctx: RunContext) -> None:
     """Balance and blend the composites that lie there."""
-    balance.run(job)
-    for one in job.tiles:
-        blend.run(job, one)
+    balance.run(ctx)
+    for one in ctx.tiles:
+        blend.run(ctx, one)
 
 
-def meets_the_goals(job: Job) -> None:
+def assert_meets_seam_requirements(ctx: RunContext) -> None:
     """Excess at most 1.05, 95 % of the gradient energy, mean colours of the interiors within one level."""
-    corrections = (read_json(job.store, layout.BALANCE) or {})["corrections"]
-    for one in job.tiles:
-        facts = (read_json(job.store, layout.item("mosaic", one.name)) or {})["properties"]
+    corrections = (read_json(ctx.store, layout.BALANCE) or {})["corrections"]
+    for one in ctx.tiles:
+        facts = (read_json(ctx.store, layout.item("mosaic", one.name)) or {})["properties"]
         assert facts["s2ops:seams"]
         for seam in facts["s2ops:seams"]:
             assert seam["after"]["excess"] <= 1.05, (one.name, seam)
         assert facts["s2ops:energy_kept"] >= 0.95, (one.name, facts["s2ops:energy_kept"])
         before, after = (
-            read_all(job.store.gdal(layout.data(step, one.name, step))) for step in ("composite", "mosaic")
+            read_all(ctx.store.gdal(layout.data(step, one.name, step))) for step in ("composite", "mosaic")
         )
-        wide = job.geobox(one).width
+        wide = ctx.build_geobox(one).width
         inside = slice(wide // 4, 3 * wide // 4)
         across = np.linspace(-1, 1, wide)
-        plane = Correction.read(corrections[one.name]).plane(across, across)
+        plane = CorrectionPlane.read(corrections[one.name]).plane(across, across)
         added = plane.rows[:, inside, None] + plane.cols[:, None, inside]
         alone = (before[:, inside, inside] > 0).all(axis=0)
         moved = after[:, inside, inside].astype(np.float64) - before[:, inside, inside] - added

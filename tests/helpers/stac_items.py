@@ -40,7 +40,7 @@ def any_item(name: str = "S2A_33TWL_20230815_0_L2A", folder: str | None = None, 
         for key, band in KEYS.items()
     }
     assets["thumbnail"] = {"href": f"{root}/{name}/thumbnail.jpg", "type": "image/jpeg", "roles": ["thumbnail"]}
-    footprint = mgrs_tiles.tile(tile).footprint
+    footprint = mgrs_tiles.parse_tile(tile).footprint
     return {
         "type": "Feature",
         "stac_version": "1.0.0",

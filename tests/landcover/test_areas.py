@@ -12,9 +12,9 @@ from arro3.io import read_parquet
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 
-from s2ops.errors import ConfigError, InputError, NotMade
-from s2ops.geo.mgrs_tiles import Tile, tile
-from s2ops.geo.tile_ownership import depth, depth_on_map, owned, pixel_km2
+from s2ops.errors import ConfigError, InputError, MissingInput
+from s2ops.geo.mgrs_tiles import Tile, parse_tile
+from s2ops.geo.tile_ownership import compute_border_distance, compute_border_distance_on_map, compute_ownership_mask, compute_pixel_area_km2
 from s2ops.landcover.area_tables import as_csv, write
 from s2ops.landcover.areas import OUTSIDE, Row, of_polygons, of_tiles
 from s2ops.raster.cog import CLASSES, PERCENT, SlabFile
@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (out / "plan").mkdir()
     (out / "plan/plan.json").write_text(json.dumps({"tiles": {name: [] for name in TILES}}))
     for name in TILES:
-        folder, grid = out / "landcover" / name, tile(name).geobox(RES)
+        folder, grid = out / "landcover" / name, parse_tile(name).build_geobox(RES)
         folder.mkdir(parents=True)
         classes = np.full((1, *grid.shape), 1 if name.startswith("32") else 3, np.uint8)
         if name == "33TUN":
@@ -61,18 +61,18 @@ def total(rows: list[Row], kind: str = "") -> float:
 
 def test_all_ground_is_counted_once_and_in_true_area(run: Path) -> None:
     rows = list(of_tiles(Store(str(run))))
-    union = km2(shapely.union_all([tile(name).footprint for name in TILES]))
+    union = km2(shapely.union_all([parse_tile(name).footprint for name in TILES]))
     assert total(rows) == pytest.approx(union, rel=2e-3)
-    twice = sum(km2(tile(name).footprint) for name in TILES)
+    twice = sum(km2(parse_tile(name).footprint) for name in TILES)
     assert twice > 1.1 * union  # that is what sums over items would say
 
 
 def test_every_place_has_one_owner_whichever_tile_asks() -> None:
-    tiles = [tile(name) for name in TILES]
+    tiles = [parse_tile(name) for name in TILES]
     rng = np.random.default_rng(4)
     longitude, latitude = rng.uniform(12.2, 13.2, 400), rng.uniform(45.9, 47.2, 400)
     places = [Transformer.from_crs(4326, one.epsg, always_xy=True).transform(longitude, latitude) for one in tiles]
-    depths = np.stack([depth(one, *place) for one, place in zip(tiles, places, strict=True)])
+    depths = np.stack([compute_border_distance(one, *place) for one, place in zip(tiles, places, strict=True)])
     best = depths.argmax(axis=0)
     clear = np.sort(depths, axis=0)[-1] - np.sort(depths, axis=0)[-2] > 2  # metres: not on a border
     for number, one in enumerate(tiles):
@@ -80,7 +80,7 @@ def test_every_place_has_one_owner_whichever_tile_asks() -> None:
         x, y = places[number]
         inside = clear & (depths[number] > 0)
         found = [
-            bool(owned(one, others, GeoBox.from_bbox((e - 5, n - 5, e + 5, n + 5), one.epsg, resolution=10))[0, 0])
+            bool(compute_ownership_mask(one, others, GeoBox.from_bbox((e - 5, n - 5, e + 5, n + 5), one.epsg, resolution=10))[0, 0])
             for e, n in zip(x[inside], y[inside], strict=True)
         ]
         np.testing.assert_array_equal(found, best[inside] == number)
@@ -88,13 +88,13 @@ def test_every_place_has_one_owner_whichever_tile_asks() -> None:
 
 @pytest.mark.parametrize("name", ["33TWL", "31NFA", "33XVG"])
 def test_a_pixel_has_its_area_on_the_ellipsoid(name: str) -> None:
-    one: Tile = tile(name)
+    one: Tile = parse_tile(name)
     left, bottom, _, _ = one.bounds
     block = GeoBox.from_bbox((left, bottom, left + 3000, bottom + 3000), one.epsg, resolution=1000)
     move = Transformer.from_crs(one.epsg, 4326, always_xy=True)
     square = shapely.segmentize(shapely.box(left + 1000, bottom + 1000, left + 2000, bottom + 2000), 10)
     true = km2(shapely.transform(square, lambda places: np.column_stack(move.transform(*places.T))))
-    assert pixel_km2(one, block) == pytest.approx(true, rel=1e-5)
+    assert compute_pixel_area_km2(one, block) == pytest.approx(true, rel=1e-5)
     assert true != pytest.approx(1, rel=1e-5)
 
 
@@ -113,9 +113,9 @@ def test_a_polygon_over_two_zones_gets_both_and_what_lies_outside(run: Path) -> 
 
 
 def test_a_polygon_half_outside_and_one_over_a_hole_say_so(run: Path) -> None:
-    west = tile("32TPS").footprint.bounds[0]
+    west = parse_tile("32TPS").footprint.bounds[0]
     half = shapely.box(west - 0.5, 46.2, west + 0.5, 46.4)
-    left, _, _, top = tile("33TUN").bounds
+    left, _, _, top = parse_tile("33TUN").bounds
     hole = shapely.transform(
         shapely.box(left, top - 12_000, left + 12_000, top),
         lambda places: np.column_stack(Transformer.from_crs(32633, 4326, always_xy=True).transform(*places.T)),
@@ -158,7 +158,7 @@ def test_bad_input_is_named(run: Path, tmp_path: Path) -> None:
         list(of_tiles(Store(str(tmp_path))))
     (tmp_path / "plan").mkdir()
     (tmp_path / "plan/plan.json").write_text('{"tiles": {"32TPS": []}}')
-    with pytest.raises(NotMade, match="has no land cover of any tile"):
+    with pytest.raises(MissingInput, match="has no land cover of any tile"):
         list(of_tiles(Store(str(tmp_path))))
     with pytest.raises(ConfigError, match=r"ends in \.csv or \.parquet"):
         write([], tmp_path / "areas.xlsx")
@@ -170,13 +170,13 @@ def test_an_absent_value_is_an_empty_field() -> None:
 
 
 def test_depth_on_a_web_map_is_that_of_each_pixel_projected() -> None:
-    one, size = tile("33TWL"), 300
+    one, size = parse_tile("33TWL"), 300
     to_map = Transformer.from_crs(one.epsg, 3857, always_xy=True)
     (left, right), (bottom, top) = to_map.transform([480_000, 620_000], [4_990_000, 5_110_000])
     x, y = np.meshgrid(
         left + (np.arange(size) + 0.5) / size * (right - left), top - (np.arange(size) + 0.5) / size * (top - bottom)
     )
-    exact = depth(one, *Transformer.from_crs(3857, one.epsg, always_xy=True).transform(x, y))
-    found = depth_on_map(one, (size, size), (left, bottom, right, top))
+    exact = compute_border_distance(one, *Transformer.from_crs(3857, one.epsg, always_xy=True).transform(x, y))
+    found = compute_border_distance_on_map(one, (size, size), (left, bottom, right, top))
     assert exact.min() < 0 < exact.max()
     np.testing.assert_allclose(found, exact, atol=1.0)  # metres, of pixels of some 600

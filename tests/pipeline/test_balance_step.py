@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from s2ops.constants import BANDS, UInt8
-from s2ops.errors import NotMade
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.errors import MissingInput
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.pipeline.steps import balance, blend
 from s2ops.publishing import stac_item
 from s2ops.raster.cog import CODES, IMAGERY
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
-from s2ops.run.raster_writer import imagery_tags, publisher
+from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json, to_json
 from tests.helpers.chain import TILES, write_config
@@ -24,7 +24,7 @@ THREE = (*TILES, "33TVM")
 
 def ground(name: str) -> UInt8:
     """(4, y, x) levels that depend on the place alone, so that overlapping tiles show the same."""
-    grid = tile(name).geobox(120)
+    grid = parse_tile(name).build_geobox(120)
     x, y = (np.arange(side) for side in (grid.width, grid.height))
     east = (grid.transform.c + 120 * x) / 120 + (0 if grid.crs.epsg == 32633 else 5_000)
     north = (grid.transform.f - 120 * y) / 120
@@ -32,24 +32,24 @@ def ground(name: str) -> UInt8:
     return np.rint(np.stack([95 + band + 9 * waves for band in range(4)])).astype(np.uint8)
 
 
-def make_composite(job: Job, name: str, brighter: int) -> None:
+def make_composite(ctx: RunContext, name: str, brighter: int) -> None:
     """A tile's composite as the step leaves it."""
-    one = tile(name)
-    with publisher(job.store, job.geobox(one)) as made:
-        image = made.file("composite", BANDS, IMAGERY, imagery_tags())
+    one = parse_tile(name)
+    with open_raster_writer(ctx.store, ctx.build_geobox(one)) as made:
+        image = made.file("composite", BANDS, IMAGERY, build_imagery_tags())
         image.write(ground(name) + np.uint8(brighter))
         source = made.file("provenance", ["scene"], CODES)
-        source.write(np.ones((1, *job.geobox(one).shape), np.uint8))
+        source.write(np.ones((1, *ctx.build_geobox(one).shape), np.uint8))
         files = {"composite": image, "provenance": source}
         sums = made.put({layout.data("composite", name, kind): file for kind, file in files.items()}, 1)
     assets = {
-        "composite": stac_item.imagery_asset("composite.tif", sums[0]),
-        "provenance": stac_item.provenance_asset("provenance.tif", sums[1], ["S2A"]),
+        "composite": stac_item.build_imagery_asset("composite.tif", sums[0]),
+        "provenance": stac_item.build_provenance_asset("provenance.tif", sums[1], ["S2A"]),
     }
     facts = {"s2ops:fingerprint": sums[0], "s2ops:scenes": [{"id": "S2A", "date": "2023-06-02", "tile": name}]}
     day = datetime(2023, 6, 2, tzinfo=UTC)
-    item = stac_item.tile_item("composite", name, job.geobox(one), (day, day), assets, facts)
-    job.store.put(layout.item("composite", name), to_json(item))
+    item = stac_item.build_tile_item("composite", name, ctx.build_geobox(one), (day, day), assets, facts)
+    ctx.store.put(layout.item("composite", name), to_json(item))
 
 
 @pytest.fixture(scope="module")
@@ -57,115 +57,115 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three tiles in two zones, balanced and blended."""
     folder = tmp_path_factory.mktemp("balance")
     write_config(folder / "run.yaml", "none", folder / "out", THREE)
-    job = job_of(folder)
+    ctx = job_of(folder)
     for number, name in enumerate(THREE):
-        make_composite(job, name, 3 * number)
-    balance.run(job)
+        make_composite(ctx, name, 3 * number)
+    balance.run(ctx)
     for name in THREE:
-        blend.run(job, tile(name))
+        blend.run(ctx, parse_tile(name))
     return folder
 
 
-def job_of(folder: Path, *, freeze: bool = False, tiles: tuple[str, ...] = THREE) -> Job:
+def job_of(folder: Path, *, freeze: bool = False, tiles: tuple[str, ...] = THREE) -> RunContext:
     settings = load_config(folder / "run.yaml", freeze="true" if freeze else None)
-    return Job(settings, tuple(tile(name) for name in sorted(tiles)))
+    return RunContext(settings, tuple(parse_tile(name) for name in sorted(tiles)))
 
 
-def corrections(job: Job) -> dict[str, object]:
-    record = read_json(job.store, layout.BALANCE)
+def corrections(ctx: RunContext) -> dict[str, object]:
+    record = read_json(ctx.store, layout.BALANCE)
     assert record is not None
     return {name: {**one, "composite": None} for name, one in record["corrections"].items()}
 
 
-def repaint(job: Job, name: str, fingerprint: str) -> None:
+def repaint(ctx: RunContext, name: str, fingerprint: str) -> None:
     """Another fingerprint for a composite, as after a change of its pixels."""
     key = layout.item("composite", name)
-    item = read_json(job.store, key)
+    item = read_json(ctx.store, key)
     assert item is not None
     item["properties"]["s2ops:fingerprint"] = fingerprint
-    job.store.put(key, to_json(item))
+    ctx.store.put(key, to_json(item))
 
 
-def pixels(job: Job, name: str) -> str:
+def pixels(ctx: RunContext, name: str) -> str:
     """SHA-256 of a mosaic."""
-    item = read_json(job.store, layout.item("mosaic", name))
+    item = read_json(ctx.store, layout.item("mosaic", name))
     assert item is not None
     sha: str = item["assets"]["mosaic"]["file:checksum"]
     return sha
 
 
 def test_the_mosaic_says_its_correction_and_what_texture_it_kept(made: Path) -> None:
-    job = job_of(made)
+    ctx = job_of(made)
     for name in THREE:
-        item = read_json(job.store, layout.item("mosaic", name))
+        item = read_json(ctx.store, layout.item("mosaic", name))
         assert item is not None
         facts = item["properties"]
-        assert facts["s2ops:correction"] == {k: v for k, v in corrections(job)[name].items() if k != "composite"}  # type: ignore[attr-defined]
+        assert facts["s2ops:correction"] == {k: v for k, v in corrections(ctx)[name].items() if k != "composite"}  # type: ignore[attr-defined]
         assert len(facts["s2ops:gains"]) == 4
         assert 0.9 < facts["s2ops:energy_kept"] < 1.05
 
 
 def test_an_overlap_that_is_known_is_not_measured_again(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, asked = job_of(made), []
-    measured = job.store.get(layout.OVERLAPS)
+    ctx, asked = job_of(made), []
+    measured = ctx.store.get(layout.OVERLAPS)
     levels = balance._levels
-    monkeypatch.setattr(balance, "_levels", lambda job, one: asked.append(one.name) or levels(job, one))
-    balance.run(job)
+    monkeypatch.setattr(balance, "_levels", lambda ctx, one: asked.append(one.name) or levels(ctx, one))
+    balance.run(ctx)
     assert asked == []
-    assert job.store.get(layout.OVERLAPS) == measured
-    repaint(job, "33TVM", "0" * 64)
-    balance.run(job)
+    assert ctx.store.get(layout.OVERLAPS) == measured
+    repaint(ctx, "33TVM", "0" * 64)
+    balance.run(ctx)
     assert "33TVM" in asked
 
 
 def test_a_tile_is_blended_again_only_when_it_or_a_neighbour_has_changed(made: Path) -> None:
-    job = job_of(made)
-    balance.run(job)
-    marks = {name: blend.marker(job, tile(name)).fingerprint for name in THREE}
-    far = next(name for name in THREE if "33TVM" not in {one.name for one in job.neighbours(tile(name))} | {name})
-    repaint(job, "33TVM", "1" * 64)
-    balance.run(job)
-    changed = {name for name in THREE if blend.marker(job, tile(name)).fingerprint != marks[name]}
+    ctx = job_of(made)
+    balance.run(ctx)
+    marks = {name: blend.marker(ctx, parse_tile(name)).fingerprint for name in THREE}
+    far = next(name for name in THREE if "33TVM" not in {one.name for one in ctx.find_neighbours(parse_tile(name))} | {name})
+    repaint(ctx, "33TVM", "1" * 64)
+    balance.run(ctx)
+    changed = {name for name in THREE if blend.marker(ctx, parse_tile(name)).fingerprint != marks[name]}
     assert "33TVM" in changed
     assert far not in changed
 
 
 def test_frozen_tiles_keep_their_corrections_whatever_comes(made: Path) -> None:
-    job = job_of(made, freeze=True)
-    record = read_json(job.store, layout.BALANCE)
+    ctx = job_of(made, freeze=True)
+    record = read_json(ctx.store, layout.BALANCE)
     assert record is not None
     record["corrections"]["32TQS"]["centre"] = [7.0, 7.0, 7.0, 7.0]  # no solution would say that
-    job.store.put(layout.BALANCE, to_json(record))
-    repaint(job, "33TUM", "2" * 64)
-    balance.run(job)
-    after = read_json(job.store, layout.BALANCE)
+    ctx.store.put(layout.BALANCE, to_json(record))
+    repaint(ctx, "33TUM", "2" * 64)
+    balance.run(ctx)
+    after = read_json(ctx.store, layout.BALANCE)
     assert after is not None
     assert after["frozen"] == sorted(set(THREE) - {"33TUM"})
     assert after["corrections"]["32TQS"]["centre"] == [7.0, 7.0, 7.0, 7.0]
     assert np.mean(after["corrections"]["33TUM"]["centre"]) > 1  # it joins its neighbour
-    assert not balance.marker(job_of(made)).stands_in(job.store)  # without --freeze all is solved anew
+    assert not balance.marker(job_of(made)).is_current(ctx.store)  # without --freeze all is solved anew
     balance.run(job_of(made))
-    assert np.abs(corrections(job)["32TQS"]["centre"]).max() < 5  # type: ignore[index]
+    assert np.abs(corrections(ctx)["32TQS"]["centre"]).max() < 5  # type: ignore[index]
 
 
 def test_a_neighbour_that_is_missing_today_and_comes_tomorrow_leaves_the_same_bytes(made: Path) -> None:
-    job, one = job_of(made), tile("32TQS")
-    balance.run(job)
-    blend.run(job, one)
-    with_it = pixels(job, one.name)
+    ctx, one = job_of(made), parse_tile("32TQS")
+    balance.run(ctx)
+    blend.run(ctx, one)
+    with_it = pixels(ctx, one.name)
     key = layout.item("composite", "33TUM")
-    data = job.store.get(key)
+    data = ctx.store.get(key)
     assert data is not None
-    job.store.delete(key)
-    balance.run(job)
-    assert "33TUM" not in corrections(job)
-    without = blend.marker(job, tile("32TQS"))
-    assert blend.run(job, tile("32TQS")).facts["edges"] == 0
-    assert pixels(job, one.name) != with_it
-    job.store.put(key, data)
-    balance.run(job)
-    assert blend.marker(job, tile("32TQS")) != without
-    blend.run(job, one)
-    assert pixels(job, one.name) == with_it
-    with pytest.raises(NotMade, match="run the step balance for the region first"):
-        blend.marker(job_of(made, tiles=(*THREE, "33TVL")), tile("33TVL"))
+    ctx.store.delete(key)
+    balance.run(ctx)
+    assert "33TUM" not in corrections(ctx)
+    without = blend.marker(ctx, parse_tile("32TQS"))
+    assert blend.run(ctx, parse_tile("32TQS")).facts["edges"] == 0
+    assert pixels(ctx, one.name) != with_it
+    ctx.store.put(key, data)
+    balance.run(ctx)
+    assert blend.marker(ctx, parse_tile("32TQS")) != without
+    blend.run(ctx, one)
+    assert pixels(ctx, one.name) == with_it
+    with pytest.raises(MissingInput, match="run the step balance for the region first"):
+        blend.marker(job_of(made, tiles=(*THREE, "33TVL")), parse_tile("33TVL"))

@@ -13,13 +13,13 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 
-from s2ops.evaluation.polygon_references import BESIDE, CLEAR_DATE
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.evaluation.polygon_references import MISREGISTERED_DATE, CLEAR_DATE
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.raster.reproject import Window, onto
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
 from tests.helpers.chain import s2ops
-from tests.helpers.seam_requirements import blended, brighten, meets_the_goals
+from tests.helpers.seam_requirements import balance_and_blend, brighten, assert_meets_seam_requirements
 
 REAL = os.environ.get("S2OPS_REAL_DATA")
 pytestmark = pytest.mark.skipif(REAL is None, reason="S2OPS_REAL_DATA is not set")
@@ -78,7 +78,7 @@ def test_residual_cloud_by_the_scl_of_the_chosen_scenes_is_under_two_percent(zag
 
 
 def test_the_two_mosaics_agree_over_their_overlap(zagreb: Path) -> None:
-    north, south = tile("33TWM").geobox(120), tile("33TWL").geobox(120)
+    north, south = parse_tile("33TWM").build_geobox(120), parse_tile("33TWL").build_geobox(120)
     above = read(zagreb / "mosaic/33TWM/mosaic.tif").astype(np.float32)
     below = read(zagreb / "mosaic/33TWL/mosaic.tif").astype(np.float32)
 
@@ -129,11 +129,11 @@ def test_a_hazy_and_a_clear_date_in_different_projections_are_fused(tmp_path: Pa
 @pytest.mark.parametrize("gain", [1.0, 1.15])
 def test_blending_meets_its_goals_also_where_one_tile_is_brighter(zagreb: Path, tmp_path: Path, gain: float) -> None:
     shutil.copytree(zagreb / "composite", tmp_path / "composite")
-    job = Job(load_config(EXAMPLE, out=str(tmp_path)), tuple(tile(name) for name in TILES))
+    ctx = RunContext(load_config(EXAMPLE, out=str(tmp_path)), tuple(parse_tile(name) for name in TILES))
     if gain != 1:
-        brighten(job, TILES[0], gain)
-    blended(job)
-    meets_the_goals(job)
+        brighten(ctx, TILES[0], gain)
+    balance_and_blend(ctx)
+    assert_meets_seam_requirements(ctx)
 
 
 def test_one_date_of_exeter_lies_beside_the_others() -> None:
@@ -141,7 +141,7 @@ def test_one_date_of_exeter_lies_beside_the_others() -> None:
     series = DATA / "exeter-series"
     with rasterio.open(next(series.glob(f"*{CLEAR_DATE}*"))) as src:
         here, to, crs = src.read(3).astype(np.float32), src.transform, src.crs
-    for date, beside in (("2024-08-01", False), ("2024-08-16", False), (BESIDE, True)):
+    for date, beside in (("2024-08-01", False), ("2024-08-16", False), (MISREGISTERED_DATE, True)):
         with rasterio.open(next(series.glob(f"*{date}*"))) as src:
             other = np.zeros_like(here)
             reproject(src.read(3).astype(np.float32), other, src_transform=src.transform, src_crs=src.crs,

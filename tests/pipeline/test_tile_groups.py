@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from s2ops.cli.app import app
-from s2ops.errors import ConfigError, InputError, NotMade, RasterError
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.errors import ConfigError, InputError, MissingInput, RasterError
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.pipeline import step_runner, tile_groups
 from s2ops.pipeline.steps import TileStep
 from s2ops.quality.verify import verify
 from s2ops.results import StepResult
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
-from s2ops.storage.done_marker import Marker
+from s2ops.storage.done_marker import DoneMarker
 from s2ops.storage.object_store import Store
 from tests.helpers.chain import TILES, bytes_of, command, s2ops, write_config
 
@@ -41,8 +41,8 @@ def undisturbed(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
-def job_of(path: Path) -> Job:
-    return Job(load_config(path), tuple(tile(name) for name in TILES), 1)
+def job_of(path: Path) -> RunContext:
+    return RunContext(load_config(path), tuple(parse_tile(name) for name in TILES), 1)
 
 
 def pod(*words: object) -> None:
@@ -97,9 +97,9 @@ def test_pods_give_the_bytes_of_one_machine_and_a_second_submit_starts_none(
     ],
 )
 def test_groups_make_up_children(tmp_path: Path, tiles: int, size: int, child: int, children: list[object]) -> None:
-    job = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
+    ctx = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
     names = [f"T{number}" for number in range(tiles)]
-    made = tile_groups.write(job, "blend", names, size, child)
+    made = tile_groups.write(ctx, "blend", names, size, child)
     assert [(one.first, one.last) for one in made] == children
     written = [json.loads(path.read_text())["tiles"] for path in sorted((tmp_path / "out/plan").rglob("*.json"))]
     assert [name for group in written for name in group] == names
@@ -108,44 +108,44 @@ def test_groups_make_up_children(tmp_path: Path, tiles: int, size: int, child: i
 
 @pytest.mark.parametrize(("size", "child"), [(0, 500), (16, 501), (17, 16)])
 def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, size: int, child: int) -> None:
-    job = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
+    ctx = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
     with pytest.raises(ConfigError, match=f"{size} tiles a group and {child} a child workflow do not fit"):
-        tile_groups.write(job, "blend", [], size, child)
+        tile_groups.write(ctx, "blend", [], size, child)
 
 
 def test_a_pod_knows_how_many_tiles_its_whole_stage_has(tmp_path: Path) -> None:
-    job = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
-    tile_groups.write(job, "blend", TILES, 1, 1)
-    assert tile_groups.read(job, "blend", 1) == tile_groups.Group([TILES[1]], 2)
+    ctx = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
+    tile_groups.write(ctx, "blend", TILES, 1, 1)
+    assert tile_groups.read(ctx, "blend", 1) == tile_groups.Group([TILES[1]], 2)
 
 
 def test_a_group_of_another_run_is_refused(tmp_path: Path) -> None:
-    job = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
+    ctx = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
     with pytest.raises(InputError, match=r"has no plan/groups/blend/007\.json: run s2ops group blend first"):
-        tile_groups.read(job, "blend", 7)
-    tile_groups.write(job, "blend", ["33TWL"], 1, 1)
+        tile_groups.read(ctx, "blend", 7)
+    tile_groups.write(ctx, "blend", ["33TWL"], 1, 1)
     with pytest.raises(InputError, match="names 33TWL, which the run's region does not have"):
-        tile_groups.read(job, "blend", 0)
+        tile_groups.read(ctx, "blend", 0)
 
 
 def test_a_stage_before_its_turn_says_what_comes_first(catalog: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", extra=SMALL)
-    with pytest.raises(NotMade, match="run the step balance for"):
+    with pytest.raises(MissingInput, match="run the step balance for"):
         pod("group", "blend", path, "--list", tmp_path / "list.json")
 
 
 def fake(name: str, failing: Mapping[str, Exception], ran: list[str]) -> TileStep:
     """A step that writes its marker, and fails for some tiles."""
 
-    def mark(_: Job, one: object) -> Marker:
-        return Marker(f"{name}/{one.name}.json", "f")  # type: ignore[attr-defined]
+    def mark(_: RunContext, one: object) -> DoneMarker:
+        return DoneMarker(f"{name}/{one.name}.json", "f")  # type: ignore[attr-defined]
 
-    def run(job: Job, one: object) -> StepResult:
+    def run(ctx: RunContext, one: object) -> StepResult:
         tile_name = one.name  # type: ignore[attr-defined]
         ran.append(tile_name)
         if tile_name in failing:
             raise failing[tile_name]
-        job.store.put(f"{name}/{tile_name}.json", b'{"fingerprint": "f"}')
+        ctx.store.put(f"{name}/{tile_name}.json", b'{"fingerprint": "f"}')
         return StepResult(name, tile_name, "done")
 
     return TileStep(name, lambda tile_name: f"{name}/{tile_name}.json", mark, run)
@@ -154,18 +154,18 @@ def fake(name: str, failing: Mapping[str, Exception], ran: list[str]) -> TileSte
 def test_a_failure_is_recorded_and_the_record_goes_with_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, ran = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out")), list[str]()
+    ctx, ran = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out")), list[str]()
     failing: dict[str, Exception] = {TILES[0]: RasterError("all scenes are broken: delete them")}
     step = fake("composite", failing, ran)
     monkeypatch.setattr(step_runner, "by_name", lambda _: step)
-    outcome = step_runner.attempt(job, ["composite"], TILES[0])
+    outcome = step_runner.run_steps(ctx, ["composite"], TILES[0])
     record = tmp_path / f"out/run/composite/{TILES[0]}.failed.json"
     assert str(outcome.error) == json.loads(record.read_text())["error"] == "all scenes are broken: delete them"
     assert json.loads(record.read_text())["kind"] == "RasterError"
     failing.clear()
-    assert step_runner.attempt(job, ["composite"], TILES[0]).error is None
+    assert step_runner.run_steps(ctx, ["composite"], TILES[0]).error is None
     assert not record.exists()
-    assert step_runner.attempt(job, ["composite"], TILES[0]).results[0].status == "skipped"
+    assert step_runner.run_steps(ctx, ["composite"], TILES[0]).results[0].status == "skipped"
     assert ran == [TILES[0]] * 2
 
 
@@ -174,9 +174,9 @@ def test_a_failed_tile_loses_what_was_made_of_older_input(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
-    job = job_of(write_config(tmp_path / "run.yaml", "none", out))
+    ctx = job_of(write_config(tmp_path / "run.yaml", "none", out))
     monkeypatch.setattr(step_runner, "by_name", lambda _: fake("select", {TILES[0]: RasterError("broken")}, []))
-    step_runner.attempt(job, ["select"], TILES[0])
+    step_runner.run_steps(ctx, ["select"], TILES[0])
     assert not (out / f"mosaic/{TILES[0]}/item.json").exists()
     assert (out / f"mosaic/{TILES[1]}/item.json").exists()
 
@@ -209,18 +209,18 @@ def test_a_tile_whose_input_is_broken_is_named_and_the_rest_is_published(
 
 
 def test_a_tile_without_input_is_not_pending_and_no_input_anywhere_is_an_error(tmp_path: Path) -> None:
-    job = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
+    ctx = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
 
-    def mark(_: Job, one: object) -> Marker:
-        if job.store.exists(f"composite/{one.name}"):  # type: ignore[attr-defined]
-            return Marker("x", "f")
-        raise NotMade("run the step composite first")
+    def mark(_: RunContext, one: object) -> DoneMarker:
+        if ctx.store.exists(f"composite/{one.name}"):  # type: ignore[attr-defined]
+            return DoneMarker("x", "f")
+        raise MissingInput("run the step composite first")
 
     step = TileStep("blend", str, mark, lambda *_: StepResult("blend", "", "done"))
-    with pytest.raises(NotMade, match="run the step composite first"):
-        step_runner.pending([step], job)
-    job.store.put(f"composite/{TILES[1]}", b"")
-    assert step_runner.pending([step], job) == [TILES[1]]
+    with pytest.raises(MissingInput, match="run the step composite first"):
+        step_runner.list_pending([step], ctx)
+    ctx.store.put(f"composite/{TILES[1]}", b"")
+    assert step_runner.list_pending([step], ctx) == [TILES[1]]
 
 
 def test_a_pod_that_is_told_to_stop_ends_with_75_and_continues_to_the_same_bytes(

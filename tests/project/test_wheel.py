@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.models.registry import NETWORKS
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_it_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    grid = tile("33TWL").geobox(120)
+    grid = parse_tile("33TWL").build_geobox(120)
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "width": 64, "height": 64, "nodata": 0}
     with rasterio.open(tmp_path / "in.tif", "w", crs=str(grid.crs), transform=grid.transform, **profile) as dst:
         dst.write(np.random.default_rng(1).integers(300, 3000, (4, 64, 64), dtype=np.uint16))

@@ -13,10 +13,10 @@ from cogeo_mosaic.mosaic import MosaicJSON
 from referencing import Registry, Resource
 
 from s2ops.errors import InputError
-from s2ops.geo.mgrs_tiles import Tile, tile
+from s2ops.geo.mgrs_tiles import Tile, parse_tile
 from s2ops.publishing import stac_collection
-from s2ops.publishing.mosaicjson import mosaicjson
-from s2ops.publishing.tile_index import tile_index
+from s2ops.publishing.mosaicjson import build_mosaicjson
+from s2ops.publishing.tile_index import build_tile_index
 from s2ops.raster.cog import CLASSES, IMAGERY, CogKind, SlabFile
 from tests.publishing.test_stac_item import SHA, landcover_item, mosaic_item
 
@@ -45,8 +45,8 @@ def findings(value: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def collections() -> list[dict[str, Any]]:
-    whole = stac_collection.Whole("mosaic.gti.gpkg", SHA, 10, "all", "application/geopackage+sqlite3")
-    files = stac_collection.catalog({"33TWL": mosaic_item()}, {"33TWL": landcover_item()}, {"mosaic": [whole]})
+    whole = stac_collection.ProductIndexFile("mosaic.gti.gpkg", SHA, 10, "all", "application/geopackage+sqlite3")
+    files = stac_collection.build_catalog({"33TWL": mosaic_item()}, {"33TWL": landcover_item()}, {"mosaic": [whole]})
     return [json.loads(files[f"{kind}/collection.json"]) for kind in ("mosaic", "landcover")]
 
 
@@ -94,9 +94,9 @@ def write(folder: Path, names: tuple[str, ...], kind: CogKind, bands: tuple[str,
     """Tiles whose pixels are 1 in the first, 2 in the second."""
     located = {}
     for value, name in enumerate(names, 1):
-        one, key = tile(name), f"product/{name}/data.tif"
+        one, key = parse_tile(name), f"product/{name}/data.tif"
         (folder / key).parent.mkdir(parents=True)
-        geobox = one.geobox(60).zoom_to(resolution=RES)
+        geobox = one.build_geobox(60).zoom_to(resolution=RES)
         file = SlabFile(folder / key, geobox, bands, kind)
         file.write(np.full((len(bands), *geobox.shape), value, np.uint8))
         file.finish()
@@ -112,7 +112,7 @@ def values(path: Path, longitude: float, latitude: float) -> list[int]:
 def test_the_index_is_one_raster_across_zones_and_can_be_moved(tmp_path: Path) -> None:
     run = tmp_path / "run"
     located = write(run, ("32TQS", "33TUM"), IMAGERY, ("red", "green", "blue", "nir"))
-    (run / "mosaic.gti.gpkg").write_bytes(tile_index(located, RES, ("red", "green", "blue", "nir"), 0, smooth=False))
+    (run / "mosaic.gti.gpkg").write_bytes(build_tile_index(located, RES, ("red", "green", "blue", "nir"), 0, smooth=False))
     moved = run.rename(tmp_path / "elsewhere") / "mosaic.gti.gpkg"
     with rasterio.open(moved) as src:
         assert (src.driver, src.count, src.nodata, src.crs.to_epsg()) == ("GTI", 4, 0, 4326)
@@ -126,7 +126,7 @@ def test_the_index_is_one_raster_across_zones_and_can_be_moved(tmp_path: Path) -
 def test_the_index_of_classes_has_their_colours(tmp_path: Path) -> None:
     located = write(tmp_path, ("33TUM",), CLASSES, ("class",))
     path = tmp_path / "landcover.gti.gpkg"
-    path.write_bytes(tile_index(located, RES, ("class",), 0, smooth=False, palette=stac_collection.PALETTE))
+    path.write_bytes(build_tile_index(located, RES, ("class",), 0, smooth=False, palette=stac_collection.LANDCOVER_PALETTE))
     with rasterio.open(path) as src:
         assert src.colormap(1)[3] == (0, 97, 26, 255)
         assert src.colormap(1)[0][3] == 0
@@ -135,16 +135,16 @@ def test_the_index_of_classes_has_their_colours(tmp_path: Path) -> None:
 def test_tiles_on_both_sides_of_the_antimeridian_are_one_raster(tmp_path: Path) -> None:
     located = write(tmp_path, ("01KBB", "60KXG"), IMAGERY, ("red",))
     path = tmp_path / "mosaic.gti.gpkg"
-    path.write_bytes(tile_index(located, RES, ("red",), 0, smooth=False))
+    path.write_bytes(build_tile_index(located, RES, ("red",), 0, smooth=False))
     for value, name in enumerate(("01KBB", "60KXG"), 1):
-        middle = tile(name).footprint.centroid
+        middle = parse_tile(name).footprint.centroid
         assert values(path, middle.x, middle.y) == [value]
     assert values(path, 0, -16.7) == [0]
 
 
 def test_mosaicjson_is_read_by_cogeo_mosaic_and_finds_every_tile() -> None:
-    located = {tile(name): f"mosaic/{name}/mosaic.tif" for name in ("32TQS", "33TUM", "01KAB")}
-    document = MosaicJSON.model_validate(mosaicjson(located, 10, "mosaic"))
+    located = {parse_tile(name): f"mosaic/{name}/mosaic.tif" for name in ("32TQS", "33TUM", "01KAB")}
+    document = MosaicJSON.model_validate(build_mosaicjson(located, 10, "mosaic"))
     assert (document.mosaicjson, document.minzoom, document.maxzoom) == ("0.0.3", 8, 14)
     assert {asset for assets in document.tiles.values() for asset in assets} == set(located.values())
     by_key = document.tiles
@@ -161,14 +161,14 @@ def square_of(longitude: float, latitude: float, zoom: int) -> str:
 
 
 def test_equal_tiles_in_another_order_give_the_same_index() -> None:
-    located = {tile(name): f"mosaic/{name}/mosaic.tif" for name in ("32TQS", "33TUM")}
+    located = {parse_tile(name): f"mosaic/{name}/mosaic.tif" for name in ("32TQS", "33TUM")}
     back = dict(reversed(located.items()))
-    assert tile_index(located, 10, ("red",), 0, smooth=True) == tile_index(back, 10, ("red",), 0, smooth=True)
-    assert mosaicjson(located, 10, "mosaic") == mosaicjson(back, 10, "mosaic")
+    assert build_tile_index(located, 10, ("red",), 0, smooth=True) == build_tile_index(back, 10, ("red",), 0, smooth=True)
+    assert build_mosaicjson(located, 10, "mosaic") == build_mosaicjson(back, 10, "mosaic")
 
 
 def test_no_tile_at_all_is_refused() -> None:
     with pytest.raises(InputError, match="at least one tile"):
-        tile_index({}, 10, ("red",), 0, smooth=True)
+        build_tile_index({}, 10, ("red",), 0, smooth=True)
     with pytest.raises(InputError, match="at least one tile"):
-        mosaicjson({}, 10, "mosaic")
+        build_mosaicjson({}, 10, "mosaic")

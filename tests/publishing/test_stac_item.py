@@ -16,10 +16,10 @@ from pystac.extensions.scientific import ScientificExtension
 from rasterio.transform import Affine
 
 from s2ops.errors import GridError, InputError
-from s2ops.geo.footprint import bbox_of, geojson, union_bbox
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.footprint import compute_bbox, to_geojson, merge_bboxes
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.publishing import stac_collection, stac_item
-from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, vrt, vrt_key
+from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, build_vrt, get_vrt_key
 from s2ops.storage.done_marker import to_json
 
 SHA = "ab" * 32
@@ -29,13 +29,13 @@ TIF = {"driver": "GTiff", "dtype": "uint8", "nodata": 0}
 
 def mosaic_item(name: str = "33TWL") -> dict[str, Any]:
     assets = {
-        "mosaic": stac_item.imagery_asset("mosaic.tif", SHA, 1234),
-        "provenance": stac_item.provenance_asset("provenance.tif", SHA, ["S2A_33TWL_20230810_0_L2A"]),
+        "mosaic": stac_item.build_imagery_asset("mosaic.tif", SHA, 1234),
+        "provenance": stac_item.build_provenance_asset("provenance.tif", SHA, ["S2A_33TWL_20230810_0_L2A"]),
     }
-    return stac_item.tile_item(
+    return stac_item.build_tile_item(
         "mosaic",
         name,
-        tile(name).geobox(120),
+        parse_tile(name).build_geobox(120),
         DATES,
         assets,
         {"s2ops:fingerprint": SHA},
@@ -45,10 +45,10 @@ def mosaic_item(name: str = "33TWL") -> dict[str, Any]:
 
 def landcover_item(name: str = "33TWL") -> dict[str, Any]:
     assets = {
-        "landcover": stac_item.landcover_asset("landcover.tif", SHA),
-        "confidence": stac_item.confidence_asset("confidence.tif", SHA),
+        "landcover": stac_item.build_landcover_asset("landcover.tif", SHA),
+        "confidence": stac_item.build_confidence_asset("confidence.tif", SHA),
     }
-    return stac_item.tile_item("landcover", name, tile(name).geobox(120), DATES, assets, {})
+    return stac_item.build_tile_item("landcover", name, parse_tile(name).build_geobox(120), DATES, assets, {})
 
 
 @pytest.mark.parametrize("item", [mosaic_item(), landcover_item(), mosaic_item("01KAB")])
@@ -68,7 +68,7 @@ def test_pystac_reads_back_grid_checksum_and_dates() -> None:
     projection = ProjectionExtension.ext(item)
     assert projection.code == "EPSG:32633"
     assert projection.shape == [915, 915]
-    assert Affine(*projection.transform) == tile("33TWL").geobox(120).transform
+    assert Affine(*projection.transform) == parse_tile("33TWL").build_geobox(120).transform
     assert FileExtension.ext(item.assets["mosaic"]).checksum == "1220" + SHA
     assert item.datetime is None
     assert item.properties["start_datetime"] == "2023-08-10T09:50:31Z"
@@ -86,9 +86,9 @@ def test_an_item_names_the_extensions_whose_fields_it_uses_and_no_other() -> Non
 
 
 def test_the_checksum_gives_the_digest_back_and_only_for_sha256() -> None:
-    assert stac_item.sha256_of(mosaic_item()["assets"]["mosaic"]) == SHA
-    assert stac_item.sha256_of({"file:checksum": "1114" + "00" * 20}) is None
-    assert stac_item.sha256_of({}) is None
+    assert stac_item.extract_sha256(mosaic_item()["assets"]["mosaic"]) == SHA
+    assert stac_item.extract_sha256({"file:checksum": "1114" + "00" * 20}) is None
+    assert stac_item.extract_sha256({}) is None
 
 
 def test_levels_in_an_item_are_the_curves_table() -> None:
@@ -114,9 +114,9 @@ def test_provenance_classes_name_the_nth_scene() -> None:
 
 
 def test_a_tile_on_the_antimeridian_is_two_polygons_and_its_box_runs_from_east_to_west() -> None:
-    shape = tile("01KAB").footprint
-    assert geojson(shape)["type"] == "MultiPolygon"
-    west, _, east, _ = bbox_of(shape)
+    shape = parse_tile("01KAB").footprint
+    assert to_geojson(shape)["type"] == "MultiPolygon"
+    west, _, east, _ = compute_bbox(shape)
     assert 178 < west < 180
     assert -180 < east < -178
 
@@ -131,12 +131,12 @@ def test_a_tile_on_the_antimeridian_is_two_polygons_and_its_box_runs_from_east_t
     ],
 )
 def test_the_box_over_boxes_is_the_narrowest(boxes: list[tuple[float, ...]], expected: tuple[float, ...]) -> None:
-    assert union_bbox(boxes) == expected
+    assert merge_bboxes(boxes) == expected
 
 
 def test_the_catalog_is_walked_by_pystac_through_relative_links_alone(tmp_path: Path) -> None:
     items = {"mosaic": {n: mosaic_item(n) for n in ("33TWM", "33TWL")}, "landcover": {"33TWL": landcover_item()}}
-    files = stac_collection.catalog(items["mosaic"], items["landcover"])
+    files = stac_collection.build_catalog(items["mosaic"], items["landcover"])
     files |= {f"{kind}/{name}/item.json": to_json(item) for kind, of in items.items() for name, item in of.items()}
     for key, data in files.items():
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
@@ -154,15 +154,15 @@ def test_the_catalog_is_walked_by_pystac_through_relative_links_alone(tmp_path: 
 
 def test_equal_items_in_another_order_give_the_same_bytes() -> None:
     one, two = mosaic_item("33TWL"), mosaic_item("33TWM")
-    assert stac_collection.catalog({"33TWL": one, "33TWM": two}, {}) == stac_collection.catalog(
+    assert stac_collection.build_catalog({"33TWL": one, "33TWM": two}, {}) == stac_collection.build_catalog(
         {"33TWM": two, "33TWL": one}, {}
     )
 
 
 def test_a_product_without_items_gets_no_collection_and_nothing_at_all_is_refused() -> None:
-    assert sorted(stac_collection.catalog({"33TWL": mosaic_item()}, {})) == ["catalog.json", "mosaic/collection.json"]
+    assert sorted(stac_collection.build_catalog({"33TWL": mosaic_item()}, {})) == ["catalog.json", "mosaic/collection.json"]
     with pytest.raises(InputError, match="run the steps before publish first"):
-        stac_collection.catalog({}, {})
+        stac_collection.build_catalog({}, {})
 
 
 def write_tiles(folder: Path, res: int, bands: int) -> list[VrtSource]:
@@ -170,7 +170,7 @@ def write_tiles(folder: Path, res: int, bands: int) -> list[VrtSource]:
     sources = []
     for name in ("33TWL", "33TWM"):
         # the tiles' real corners; only the outermost pixels of a small window are needed
-        geobox = tile(name).geobox(res)
+        geobox = parse_tile(name).build_geobox(res)
         pixels = rng.integers(1, 7, (bands, *geobox.shape), dtype=np.uint8)
         key = f"mosaic/{name}/mosaic.tif"
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
@@ -183,8 +183,8 @@ def write_tiles(folder: Path, res: int, bands: int) -> list[VrtSource]:
 
 def test_a_virtual_mosaic_gives_each_tiles_pixels_unchanged(tmp_path: Path) -> None:
     sources = write_tiles(tmp_path, 60, 4)
-    path = tmp_path / vrt_key("mosaic", 32633)
-    path.write_text(vrt(sources[::-1], ["red", "green", "blue", "nir"]))
+    path = tmp_path / get_vrt_key("mosaic", 32633)
+    path.write_text(build_vrt(sources[::-1], ["red", "green", "blue", "nir"]))
     with rasterio.open(path) as virtual:
         assert virtual.descriptions == ("red", "green", "blue", "nir")
         assert virtual.nodata == 0
@@ -198,25 +198,25 @@ def test_a_virtual_mosaic_gives_each_tiles_pixels_unchanged(tmp_path: Path) -> N
 
 def test_the_virtual_land_cover_has_the_classes_colours(tmp_path: Path) -> None:
     path = tmp_path / "landcover-32633.vrt"
-    path.write_text(vrt(write_tiles(tmp_path, 120, 1), ["class"], colour_table=LANDCOVER_COLOURS))
+    path.write_text(build_vrt(write_tiles(tmp_path, 120, 1), ["class"], colour_table=LANDCOVER_COLOURS))
     with rasterio.open(path) as virtual:
         assert virtual.colormap(1)[3] == (0, 97, 26, 255)
         assert virtual.colormap(1)[0][3] == 0
-        top, bottom = tile("33TWM").geobox(120), tile("33TWL").geobox(120)
+        top, bottom = parse_tile("33TWM").build_geobox(120), parse_tile("33TWL").build_geobox(120)
         # the grids are 60 m apart: the union is grown to whole pixels of the first tile
         assert virtual.height * 120 >= top.boundingbox.top - bottom.boundingbox.bottom
         assert virtual.read(1).min() >= 1
 
 
 def test_equal_tiles_in_another_order_give_the_same_text(tmp_path: Path) -> None:
-    sources = [VrtSource(f"mosaic/{name}/mosaic.tif", tile(name).geobox(10)) for name in ("33TWL", "33TWM", "33TVL")]
-    assert vrt(sources, ["red"]) == vrt(sources[::-1], ["red"])
-    assert str(tmp_path) not in vrt(sources, ["red"])
+    sources = [VrtSource(f"mosaic/{name}/mosaic.tif", parse_tile(name).build_geobox(10)) for name in ("33TWL", "33TWM", "33TVL")]
+    assert build_vrt(sources, ["red"]) == build_vrt(sources[::-1], ["red"])
+    assert str(tmp_path) not in build_vrt(sources, ["red"])
 
 
 def test_tiles_of_two_zones_are_refused() -> None:
-    sources = [VrtSource(name, tile(name).geobox(10)) for name in ("33TWL", "34TCR")]
+    sources = [VrtSource(name, parse_tile(name).build_geobox(10)) for name in ("33TWL", "34TCR")]
     with pytest.raises(GridError, match="one virtual mosaic for each zone"):
-        vrt(sources, ["red"])
+        build_vrt(sources, ["red"])
     with pytest.raises(GridError, match="at least one tile"):
-        vrt([], ["red"])
+        build_vrt([], ["red"])

@@ -11,12 +11,12 @@ import pytest
 import rasterio
 
 from s2ops.constants import BANDS
-from s2ops.geo.mgrs_tiles import tile
-from s2ops.publishing.stac_item import checksum
+from s2ops.geo.mgrs_tiles import parse_tile
+from s2ops.publishing.stac_item import encode_multihash
 from s2ops.quality.findings import Finding
-from s2ops.quality.verify import digest, verify
+from s2ops.quality.verify import compute_sha256, verify
 from s2ops.raster.cog import CLASSES, CODES, IMAGERY, PERCENT, CogKind, SlabFile
-from s2ops.run.raster_writer import imagery_tags
+from s2ops.run.raster_writer import build_imagery_tags
 from s2ops.storage.object_store import Store
 from tests.helpers.finished_run import small_run
 
@@ -57,7 +57,7 @@ def edit_item(run: Path, key: str, change: Callable[[dict[str, Any]], None]) -> 
 def sign(run: Path, key: str) -> None:
     """State the file's present checksum in its item, so that only what it holds is wrong."""
     folder, name = key.rsplit("/", 1)
-    stated = checksum(digest(Store(str(run)), key))
+    stated = encode_multihash(compute_sha256(Store(str(run)), key))
     stem = name.removesuffix(".tif")
     edit_item(run, f"{folder}/item.json", lambda item: item["assets"][stem].update({"file:checksum": stated}))
 
@@ -69,8 +69,8 @@ def edit_pixels(run: Path, key: str, edit: Edit, kind: CogKind | None = None, **
         pixels = src.read()
     edit(pixels)
     usual, names = KINDS[stem]
-    tags = tags or (imagery_tags() if usual is IMAGERY else {})
-    made = SlabFile(run / key, tile(key.split("/")[1]).geobox(120), names, kind or usual, tags)
+    tags = tags or (build_imagery_tags() if usual is IMAGERY else {})
+    made = SlabFile(run / key, parse_tile(key.split("/")[1]).build_geobox(120), names, kind or usual, tags)
     made.write(pixels)
     made.finish()
     sign(run, key)
@@ -168,7 +168,7 @@ def test_a_tiled_tiff_without_overviews_is_no_cog(run: Path) -> None:
     with rasterio.open(run / key, "w", **{k: v for k, v in profile.items() if v is not None}) as dst:
         dst.write(pixels)
         dst.descriptions = BANDS
-        dst.update_tags(**imagery_tags())
+        dst.update_tags(**build_imagery_tags())
     sign(run, key)
     assert any(f"{key} is not a valid cloud-optimised GeoTIFF" in each for each in errors(run))
 

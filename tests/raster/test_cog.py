@@ -11,10 +11,10 @@ from rio_cogeo.cogeo import cog_validate
 
 from s2ops.constants import BANDS, CLASS_COLOURS, LandCover
 from s2ops.errors import OutputError
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.raster.cog import CLASSES, IMAGERY, SlabFile
 
-GRID = tile("33TWL").geobox(120)
+GRID = parse_tile("33TWL").build_geobox(120)
 DICE = np.random.default_rng(11)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from s2ops.constants import BANDS, UInt8
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.raster.cog import IMAGERY, SlabFile
 from s2ops.raster.overviews import Halving, Method, halved, sizes
 
@@ -68,7 +68,7 @@ def test_parts_of_any_height_give_the_same_overview(levels: UInt8, method: Metho
 
 @pytest.mark.parametrize("res", [120, 60])
 def test_a_cog_carries_the_overviews_that_were_made(tmp_path: Path, res: int) -> None:
-    grid = tile("33TWL").geobox(res)
+    grid = parse_tile("33TWL").build_geobox(res)
     levels = np.random.default_rng(1).integers(0, 256, (4, *grid.shape), dtype=np.uint8)
     file = SlabFile(tmp_path / "a.tif", grid, BANDS, IMAGERY)
     file.write(levels)

@@ -12,10 +12,11 @@ from PIL import Image
 
 from s2ops.constants import BANDS
 from s2ops.errors import RasterError, StoreUnreachable
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.raster.cog import IMAGERY, SlabFile
 from s2ops.raster.dataset_pool import opened, shelf
-from s2ops.raster.reader import BandFile, gdal_env, open_picture, read_all, read_decimated, read_window, slabs
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import BandFile, open_picture, read_all, read_decimated, read_window, slabs
 from s2ops.telemetry.gdal_network_stats import traffic
 
 
@@ -95,7 +96,7 @@ def test_files_that_a_thread_still_reads_are_closed_when_it_gives_them_back(tmp_
 def test_a_band_of_the_runs_resolution_is_read_once_and_its_no_data_becomes_0(
     nodata: int | None, tmp_path: Path
 ) -> None:
-    grid, path = tile("33TWL").geobox(60), tmp_path / "band.tif"
+    grid, path = parse_tile("33TWL").build_geobox(60), tmp_path / "band.tif"
     numbers = np.random.default_rng(3).integers(0, 9000, grid.shape, dtype=np.uint16)
     numbers[:40] = nodata or 0
     options = {"driver": "GTiff", "dtype": "uint16", "count": 1, "nodata": nodata, "tiled": True, "crs": str(grid.crs)}
@@ -119,7 +120,7 @@ def test_pictures_without_a_place_are_opened_in_silence_by_many_threads_at_once(
     before = list(warnings.filters)
 
     def look(_: int) -> int:
-        with gdal_env(), open_picture(str(path)) as src:
+        with configure_gdal(), open_picture(str(path)) as src:
             return int(src.count)
 
     with ThreadPoolExecutor(8) as threads:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.raster.lanczos import sharp
 from s2ops.raster.reproject import Window, border_inside, onto, shift, window_of
 
@@ -12,7 +12,7 @@ DICE = np.random.default_rng(3)
 
 
 def test_aligned_tiles_are_sliced_not_resampled() -> None:
-    north, south = tile("33TWM").geobox(60), tile("33TWL").geobox(60)
+    north, south = parse_tile("33TWM").build_geobox(60), parse_tile("33TWL").build_geobox(60)
     levels = DICE.integers(1, 256, (4, *north.shape)).astype(np.float32)
     seen = onto(lambda window: levels[:, window[0], window[1]], north, south, 4)
     top, left = shift(north, south)  # type: ignore[misc]
@@ -23,7 +23,7 @@ def test_aligned_tiles_are_sliced_not_resampled() -> None:
 
 @pytest.mark.parametrize(("a", "b", "res"), [("32TQS", "33TUM", 120), ("33TWL", "33TWM", 120)])
 def test_slabs_of_the_target_equal_the_whole(a: str, b: str, res: int) -> None:
-    src, dst = tile(a).geobox(res), tile(b).geobox(res)
+    src, dst = parse_tile(a).build_geobox(res), parse_tile(b).build_geobox(res)
     levels = DICE.integers(1, 256, (2, *src.shape)).astype(np.float32)
     levels[:, 200:260, 500:800] = 0
 
@@ -45,7 +45,7 @@ def test_slabs_of_the_target_equal_the_whole(a: str, b: str, res: int) -> None:
     ],
 )
 def test_a_field_of_map_coordinates_keeps_its_place(a: str, b: str) -> None:
-    src, dst = tile(a).geobox(120), tile(b).geobox(120)
+    src, dst = parse_tile(a).build_geobox(120), parse_tile(b).build_geobox(120)
     rows, cols = np.mgrid[0 : src.height, 0 : src.width].astype(np.float32)
     seen = onto(lambda window: np.stack([rows, cols])[:, window[0], window[1]] + 1, src, dst, 2)
     at = np.argwhere(seen[0] > 0)[::5000]
@@ -61,16 +61,16 @@ def test_a_field_of_map_coordinates_keeps_its_place(a: str, b: str) -> None:
 
 
 def test_rasters_that_do_not_meet_show_nothing() -> None:
-    src, dst = tile("32TPS").geobox(120), tile("33TUN").geobox(120)
+    src, dst = parse_tile("32TPS").build_geobox(120), parse_tile("33TUN").build_geobox(120)
     assert window_of(src, dst[500:, 500:]) is None
     assert not onto(lambda _: np.ones((1, 1, 1), np.float32), src, dst[500:, 500:], 1).any()
 
 
 def test_a_neighbours_border_crosses_the_tile_where_the_overlap_ends() -> None:
-    line = border_inside(tile("33TWL").geobox(20), tile("33TWM").geobox(20))
+    line = border_inside(parse_tile("33TWL").build_geobox(20), parse_tile("33TWM").build_geobox(20))
     assert line is not None
     np.testing.assert_allclose(line[:, 0], 489.0)
-    assert border_inside(tile("33TWL").geobox(20), tile("31TCJ").geobox(20)) is None
+    assert border_inside(parse_tile("33TWL").build_geobox(20), parse_tile("31TCJ").build_geobox(20)) is None
 
 
 def between(image: np.ndarray, y: float, x: float) -> np.ndarray:

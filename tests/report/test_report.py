@@ -9,11 +9,11 @@ import pytest
 
 from s2ops.constants import CLASS_NAMES, LandCover
 from s2ops.errors import InputError
-from s2ops.geo.equal_area import covered_km2
-from s2ops.geo.mgrs_tiles import all_tiles, by_name, neighbours, tile
-from s2ops.report import MAX_DETAILED, build, layers, tables
-from s2ops.report.gather import Edges, Seam, gather
-from s2ops.report.maps import Canvas, meeting_place
+from s2ops.geo.equal_area import compute_covered_km2
+from s2ops.geo.mgrs_tiles import list_all_tiles, parse_tiles, find_neighbours, parse_tile
+from s2ops.report import MAX_DETAILED, build_report, layers, tables
+from s2ops.report.gather import SeamSummary, SeamRecord, gather_run_facts
+from s2ops.report.maps import Canvas, find_border_midpoint
 from s2ops.storage.done_marker import to_json
 from s2ops.storage.object_store import Store
 from tests.helpers.finished_run import FakeScene, small_run, synthetic
@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def page(store: Store) -> str:
-    return build(store, TWO)
+    return build_report(store, TWO)
 
 
 def text_of(html: str) -> str:
@@ -77,7 +77,7 @@ def test_the_page_loads_nothing_from_outside_and_each_picture_has_a_text(store: 
 
 
 def test_equal_runs_give_the_same_page(store: Store, page: str) -> None:
-    assert build(store, TWO[::-1]) == page
+    assert build_report(store, TWO[::-1]) == page
 
 
 def test_the_page_tells_scenes_seams_and_costs(page: str) -> None:
@@ -96,7 +96,7 @@ def test_the_page_lists_tiles_that_failed_with_what_was_said(tmp_path: Path) -> 
     store = small_run(tmp_path)
     said = {"step": "acquire", "tile": "33TWL", "error": "B04.tif <b>is cut off</b>: take another catalog"}
     store.put("run/acquire/33TWL.failed.json", to_json({**said, "kind": "RasterError", "exit_code": 2}))
-    page = build(store, TWO)
+    page = build_report(store, TWO)
     assert "tile step why 33TWL acquire B04.tif &lt;b&gt;is cut off&lt;/b&gt;: take another catalog" in text_of(page)
     assert page.count('id="failed"') == 1
 
@@ -106,7 +106,7 @@ def test_a_complete_run_has_no_list_of_failures(page: str) -> None:
 
 
 def test_of_many_tiles_only_the_first_keep_their_scene_lists(store: Store) -> None:
-    first, second = gather(store, TWO, detailed=1).tiles
+    first, second = gather_run_facts(store, TWO, detailed=1).tiles
     assert first.select is not None
     assert first.acquired is not None
     assert (second.select, second.acquired) == (None, None)
@@ -115,22 +115,22 @@ def test_of_many_tiles_only_the_first_keep_their_scene_lists(store: Store) -> No
 
 
 def test_of_many_edges_the_worst_are_kept_and_all_are_counted() -> None:
-    seams = [Seam("33TWL", f"n{number:03}", {"excess": number / 100}, {"excess": 1.0}) for number in range(1, 400)]
-    edges = Edges().joined(seams[:7]).joined(seams[7:]).joined([Seam("33TWL", "unmeasured", None, None)])
+    seams = [SeamRecord("33TWL", f"n{number:03}", {"excess": number / 100}, {"excess": 1.0}) for number in range(1, 400)]
+    edges = SeamSummary().merge(seams[:7]).merge(seams[7:]).merge([SeamRecord("33TWL", "unmeasured", None, None)])
     assert (edges.count, edges.before, edges.after) == (399, 3.99, 1.0)
     assert [seam.neighbour for seam in edges.worst] == [f"n{number:03}" for number in range(399, 199, -1)]
 
 
 def test_class_areas_on_the_map_count_overlaps_once(store: Store) -> None:
-    facts = gather(store, TWO)
-    shown = {layer.id: layer for layer in layers.map_layers(store, facts, Canvas.around(by_name(TWO), 120))}
+    facts = gather_run_facts(store, TWO)
+    shown = {layer.id: layer for layer in layers.draw_map_layers(store, facts, Canvas.from_tiles(parse_tiles(TWO), 120))}
     assert list(shown) == ["mosaic", "before", "landcover", "confidence", "dates"]
     legend = shown["landcover"].legend
     assert [entry.label for entry in legend] == [CLASS_NAMES[code] for code in LandCover if code]
     assert sum(entry.percent or 0 for entry in legend) == pytest.approx(100)
     # the two tiles together, not 2 x 109.8 km squared = 24,112 km2
     assert sum(entry.km2 or 0 for entry in legend) == pytest.approx(
-        covered_km2(one.tile for one in facts.tiles), rel=0.005
+        compute_covered_km2(one.tile for one in facts.tiles), rel=0.005
     )
     dates = {entry.label: entry.percent for entry in shown["dates"].legend}
     assert list(dates) == ["2023-08-20", "2023-08-10"]
@@ -138,8 +138,8 @@ def test_class_areas_on_the_map_count_overlaps_once(store: Store) -> None:
 
 
 def test_the_canvas_puts_a_pixel_where_it_lies(store: Store) -> None:
-    canvas = Canvas.around(by_name(TWO), 120)
-    painted = canvas.paint(store, [(tile("33TWL"), "mosaic/33TWL/mosaic.tif")], (1, 2, 3))
+    canvas = Canvas.from_tiles(parse_tiles(TWO), 120)
+    painted = canvas.paint(store, [(parse_tile("33TWL"), "mosaic/33TWL/mosaic.tif")], (1, 2, 3))
     rows = np.flatnonzero(painted[0].any(axis=1))
     height = canvas.geobox.shape.y
     assert rows.min() > 0.45 * height  # 33TWL is the southern tile
@@ -151,26 +151,26 @@ def test_the_canvas_puts_a_pixel_where_it_lies(store: Store) -> None:
 
 
 def test_the_canvas_of_tiles_on_both_sides_of_the_antimeridian_is_no_wider_than_they_are() -> None:
-    east = tile("01KAB")
-    west = next(other for other in neighbours(east) if other.zone == 60)
-    canvas = Canvas.around((east, west), 120, 1000)
+    east = parse_tile("01KAB")
+    west = next(other for other in find_neighbours(east) if other.zone == 60)
+    canvas = Canvas.from_tiles((east, west), 120, 1000)
     width, height = canvas.geobox.shape.x * canvas.res, canvas.geobox.shape.y * canvas.res
     assert width < 500_000
     assert height < 500_000
 
 
 def test_tiles_meet_on_the_border_of_the_one_inside_the_other() -> None:
-    lower, upper = by_name(TWO)
-    place = meeting_place(upper, lower)
+    lower, upper = parse_tiles(TWO)
+    place = find_border_midpoint(upper, lower)
     assert place is not None
     assert place[0] == pytest.approx(15.71, abs=0.02)
     assert upper.footprint.bounds[1] - 0.01 < place[1] < lower.footprint.bounds[3]
-    assert meeting_place(tile("33TWL"), tile("30TXK")) is None
+    assert find_border_midpoint(parse_tile("33TWL"), parse_tile("30TXK")) is None
 
 
 def test_an_empty_tile_is_said_to_be_empty(tmp_path: Path) -> None:
     store = small_run(tmp_path, TWO, scenes={"33TWL": synthetic("33TWL"), "33TWM": []})
-    text = text_of(build(store, TWO))
+    text = text_of(build_report(store, TWO))
     assert "No scene of this tile could be looked at; the tile is empty." in text
     assert "covered 50 % 1 tile with holes" in text
     assert "100.00 % holes" in text
@@ -178,13 +178,13 @@ def test_an_empty_tile_is_said_to_be_empty(tmp_path: Path) -> None:
 
 def test_a_run_without_land_cover_says_so(tmp_path: Path) -> None:
     store = small_run(tmp_path, ("33TWL",), landcover=False)
-    text = text_of(build(store, ("33TWL",)))
+    text = text_of(build_report(store, ("33TWL",)))
     assert "No land-cover map was made: landcover.enabled is false" in text
     assert "No edge was measured" in text
 
 
 def test_a_folder_without_any_output_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
-    text = text_of(build(Store(str(tmp_path)), ("33TWL",)))
+    text = text_of(build_report(Store(str(tmp_path)), ("33TWL",)))
     assert "There is no picture: no tile has a mosaic with data." in text
     assert "There is no scene list (select/33TWL.json)." in text
     assert "The run left no times" in text
@@ -194,14 +194,14 @@ def test_a_raster_cut_off_leaves_its_place_empty(tmp_path: Path) -> None:
     store = small_run(tmp_path, ("33TWL",))
     path = tmp_path / "mosaic/33TWL/mosaic.tif"
     path.write_bytes(path.read_bytes()[:200])
-    page = build(store, ("33TWL",))
+    page = build_report(store, ("33TWL",))
     assert 'id="layer-mosaic"' not in page
     assert 'id="layer-before"' in page
 
 
 def test_tiles_beyond_the_detailed_ones_are_listed_with_links(tmp_path: Path) -> None:
-    names = tuple(each.name for each in all_tiles() if each.name.startswith("33T"))[:20]
-    page = build(Store(str(tmp_path)), names)
+    names = tuple(each.name for each in list_all_tiles() if each.name.startswith("33T"))[:20]
+    page = build_report(Store(str(tmp_path)), names)
     assert page.count("<details") == MAX_DETAILED
     assert page.count(">scene list</a> <a") == len(names) - MAX_DETAILED
 
@@ -209,7 +209,7 @@ def test_tiles_beyond_the_detailed_ones_are_listed_with_links(tmp_path: Path) ->
 def test_scores_are_shown_when_there_are_some(tmp_path: Path) -> None:
     store = small_run(tmp_path, ("33TWL",))
     store.put("report/scores.json", to_json({"landcover": {"f1": {"water": 0.98765}}, "tiles": 1}))
-    text = text_of(build(store, ("33TWL",)))
+    text = text_of(build_report(store, ("33TWL",)))
     assert "landcover / f1 / water 0.9877" in text
 
 
@@ -219,7 +219,7 @@ def test_markup_in_a_record_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     store = small_run(tmp_path, ("33TWL",), scenes={"33TWL": [evil]})
     data = (store.get("select/33TWL.json") or b"").replace(b"cloud cover 97 %", b"<script>alert(1)</script>")
     store.put("select/33TWL.json", data)
-    page = build(store, ("33TWL",))
+    page = build_report(store, ("33TWL",))
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
 
@@ -240,9 +240,9 @@ def test_many_dates_become_months_or_years(days: list[str], length: int) -> None
     ("seconds", "text"), [(0.31, "0.3 s"), (42.4, "42 s"), (200, "3 min 20 s"), (18_720, "5 h 12 min")]
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
-    assert tables.duration(seconds) == text
+    assert tables.format_duration(seconds) == text
 
 
 def test_no_tile_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one tile"):
-        build(Store(str(tmp_path)), ())
+        build_report(Store(str(tmp_path)), ())

@@ -14,7 +14,7 @@ import pytest
 
 from s2ops.config import Refresh, Selection
 from s2ops.errors import InputError
-from s2ops.geo.mgrs_tiles import tile
+from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.selection.refresh import renew
 from s2ops.selection.scene_selection import Look, Rule
 from s2ops.simulate.writer import simulate
@@ -100,7 +100,7 @@ NEWER = date(2023, 7, 12)
 
 
 def newer(folder: Path, names: Sequence[str], cloudiness: float) -> Path:
-    return simulate(folder, [tile(name) for name in names], [NEWER], 120, seed=5, cloudiness=cloudiness, workers=2)
+    return simulate(folder, [parse_tile(name) for name in names], [NEWER], 120, seed=5, cloudiness=cloudiness, workers=2)
 
 
 def with_scenes(catalog: Path, other: Path, names: tuple[str, ...], to: Path) -> Path:

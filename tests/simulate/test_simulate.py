@@ -17,7 +17,7 @@ from rio_cogeo import cog_validate
 
 from s2ops.constants import Bool, Float64, LandCover, Mask
 from s2ops.errors import ConfigError
-from s2ops.geo.mgrs_tiles import Tile, tile
+from s2ops.geo.mgrs_tiles import Tile, parse_tile
 from s2ops.simulate.atmosphere import CLEAN, HAZY, Sky, overcast, random_sky, sun
 from s2ops.simulate.ground import ground, world_xy
 from s2ops.simulate.noise import NOISE_STD, Points, fbm, value_noise
@@ -27,7 +27,7 @@ from s2ops.simulate.world import Lens, passes
 from s2ops.simulate.writer import simulate
 
 DATES = [date(2023, 8, day) for day in (1, 6, 9, 14)]
-TILES = [tile("33TYM"), tile("34TCS")]
+TILES = [parse_tile("33TYM"), parse_tile("34TCS")]
 COARSE = 1220  # metres: 90 x 90 pixels a tile, coarser than any real run
 
 
@@ -80,7 +80,7 @@ def test_the_ground_is_the_same_in_any_window() -> None:
 
 @pytest.mark.parametrize("pair", [("33TXM", "33TYM"), ("33TYM", "34TCS"), ("01KAB", "60KYG")])
 def test_two_tiles_see_the_same_ground_also_across_zones(pair: tuple[str, str]) -> None:
-    first, second = (tile(name) for name in pair)
+    first, second = (parse_tile(name) for name in pair)
     lon, lat = common_points(first, second)
     kinds = []
     for each in (first, second):
@@ -220,7 +220,7 @@ def test_the_catalog_is_valid_stac_with_the_properties_that_the_chain_reads(worl
         written = json.loads(Path(str(item.get_self_href())).read_text())["properties"]
         name = written["grid:code"].removeprefix("MGRS-")
         assert item.id.split("_")[1] == name
-        assert (written["proj:epsg"], written["proj:code"]) == (tile(name).epsg, f"EPSG:{tile(name).epsg}")
+        assert (written["proj:epsg"], written["proj:code"]) == (parse_tile(name).epsg, f"EPSG:{parse_tile(name).epsg}")
         assert set(item.assets) == {"red", "green", "blue", "nir", "scl", "thumbnail"}
         for asset in item.assets.values():
             assert Path(str(asset.get_absolute_href())).is_file()

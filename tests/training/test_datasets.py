@@ -15,10 +15,10 @@ from rasterio.warp import transform_geom
 torch = pytest.importorskip("torch", reason="training needs the extra 'torch'")
 
 from s2ops.errors import ConfigError, RasterError, S2opsError  # noqa: E402
-from s2ops.models.registry import find  # noqa: E402
+from s2ops.models.registry import find_weights  # noqa: E402
 from s2ops.training.config import TrainConfig, load_config  # noqa: E402
-from s2ops.training.datasets.build_pools import chip_mosaics  # noqa: E402
-from s2ops.training.datasets.folder_config import Folder  # noqa: E402
+from s2ops.training.datasets.build_pools import build_chip_mosaics  # noqa: E402
+from s2ops.training.datasets.folder_config import FolderConfig  # noqa: E402
 from s2ops.training.datasets.folder_dataset import make_folder_pools  # noqa: E402
 from s2ops.training.train import train  # noqa: E402
 
@@ -57,12 +57,12 @@ def places(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def folder(root: Path, **changes: object) -> Folder:
+def folder(root: Path, **changes: object) -> FolderConfig:
     given: dict[str, object] = {
         "images": root / "images", "labels": root / "labels", "classes": {7: "water", 9: "grass", 0: "ignore"},
         "val": ["place2"],
     }  # fmt: skip
-    return Folder.model_validate(given | changes)
+    return FolderConfig.model_validate(given | changes)
 
 
 def lake_polygon(root: Path) -> dict[str, object]:
@@ -162,7 +162,7 @@ def test_a_folder_trains_a_network_on_the_cpu(places: Path, tmp_path: Path) -> N
     meta = train("water", *given, device="cpu")
     torch.set_num_threads(before)
     assert meta.scores["images-val: iou water"] > 0.8
-    assert find("water", str(tmp_path / "out")).meta == meta
+    assert find_weights("water", str(tmp_path / "out")).meta == meta
 
 
 BAD: dict[str, tuple[dict[str, object], str]] = {
@@ -220,9 +220,9 @@ def test_labels_that_are_no_labels_are_refused(places: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"is no GeoJSON feature collection"),
+        ("{", r"is not a valid GeoJSON feature collection"),
         ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"class": "lake"}}]}',
-         r"feature 1 is a Point, but areas are asked for"),
+         r"feature 1 is a Point, but a polygon is needed"),
         ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"name": "x"}}]}',
          r"feature 1 has no attribute 'class' \(it has name\)"),
     ],
@@ -235,7 +235,7 @@ def test_bad_vectors_are_named(text: str, message: str, places: Path) -> None:
 
 def test_a_broken_geopackage_is_named(places: Path) -> None:
     (places / "lakes.gpkg").write_bytes(b"SQLite format 3 or not")
-    with pytest.raises(ConfigError, match=r"lakes\.gpkg is no GeoPackage with a layer of polygons"):
+    with pytest.raises(ConfigError, match=r"lakes\.gpkg is not a valid GeoPackage with a layer of polygons"):
         make_folder_pools("water", [folder(places, labels=places / "lakes.gpkg", classes={"lake": "water"})], 64)
 
 
@@ -254,7 +254,7 @@ def test_chips_are_shown_in_mosaics_and_alone() -> None:
     rng = np.random.default_rng(0)
     chips = rng.integers(1, 255, (6, 4, 64, 64), dtype=np.uint8)
     cover = np.arange(1, 7, dtype=np.uint8)[:, None, None] * np.ones((1, 64, 64), np.uint8)
-    samples = list(chip_mosaics(chips, cover, 10, 0))
+    samples = list(build_chip_mosaics(chips, cover, 10, 0))
     kinds = [len(set(np.unique(land)) - {0}) for _, land, _ in samples]
     assert [kind == 1 for kind in kinds] == [False, False, False, True, True] * 2
     image, land, mask = samples[3]

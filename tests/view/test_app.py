@@ -21,19 +21,19 @@ from starlette.testclient import TestClient
 
 from s2ops.constants import CLASS_COLOURS, LandCover, UInt8
 from s2ops.errors import ConfigError, InputError
-from s2ops.geo.mgrs_tiles import neighbours, tile
-from s2ops.geo.tile_ownership import owned
+from s2ops.geo.mgrs_tiles import find_neighbours, parse_tile
+from s2ops.geo.tile_ownership import compute_ownership_mask
 from s2ops.imaging import rendering
-from s2ops.imaging.tone_curve import reflectance_table
+from s2ops.imaging.tone_curve import build_reflectance_table
 from s2ops.raster.reader import read_all
 from s2ops.storage.done_marker import to_json
 from s2ops.storage.object_store import Store
 from s2ops.view import app as view_app
 from s2ops.view import tiles as view_tiles
-from s2ops.view.app import application
+from s2ops.view.app import build_application
 from s2ops.view.basemap import Basemap
-from s2ops.view.run import Run
-from s2ops.view.server import bound
+from s2ops.view.run import ViewedRun
+from s2ops.view.server import open_listening_socket
 from s2ops.view.static_files import Page
 from tests.helpers.finished_run import small_run, synthetic
 
@@ -42,12 +42,12 @@ MERCATOR = tms.get("WebMercatorQuad")
 PLACE = (15.98, 45.81)
 """In 33TWL."""
 EAST = "01KAB"
-WEST = next(other.name for other in neighbours(tile(EAST)) if other.zone == 60)
+WEST = next(other.name for other in find_neighbours(parse_tile(EAST)) if other.zone == 60)
 
 
 def client(*stores: Store, **options: Any) -> TestClient:
-    runs = {name: Run(store.uri) for name, store in zip("ab", stores, strict=False)}
-    return TestClient(application(runs, ["testserver"], **options), raise_server_exceptions=False)
+    runs = {name: ViewedRun(store.uri) for name, store in zip("ab", stores, strict=False)}
+    return TestClient(build_application(runs, ["testserver"], **options), raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,13 @@ def at_place(image: UInt8, zoom: int, place: tuple[float, float] = PLACE) -> UIn
     where = MERCATOR.tile(*place, zoom)
     left, _, right, top = MERCATOR.xy_bounds(where)
     x, y = MERCATOR.xy(*place)
-    scale = view_tiles.PIXELS / (right - left)
+    scale = view_tiles.TILE_SIZE_PX / (right - left)
     return image[int((top - y) * scale), int((x - left) * scale)]
 
 
 def pixel_of(store: Store, key: str) -> UInt8:
     """The bands of the run's own pixel at PLACE, found by the grid of 33TWL alone."""
-    grid = tile("33TWL").geobox(120)
+    grid = parse_tile("33TWL").build_geobox(120)
     x, y = Transformer.from_crs(4326, 32633, always_xy=True).transform(*PLACE)
     column, row = ~grid.transform * (x, y)
     return read_all(store.gdal(key))[:, int(row), int(column)]
@@ -91,7 +91,7 @@ def test_the_page_loads_only_files_of_its_own_and_may_ask_nobody_else(site: Test
     assert "default-src 'none'" in policy
     assert "http" not in policy
     named = set(re.findall(r'(?:src|href)="(/[^"]+)"', answer.text))
-    page = Page.load()
+    page = Page.from_package()
     scripts = [file.data.decode() for name, file in page.files.items() if name.endswith(".js")]
     named |= {f"/page/{name}" for text in scripts for name in re.findall(r"from '\./([^']+)'", text)}
     assert len(named) > 8
@@ -103,7 +103,7 @@ def test_the_page_loads_only_files_of_its_own_and_may_ask_nobody_else(site: Test
 
 def test_the_mosaic_is_shown_where_it_lies_in_the_colours_of_all_pictures(store: Store, site: TestClient) -> None:
     shown = at_place(picture(site, "truecolour", 9), 9)
-    wanted = rendering.display_table()[pixel_of(store, "mosaic/33TWL/mosaic.tif")[:3]]
+    wanted = rendering.build_display_table()[pixel_of(store, "mosaic/33TWL/mosaic.tif")[:3]]
     assert shown[3] == 255
     assert np.abs(shown[:3].astype(int) - wanted).max() <= 6  # neighbours and WebP
 
@@ -113,7 +113,7 @@ def test_classes_and_dates_keep_exactly_their_legends_colours(store: Store, site
     for layer in ("landcover", "dates"):
         image = picture(site, layer, 8)
         colours = {
-            rendering.hexa((int(r), int(g), int(b))) for r, g, b, a in np.unique(image.reshape(-1, 4), axis=0) if a
+            rendering.format_hex_colour((int(r), int(g), int(b))) for r, g, b, a in np.unique(image.reshape(-1, 4), axis=0) if a
         }
         assert colours <= {colour for colour, _ in layers[layer]["legend"]}
         assert len(colours) == {"landcover": 1, "dates": 2}[layer]  # of the synthetic scenes
@@ -146,10 +146,10 @@ def test_where_tiles_overlap_map_and_click_show_the_one_that_counts_the_place(tm
 
 def _counts(name: str, other: str, lon: float, lat: float) -> str:
     """Which of two tiles counts a place, as `s2ops areas` finds it."""
-    grid = tile(name).geobox(120)
-    column, row = ~grid.transform * Transformer.from_crs(4326, tile(name).epsg, always_xy=True).transform(lon, lat)
+    grid = parse_tile(name).build_geobox(120)
+    column, row = ~grid.transform * Transformer.from_crs(4326, parse_tile(name).epsg, always_xy=True).transform(lon, lat)
     block = grid[int(row) : int(row) + 1, int(column) : int(column) + 1]
-    return name if owned(tile(name), [tile(other)], block).item() else other
+    return name if compute_ownership_mask(parse_tile(name), [parse_tile(other)], block).item() else other
 
 
 def test_single_scenes_are_shown_by_day(site: TestClient) -> None:
@@ -200,8 +200,8 @@ def test_a_file_written_anew_is_another_picture(tmp_path: Path) -> None:
         etag = site.get(url).headers["etag"]
         path = tmp_path / "landcover/33TWL/landcover.tif"
         os.utime(path, (1, 1))
-        viewed = Run(run.uri)
-    with TestClient(application({"a": viewed}, ["testserver"])) as again:
+        viewed = ViewedRun(run.uri)
+    with TestClient(build_application({"a": viewed}, ["testserver"])) as again:
         assert again.get(url, headers={"If-None-Match": etag}).status_code == 200
 
 
@@ -257,7 +257,7 @@ def test_a_place_is_explained_by_what_its_pixel_holds(store: Store, site: TestCl
     number = int(pixel_of(store, "mosaic/33TWL/provenance.tif")[0])
     assert said["tile"] == "33TWL"
     assert list(said["levels"].values()) == levels.tolist()
-    assert said["reflectance"]["nir"] == pytest.approx(float(reflectance_table()[levels[3]]), abs=1e-4)
+    assert said["reflectance"]["nir"] == pytest.approx(float(build_reflectance_table()[levels[3]]), abs=1e-4)
     assert said["class"]["code"] == int(pixel_of(store, "landcover/33TWL/landcover.tif")[0])
     assert said["class"]["confidence"] == int(pixel_of(store, "landcover/33TWL/confidence.tif")[0])
     scene = synthetic("33TWL")[number - 1]
@@ -363,10 +363,10 @@ def test_a_tile_that_is_finished_meanwhile_appears(tmp_path: Path, monkeypatch: 
     run = small_run(tmp_path, TWO)
     item = run.get("mosaic/33TWM/item.json") or b""
     run.delete("mosaic/33TWM/item.json")
-    viewed = Run(run.uri)
+    viewed = ViewedRun(run.uri)
     assert viewed.state.counts == {"done": 1, "waiting": 1}
     run.put("mosaic/33TWM/item.json", item)
-    monkeypatch.setattr("s2ops.view.run._FRESH_S", {True: 0.0, False: 0.0})
+    monkeypatch.setattr("s2ops.view.run._REFRESH_INTERVAL_S", {True: 0.0, False: 0.0})
     before = viewed.state.tag  # asks for a look at the store
     viewed.close()
     viewed._worker.shutdown(wait=True)
@@ -375,9 +375,9 @@ def test_a_tile_that_is_finished_meanwhile_appears(tmp_path: Path, monkeypatch: 
 
 
 def test_a_large_region_seen_from_far_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from s2ops.geo.mgrs_tiles import all_tiles  # noqa: PLC0415
+    from s2ops.geo.mgrs_tiles import list_all_tiles  # noqa: PLC0415
 
-    names = [one.name for one in all_tiles() if 30 <= one.zone <= 36 and one.name[2] in "TU"]
+    names = [one.name for one in list_all_tiles() if 30 <= one.zone <= 36 and one.name[2] in "TU"]
     store = Store(str(tmp_path))
     store.put("plan/plan.json", to_json({"config": {"resolution": 10}, "tiles": {name: [] for name in names}}))
     monkeypatch.setattr(view_tiles.rasterio, "open", lambda *_: pytest.fail("a file was opened"))
@@ -391,20 +391,20 @@ def test_a_large_region_seen_from_far_opens_no_file(tmp_path: Path, monkeypatch:
         assert (answer.status_code, answer.json()["error"]) == (
             404, "seen from this far, truecolour would open too many files; zoom in"
         )  # fmt: skip
-        over = [view_tiles.touched(Run(store.uri), MERCATOR.tile(lon, 50, zoom)) for lon in (0, 9, 15, 20)]
-        assert max(map(len, over)) <= view_tiles.MOST_FILES
+        over = [view_tiles.find_tiles(ViewedRun(store.uri), MERCATOR.tile(lon, 50, zoom)) for lon in (0, 9, 15, 20)]
+        assert max(map(len, over)) <= view_tiles.MAX_FILES
         assert len(site.get("/api/a/tiles.geojson").json()["features"]) == len(names)
 
 
 def test_too_many_requests_at_once_are_asked_to_come_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view_app, "_WAITING", 0)
+    monkeypatch.setattr(view_app, "_MAX_WAITING_REQUESTS", 0)
     with client(store) as site:
         answer = site.get("/tiles/a/truecolour/0/0/0")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
 def test_a_failure_of_ours_is_a_sentence_without_a_trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view_app.place, "at", lambda *_: 1 / 0)
+    monkeypatch.setattr(view_app.place, "query_point", lambda *_: 1 / 0)
     with client(store) as site:
         answer = site.get("/api/a/at?lon=1&lat=1")
         assert answer.status_code == 500
@@ -417,7 +417,7 @@ def test_what_is_no_run_is_said_to_be_none_and_nothing_is_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"is no (folder|run)"):
-        Run(place)
+        ViewedRun(place)
     assert not list(tmp_path.iterdir())
 
 
@@ -445,11 +445,11 @@ def test_damage_is_said_at_the_start_too_and_the_map_is_shown(tmp_path: Path) ->
 
 def test_an_address_of_another_machine_cannot_be_listened_at() -> None:
     with pytest.raises(ConfigError, match=r"--host 192\.0\.2\.1 --port 0 cannot be opened"):
-        bound("192.0.2.1", 0)
+        open_listening_socket("192.0.2.1", 0)
 
 
 def test_a_basemap_is_the_only_other_origin_that_the_page_may_ask(store: Store) -> None:
-    below = Basemap.of("https://tiles.example.org/{z}/{x}/{y}.png", "Example")
+    below = Basemap.from_url("https://tiles.example.org/{z}/{x}/{y}.png", "Example")
     with client(store, basemap=below) as site:
         answer = site.get("/api/runs")
         assert answer.json()["basemap"] == {"url": "https://tiles.example.org/{z}/{x}/{y}.png", "credit": "Example"}
@@ -463,7 +463,7 @@ def test_a_basemap_is_the_only_other_origin_that_the_page_may_ask(store: Store) 
         "https://a/{z}/{x}",
     ):
         with pytest.raises(ConfigError, match="give the address of map tiles"):
-            Basemap.of(wrong, "")
+            Basemap.from_url(wrong, "")
 
 
 def test_two_runs_are_served_apart(store: Store, tmp_path: Path) -> None:

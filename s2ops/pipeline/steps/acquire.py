@@ -12,7 +12,7 @@ import numpy as np
 
 from s2ops.catalog.scene import Scene
 from s2ops.constants import Bool, Mask
-from s2ops.errors import OffTile, RasterError
+from s2ops.errors import SceneOutsideTile, RasterError
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.pipeline.steps.acquire_scene import make_scene
 from s2ops.pipeline.steps.base import TileStep, record_of
@@ -20,25 +20,25 @@ from s2ops.pipeline.steps.select import selected
 from s2ops.raster.reader import read_window, slabs
 from s2ops.records import AcquiredScene, AcquireRecord, LeftOut, SceneRecord, SelectRecord, StopReason
 from s2ops.results import StepResult
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.selection.scene_selection import MOSTLY_CLEAR
 from s2ops.storage import layout
-from s2ops.storage.done_marker import Marker, fingerprint
+from s2ops.storage.done_marker import DoneMarker, compute_fingerprint
 from s2ops.telemetry import metrics
 
 VERSION = 1
 
 
-def marker(job: Job, tile: Tile) -> Marker:
+def marker(ctx: RunContext, tile: Tile) -> DoneMarker:
     """Stands while the scene list, the resolution and the mask network are the same."""
-    facts = (selected(job, tile).basis, job.res, job.config.max_scenes, _dates_wanted(job))
-    weights = job.model("scene-cloud").sha256
-    return Marker(layout.acquired(tile.name), fingerprint("acquire", VERSION, *facts, weights))
+    facts = (selected(ctx, tile).basis, ctx.res, ctx.config.max_scenes, _dates_wanted(ctx))
+    weights = ctx.load_weights_info("scene-cloud").sha256
+    return DoneMarker(layout.acquired(tile.name), compute_fingerprint("acquire", VERSION, *facts, weights))
 
 
-def _dates_wanted(job: Job) -> int:
+def _dates_wanted(ctx: RunContext) -> int:
     """How many dates landcover reads; 0 when it reads the mosaic, or is not wanted."""
-    options = job.config.landcover
+    options = ctx.config.landcover
     return options.max_dates if options.enabled and options.source == "scenes" else 0
 
 
@@ -62,13 +62,13 @@ class _Gathered:
         return {one.id for one in (*self.mosaic, *self.idle)} | {one.id for one in self.left_out}
 
 
-def run(job: Job, tile: Tile) -> StepResult:
+def run(ctx: RunContext, tile: Tile) -> StepResult:
     """Write scenes/T/ID.tif, ID.mask.tif and ID.json of each scene, then scenes/T/acquired.json."""
-    mark, plan = marker(job, tile), selected(job, tile)
-    scenes = {scene.id: scene for scene in job.scenes(tile).scenes}
-    got = _Gathered(np.ones(job.geobox(tile).shape, np.bool_))
+    mark, plan = marker(ctx, tile), selected(ctx, tile)
+    scenes = {scene.id: scene for scene in ctx.find_scenes(tile).scenes}
+    got = _Gathered(np.ones(ctx.build_geobox(tile).shape, np.bool_))
     for scene_id in plan.selected:
-        _add(job, tile, scenes, scene_id, got)
+        _add(ctx, tile, scenes, scene_id, got)
     stop: StopReason = "covered"
     queue = iter(plan.spares)
     while got.open.any():
@@ -76,46 +76,52 @@ def run(job: Job, tile: Tile) -> StepResult:
         if spare is None:
             stop = "no candidates left"
             break
-        if len(got.mosaic) + len(got.idle) >= job.config.max_scenes:
+        if len(got.mosaic) + len(got.idle) >= ctx.config.max_scenes:
             stop = "scene cap"
             break
-        _add(job, tile, scenes, spare, got, only_for_holes=True)
+        _add(ctx, tile, scenes, spare, got, only_for_holes=True)
     if got.broken and not got.mosaic:
         raise RasterError(
             f"{tile.name}: {len(got.broken)} of its scenes cannot be read and none can be used: {got.broken[0]}"
         )
-    series = _series(job, tile, plan, scenes, got)
+    series = _series(ctx, tile, plan, scenes, got)
     record = _record(plan, got, series, stop, mark.fingerprint)
-    job.store.put(mark.key, record.write())
-    _forget_others(job, tile, record)
+    ctx.store.put(mark.key, record.write())
+    _forget_others(ctx, tile, record)
     facts = {"scenes": len(record.scenes), "series": len(series), "holes": record.holes}
     return StepResult("acquire", tile.name, "done" if record.scenes else "empty", facts)
 
 
-def _make(job: Job, tile: Tile, scenes: Mapping[str, Scene], scene_id: str) -> SceneRecord:
+def _make(ctx: RunContext, tile: Tile, scenes: Mapping[str, Scene], scene_id: str) -> SceneRecord:
     """The scene at full resolution. What an earlier run made counts where a refresh finds it in no catalog any more."""
     if scene_id in scenes:
-        return make_scene(job, tile, scenes[scene_id])
+        return make_scene(ctx, tile, scenes[scene_id])
     key = layout.scene(tile.name, scene_id)
-    data = job.store.get(key)
+    data = ctx.store.get(key)
     if data is None:
         raise RasterError(f"{scene_id} is of the earlier list, but neither in the catalog nor in the run any more")
     return SceneRecord.read(data, key)
 
 
 def _add(
-    job: Job, tile: Tile, scenes: Mapping[str, Scene], scene_id: str, got: _Gathered, *, only_for_holes: bool = False
+    ctx: RunContext,
+    tile: Tile,
+    scenes: Mapping[str, Scene],
+    scene_id: str,
+    got: _Gathered,
+    *,
+    only_for_holes: bool = False,
 ) -> None:
     """Acquire one scene; a broken one is left out and recorded, it never ends the tile."""
     try:
-        record = _make(job, tile, scenes, scene_id)
+        record = _make(ctx, tile, scenes, scene_id)
     except RasterError as error:
         got.left_out.append(LeftOut(id=scene_id, reason=str(error)))
-        got.broken += [] if isinstance(error, OffTile) else [error]
+        got.broken += [] if isinstance(error, SceneOutsideTile) else [error]
         metrics.scene_left_out()
         return
     before = np.count_nonzero(got.open)
-    path = job.store.gdal(layout.mask(tile.name, scene_id))
+    path = ctx.store.gdal(layout.mask(tile.name, scene_id))
     for rows in slabs(got.open.shape[0]):
         got.open[rows] &= read_window(path, rows)[0] != Mask.CLEAR
     filled = before - np.count_nonzero(got.open)
@@ -126,16 +132,18 @@ def _add(
         got.idle.append(record)
 
 
-def _series(job: Job, tile: Tile, plan: SelectRecord, scenes: dict[str, Scene], got: _Gathered) -> list[SceneRecord]:
+def _series(
+    ctx: RunContext, tile: Tile, plan: SelectRecord, scenes: dict[str, Scene], got: _Gathered
+) -> list[SceneRecord]:
     """Further dates for landcover, the clearest first: idle ones, then others that are mostly clear."""
-    wanted = _dates_wanted(job) - len(got.mosaic)
+    wanted = _dates_wanted(ctx) - len(got.mosaic)
     series = got.idle[: max(wanted, 0)]
     known = got.known()
     others = sorted(plan.candidates, key=lambda one: (-one.coverage, one.id))
     clear = (one.id for one in others if one.coverage >= MOSTLY_CLEAR and one.id not in known)
     for scene_id in islice(clear, max(wanted - len(series), 0)):
         try:
-            series.append(_make(job, tile, scenes, scene_id))
+            series.append(_make(ctx, tile, scenes, scene_id))
         except RasterError as error:
             got.left_out.append(LeftOut(id=scene_id, reason=str(error)))
     return series
@@ -160,20 +168,20 @@ def _placed(plan: SelectRecord, record: SceneRecord, added: float) -> AcquiredSc
     return AcquiredScene(**record.model_dump(), added=added, haze=plan.candidate(record.id).haze)
 
 
-def _forget_others(job: Job, tile: Tile, record: AcquireRecord) -> None:
+def _forget_others(ctx: RunContext, tile: Tile, record: AcquireRecord) -> None:
     """Remove files of scenes that an earlier run of other settings left here."""
     ids = [one.id for one in (*record.scenes, *record.series)]
     kept = {layout.acquired(tile.name)} | {
         key(tile.name, scene_id) for scene_id in ids for key in (layout.image, layout.mask, layout.scene)
     }
-    for key in job.store.keys(f"scenes/{tile.name}"):
+    for key in ctx.store.keys(f"scenes/{tile.name}"):
         if key not in kept:
-            job.store.delete(key)
+            ctx.store.delete(key)
 
 
-def acquired(job: Job, tile: Tile) -> AcquireRecord:
+def acquired(ctx: RunContext, tile: Tile) -> AcquireRecord:
     """The record that acquire wrote; InputError where it has not run."""
-    return record_of(job, tile, "acquire", layout.acquired(tile.name), AcquireRecord)
+    return record_of(ctx, tile, "acquire", layout.acquired(tile.name), AcquireRecord)
 
 
 STEP = TileStep("acquire", layout.acquired, marker, run)

@@ -1,70 +1,96 @@
-"""What a step is: a name, the marker that says it is done, and the function that does it."""
+"""Step interface of the pipeline: prepare inputs, fingerprint them, run; once per tile or once per run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
-from s2ops.errors import NotMade
+from s2ops.errors import MissingInput
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.records import Record
-from s2ops.results import StepResult
-from s2ops.run.context import Job
-from s2ops.storage.done_marker import Marker
+from s2ops.results import StepName, StepResult
+from s2ops.run.context import RunContext
+from s2ops.storage.done_marker import DoneMarker
 
+Inputs = TypeVar("Inputs")
 RecordKind = TypeVar("RecordKind", bound=Record)
 
 
-def record_of(job: Job, tile: Tile, step: str, key: str, kind: type[RecordKind]) -> RecordKind:
-    """The record that `step` wrote for the tile; NotMade where it has not run."""
-    data = job.store.get(key)
+def read_record(ctx: RunContext, tile: Tile, step: str, key: str, kind: type[RecordKind]) -> RecordKind:
+    """Read the record that `step` wrote for a tile; raise MissingInput if it has not run for the tile."""
+    data = ctx.store.get(key)
     if data is None:
-        raise NotMade(f"{job.config.out} has no {key}: run the step {step} for {tile.name} first")
+        raise MissingInput(f"{ctx.config.out} has no {key}: run the step {step} for {tile.name} first")
     return kind.read(data, key)
 
 
-def _always(_: Job) -> bool:
+def _accept_always(_: RunContext) -> bool:
     return True
 
 
-def _nothing(_: Job) -> None:
-    """Most stages have nothing to check once all tiles are through."""
+def _check_nothing(_: RunContext) -> None:
+    """Accept any run: most steps have no check of their own."""
 
 
 @dataclass(frozen=True)
-class TileStep:
-    """A step that runs once a tile."""
+class PreparedStep:
+    """A step with the inputs of one tile (or of the whole run): ready to be checked against its marker, and to run."""
 
-    name: str
+    marker: DoneMarker
+    """File that the step writes last, with the fingerprint of these inputs."""
+    run: Callable[[], StepResult]
+
+
+@dataclass(frozen=True)
+class TileStep(Generic[Inputs]):
+    """A step that runs once per tile."""
+
+    name: StepName
     key: Callable[[str], str]
     """Key of a tile's marker, by the tile's name."""
-    marker: Callable[[Job, Tile], Marker]
-    run: Callable[[Job, Tile], StepResult]
-    wanted: Callable[[Job], bool] = _always
-    check: Callable[[Job], None] = _nothing
-    """Runs before the first tile; raises when the stage as a whole makes no sense (no scene anywhere)."""
+    prepare: Callable[[RunContext, Tile], Inputs]
+    """Reads the inputs of a tile; raises MissingInput if an earlier step has not run for it."""
+    fingerprint: Callable[[Inputs], str]
+    """SHA-256 over everything that the outputs depend on."""
+    run: Callable[[RunContext, Tile, Inputs], StepResult]
+    """Writes the outputs of a tile, the marker last."""
+    is_wanted: Callable[[RunContext], bool] = _accept_always
+    """False if the configuration leaves the step out."""
+    check: Callable[[RunContext], None] = _check_nothing
+    """Runs before the first tile; raises if the step as a whole cannot succeed (no scene for any tile)."""
 
-    def done(self, job: Job, tile: Tile) -> bool:
-        """Whether the tile's marker stands; NotMade where an earlier step has not run for it."""
-        return self.marker(job, tile).stands_in(job.store)
+    def bind(self, ctx: RunContext, tile: Tile) -> PreparedStep:
+        """Prepare the inputs of a tile once, for the check of the marker and for the run."""
+        inputs = self.prepare(ctx, tile)
+        marker = DoneMarker(self.key(tile.name), self.fingerprint(inputs))
+        return PreparedStep(marker, partial(self.run, ctx, tile, inputs))
 
-    def standing(self, job: Job, tile: Tile) -> dict[str, Any] | None:
-        """The JSON of the tile's marker, if the tile has what the step makes, of today's inputs."""
+    def is_done(self, ctx: RunContext, tile: Tile) -> bool:
+        """Return true if the tile's marker is current; raise MissingInput if an earlier step has not run for it."""
+        return self.bind(ctx, tile).marker.is_current(ctx.store)
+
+    def load_if_current(self, ctx: RunContext, tile: Tile) -> dict[str, Any] | None:
+        """Return the JSON of the tile's marker if its outputs are made from the current inputs, otherwise None."""
         try:
-            return self.marker(job, tile).standing(job.store)
-        except NotMade:
+            return self.bind(ctx, tile).marker.load_if_current(ctx.store)
+        except MissingInput:
             return None
 
 
 @dataclass(frozen=True)
-class WholeStep:
-    """A step that runs once a run."""
+class WholeStep(Generic[Inputs]):
+    """A step that runs once per run, over all tiles."""
 
-    name: str
-    marker: Callable[[Job], Marker]
-    run: Callable[[Job], StepResult]
-    wanted: Callable[[Job], bool] = _always
-    check: Callable[[Job], None] = _nothing
+    name: StepName
+    key: str
+    """Key of the marker."""
+    prepare: Callable[[RunContext], Inputs]
+    fingerprint: Callable[[Inputs], str]
+    run: Callable[[RunContext, Inputs], StepResult]
+    is_wanted: Callable[[RunContext], bool] = _accept_always
+    check: Callable[[RunContext], None] = _check_nothing
 
-    def done(self, job: Job) -> bool:
-        """Whether the run's marker stands."""
-        return self.marker(job).stands_in(job.store)
+    def bind(self, ctx: RunContext) -> PreparedStep:
+        """Prepare the inputs of the run once, for the check of the marker and for the run."""
+        inputs = self.prepare(ctx)
+        return PreparedStep(DoneMarker(self.key, self.fingerprint(inputs)), partial(self.run, ctx, inputs))

@@ -10,27 +10,27 @@ import numpy as np
 
 from s2ops.constants import BANDS, Bool, Float32, Mask, UInt8
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.imaging.distance import CELL_M, Lerp
-from s2ops.mosaic.composite.compositing import Fused
-from s2ops.mosaic.composite.edge_weights import Fade, cells_for
-from s2ops.mosaic.composite.gain_matching import Gains, Pair, gain_shift, pair_ratio, solve_gains
-from s2ops.mosaic.composite.local_matching import ShiftField, local_shifts
-from s2ops.mosaic.composite.reducers import RULES
-from s2ops.mosaic.composite.scene_stack import ClearScene, SceneStack
+from s2ops.imaging.distance import CELL_M, BilinearGrid
+from s2ops.mosaic.composite.compositing import Composite
+from s2ops.mosaic.composite.edge_weights import EdgeWeights, create_clear_cells
+from s2ops.mosaic.composite.gain_matching import Gains, ScenePair, convert_gain_to_level_offset, measure_brightness_ratio, solve_gains
+from s2ops.mosaic.composite.local_matching import OffsetField, fit_local_offsets
+from s2ops.mosaic.composite.reducers import COMPOSITE_METHODS
+from s2ops.mosaic.composite.scene_stack import MaskedScene, SceneStack
 from s2ops.pipeline.steps.acquire import acquired
 from s2ops.pipeline.steps.base import TileStep
 from s2ops.publishing import stac_item
-from s2ops.quality.patch_seam_metrics import across, figures
+from s2ops.quality.patch_seam_metrics import sample_patch_borders, measure_patch_seams
 from s2ops.raster.cog import CODES, IMAGERY, SHARE
 from s2ops.raster.dataset_pool import Opened, Shelf, opened, shelf
 from s2ops.raster.reader import read_sampled, slabs
 from s2ops.records import AcquireRecord
 from s2ops.results import StepResult
-from s2ops.run.context import Job
-from s2ops.run.raster_writer import dates_of, imagery_tags, publisher
-from s2ops.runtime.threads import in_order
+from s2ops.run.context import RunContext
+from s2ops.run.raster_writer import find_date_range, build_imagery_tags, open_raster_writer
+from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
-from s2ops.storage.done_marker import Marker, fingerprint, to_json
+from s2ops.storage.done_marker import DoneMarker, compute_fingerprint, to_json
 
 VERSION = 6
 
@@ -38,35 +38,35 @@ _MATCH_SIDE = 1098
 """Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
 
 
-def marker(job: Job, tile: Tile) -> Marker:
+def marker(ctx: RunContext, tile: Tile) -> DoneMarker:
     """Stands while the acquired scenes and the options of the composite are the same."""
-    scenes = [(scene.id, scene.image_sha256, scene.mask_sha256) for scene in acquired(job, tile).scenes]
-    facts = fingerprint("composite", VERSION, job.config.composite, job.res, scenes)
-    return Marker(layout.item("composite", tile.name), facts)
+    scenes = [(scene.id, scene.image_sha256, scene.mask_sha256) for scene in acquired(ctx, tile).scenes]
+    facts = compute_fingerprint("composite", VERSION, ctx.config.composite, ctx.res, scenes)
+    return DoneMarker(layout.item("composite", tile.name), facts)
 
 
-def run(job: Job, tile: Tile) -> StepResult:
+def run(ctx: RunContext, tile: Tile) -> StepResult:
     """Write composite.tif, provenance.tif and weight.tif, then item.json."""
-    record, mark, geobox = acquired(job, tile), marker(job, tile), job.geobox(tile)
-    looks, gains, shifts = _prepared(job, tile, record)
+    record, mark, geobox = acquired(ctx, tile), marker(ctx, tile), ctx.build_geobox(tile)
+    looks, gains, shifts = _prepared(ctx, tile, record)
     holes, borders = 0, []
-    with publisher(job.store, geobox) as made, shelf() as files:
-        image = made.file("composite", BANDS, IMAGERY, imagery_tags())
+    with open_raster_writer(ctx.store, geobox) as made, shelf() as files:
+        image = made.file("composite", BANDS, IMAGERY, build_imagery_tags())
         provenance = made.file("provenance", ["scene"], CODES)
         weight = made.file("weight", ["weight"], SHARE)
-        fusion = _Fusion(job, tile, files, looks, gains, shifts)
-        for fused in in_order(fusion.slab, slabs(geobox.height), job.threads):
+        fusion = _Fusion(ctx, tile, files, looks, gains, shifts)
+        for fused in ordered_map(fusion.slab, slabs(geobox.height), ctx.threads):
             image.write(fused.levels)
             provenance.write(fused.source[None])
             weight.write(fused.weight[None])
             holes += fused.holes
-            borders.append(across(fused.levels, fused.source))
+            borders.append(sample_patch_borders(fused.levels, fused.source))
         named = partial(layout.data, "composite", tile.name)
         written = {named("composite"): image, named("provenance"): provenance, named("weight"): weight}
-        image_sha256, provenance_sha256, weight_sha256 = made.put(written, job.threads)
+        image_sha256, provenance_sha256, weight_sha256 = made.put(written, ctx.threads)
     assets = {
-        "composite": stac_item.imagery_asset("composite.tif", image_sha256),
-        "provenance": stac_item.provenance_asset(
+        "composite": stac_item.build_imagery_asset("composite.tif", image_sha256),
+        "provenance": stac_item.build_provenance_asset(
             "provenance.tif", provenance_sha256, [one.id for one in record.scenes]
         ),
         "weight": _weight_asset(weight_sha256),
@@ -75,13 +75,13 @@ def run(job: Job, tile: Tile) -> StepResult:
     properties = {
         "s2ops:fingerprint": mark.fingerprint,
         "s2ops:scenes": [{"id": scene.id, "date": scene.date, "tile": tile.name} for scene in record.scenes],
-        "s2ops:rule": job.config.composite.rule,
+        "s2ops:rule": ctx.config.composite.rule,
         "s2ops:gains": {scene: list(values) for scene, values in gains.items()},
         "s2ops:holes": part,
-        "s2ops:patches": figures(borders),
+        "s2ops:patches": measure_patch_seams(borders),
     }
-    dates = dates_of(record.scenes, job.config)
-    job.store.put(mark.key, to_json(stac_item.tile_item("composite", tile.name, geobox, dates, assets, properties)))
+    dates = find_date_range(record.scenes, ctx.config)
+    ctx.store.put(mark.key, to_json(stac_item.build_tile_item("composite", tile.name, geobox, dates, assets, properties)))
     return StepResult(
         "composite", tile.name, "done" if record.scenes else "empty", {"scenes": len(record.scenes), "holes": part}
     )
@@ -98,7 +98,7 @@ class _Seen:
 
     scene: str
     """Its id."""
-    fade: Fade
+    fade: EdgeWeights
     """How much of each pixel it claims."""
     bits: UInt8
     """(y, bytes): a bit a pixel, so that its mask is decoded once."""
@@ -108,49 +108,49 @@ class _Seen:
         return np.unpackbits(self.bits[rows], axis=1, count=width).view(np.bool_)
 
 
-def _seen(job: Job, tile: Tile, name: str) -> _Seen:
-    grid, fade = job.geobox(tile), job.config.composite.fade_m / job.res
-    cells, bits = cells_for((grid.height, grid.width), fade), np.empty((grid.height, -(-grid.width // 8)), np.uint8)
+def _seen(ctx: RunContext, tile: Tile, name: str) -> _Seen:
+    grid, fade = ctx.build_geobox(tile), ctx.config.composite.fade_m / ctx.res
+    cells, bits = create_clear_cells((grid.height, grid.width), fade), np.empty((grid.height, -(-grid.width // 8)), np.uint8)
     with opened() as files:
         for rows in slabs(grid.height):
-            clear = files.read(job.store.gdal(layout.mask(tile.name, name)), rows)[0] == Mask.CLEAR
+            clear = files.read(ctx.store.gdal(layout.mask(tile.name, name)), rows)[0] == Mask.CLEAR
             cells.feed(clear, rows.start)
             bits[rows] = np.packbits(clear, axis=1)
-    return _Seen(name, Fade.of(cells, fade), bits)
+    return _Seen(name, EdgeWeights.of(cells, fade), bits)
 
 
 def _prepared(
-    job: Job, tile: Tile, record: AcquireRecord
-) -> tuple[list[_Seen], Mapping[str, Gains], Mapping[str, ShiftField]]:
+    ctx: RunContext, tile: Tile, record: AcquireRecord
+) -> tuple[list[_Seen], Mapping[str, Gains], Mapping[str, OffsetField]]:
     """What a composite needs before its first slab: matching, mostly on one thread, goes on beside reading masks."""
     names = [scene.id for scene in record.scenes]
-    with ThreadPoolExecutor(max(job.threads, 1)) as pool:
-        matched = pool.submit(_matched, job, tile, record)
-        seen = list(pool.map(partial(_seen, job, tile), names))
+    with ThreadPoolExecutor(max(ctx.threads, 1)) as pool:
+        matched = pool.submit(_matched, ctx, tile, record)
+        seen = list(pool.map(partial(_seen, ctx, tile), names))
         return seen, *matched.result()
 
 
-def _matched(job: Job, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, ShiftField]]:
+def _matched(ctx: RunContext, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, OffsetField]]:
     """What makes common clear ground look the same in all scenes: gains, anchored by clear area, and local shifts."""
-    if not job.config.composite.match:
+    if not ctx.config.composite.match:
         return {}, {}
-    side = min(_MATCH_SIDE, *job.geobox(tile).shape)
+    side = min(_MATCH_SIDE, *ctx.build_geobox(tile).shape)
     names = [scene.id for scene in record.scenes]
 
     def read(name: str) -> tuple[UInt8, Bool]:
-        image, mask = (read_sampled(job.store.gdal(key(tile.name, name)), side) for key in (layout.image, layout.mask))
+        image, mask = (read_sampled(ctx.store.gdal(key(tile.name, name)), side) for key in (layout.image, layout.mask))
         return image, mask[0] == Mask.CLEAR
 
-    seen = dict(zip(names, in_order(read, names, job.threads), strict=True))
+    seen = dict(zip(names, ordered_map(read, names, ctx.threads), strict=True))
     pairs = []
     for a, b in combinations(sorted(seen), 2):
-        ratio = pair_ratio(seen[a][0], seen[b][0], seen[a][1] & seen[b][1])
+        ratio = measure_brightness_ratio(seen[a][0], seen[b][0], seen[a][1] & seen[b][1])
         if ratio is not None:
-            pairs.append(Pair(a, b, ratio))
+            pairs.append(ScenePair(a, b, ratio))
     gains = solve_gains({scene.id: scene.clear for scene in record.scenes}, pairs)
-    coarse = [ClearScene(*seen[name], gain_shift(gains[name])) for name in names]
-    cell = round(CELL_M / (job.res * job.geobox(tile).width / side))  # 6 pixels; 5 at 120 m
-    return gains, dict(zip(names, local_shifts(coarse, cell), strict=True))
+    coarse = [MaskedScene(*seen[name], convert_gain_to_level_offset(gains[name])) for name in names]
+    cell = round(CELL_M / (ctx.res * ctx.build_geobox(tile).width / side))  # 6 pixels; 5 at 120 m
+    return gains, dict(zip(names, fit_local_offsets(coarse, cell), strict=True))
 
 
 @dataclass(frozen=True)
@@ -160,29 +160,29 @@ class _Layer:
     image: str
     clear: Bool
     """(y, x)"""
-    claim: Lerp
+    claim: BilinearGrid
     """(y, x): its share."""
-    fade: Fade
+    fade: EdgeWeights
     gain: Float32 | None
-    shift: Lerp | None
+    shift: BilinearGrid | None
 
 
 @dataclass(frozen=True)
 class _Fusion:
     """What every slab of the composite is made from."""
 
-    job: Job
+    ctx: RunContext
     tile: Tile
     files: Shelf
     scenes: Sequence[_Seen]
     """The best first."""
     gains: Mapping[str, Gains]
-    shifts: Mapping[str, ShiftField]
+    shifts: Mapping[str, OffsetField]
 
-    def slab(self, rows: slice) -> Fused:
+    def slab(self, rows: slice) -> Composite:
         """Rows of the composite, block by block: state fits the processor's cache, and scenes are read where wanted."""
-        width = self.job.geobox(self.tile).width
-        out, looks = Fused.empty((rows.stop - rows.start, width)), SceneStack()
+        width = self.ctx.build_geobox(self.tile).width
+        out, looks = Composite.empty((rows.stop - rows.start, width)), SceneStack()
         layers = [self._layer(one, rows, width) for one in self.scenes]
         with self.files.lent() as files:
             for cols in slabs(width):
@@ -195,16 +195,16 @@ class _Fusion:
         """What a scene brings to a slab; its levels are read when first wanted."""
         field, shift = self.shifts.get(seen.scene), None
         if field is not None and field.cells.any():
-            shift = field.rows(rows.start, rows.stop, width, CELL_M / self.job.res)
-        gain = gain_shift(self.gains[seen.scene]) if seen.scene in self.gains else None
+            shift = field.rows(rows.start, rows.stop, width, CELL_M / self.ctx.res)
+        gain = convert_gain_to_level_offset(self.gains[seen.scene]) if seen.scene in self.gains else None
         image, claim = (
-            self.job.store.gdal(layout.image(self.tile.name, seen.scene)),
+            self.ctx.store.gdal(layout.image(self.tile.name, seen.scene)),
             seen.fade.at(rows, slice(0, width)),
         )
         return _Layer(image, seen.clear(rows, width), claim, seen.fade, gain, shift)
 
-    def _block(self, files: Opened, looks: SceneStack, layers: Sequence[_Layer], window: tuple[slice, slice]) -> Fused:
-        rule, (rows, cols) = RULES[self.job.config.composite.rule], window
+    def _block(self, files: Opened, looks: SceneStack, layers: Sequence[_Layer], window: tuple[slice, slice]) -> Composite:
+        rule, (rows, cols) = COMPOSITE_METHODS[self.ctx.config.composite.rule], window
         open_ = np.ones_like(layers[0].fade.whole(rows, cols)) if layers else np.zeros(0, np.bool_)
         for layer in layers:
             clear = layer.clear[:, cols]

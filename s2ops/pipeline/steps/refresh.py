@@ -17,11 +17,11 @@ from s2ops.geo.mgrs_tiles import Tile
 from s2ops.pipeline.steps.previews import Seen, look_at, put_previews, stored_previews
 from s2ops.records import AcquireRecord, BaseRecord, Candidate, LeftOut, Renewed, SelectRecord
 from s2ops.results import StepResult
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.selection.refresh import Renewal, renew
 from s2ops.selection.scene_selection import Look, Rule, candidate
 from s2ops.storage import layout
-from s2ops.storage.done_marker import Marker, fingerprint
+from s2ops.storage.done_marker import DoneMarker, compute_fingerprint
 
 VERSION = 1
 
@@ -34,89 +34,89 @@ class Begun(NamedTuple):
     """Whether it has been put aside already; else it is the list that is there."""
 
 
-def begun(job: Job, tile: Tile) -> Begun | None:
+def begun(ctx: RunContext, tile: Tile) -> Begun | None:
     """Where the refresh of a tile begins; None outside a refresh, and where the tile has no list yet."""
-    since = job.config.since
+    since = ctx.config.since
     if since is None:
         return None
-    stored = job.store.get(layout.base(tile.name))
+    stored = ctx.store.get(layout.base(tile.name))
     if stored is not None:
         base = BaseRecord.read(stored, layout.base(tile.name))
         if base.since == since.isoformat():
             return Begun(base, kept=True)
-    data = job.store.get(layout.select(tile.name))
+    data = ctx.store.get(layout.select(tile.name))
     if data is None:
         return None
     record = SelectRecord.read(data, layout.select(tile.name))
-    scenes = _composited(job, tile, record)
+    scenes = _composited(ctx, tile, record)
     return Begun(BaseRecord(since=since.isoformat(), record=record, scenes=scenes), kept=False)
 
 
-def _composited(job: Job, tile: Tile, record: SelectRecord) -> tuple[str, ...]:
+def _composited(ctx: RunContext, tile: Tile, record: SelectRecord) -> tuple[str, ...]:
     """The scenes that acquire brought into the composite; the list itself where it has not run."""
     key = layout.acquired(tile.name)
-    data = job.store.get(key)
+    data = ctx.store.get(key)
     if data is None:
         return record.selected
     known = {one.id for one in record.candidates}
     return tuple(one.id for one in AcquireRecord.read(data, key).scenes if one.id in known)
 
 
-def forget(job: Job, tile: Tile) -> None:
+def forget(ctx: RunContext, tile: Tile) -> None:
     """Remove the base of an earlier refresh: the tile has a list of its own again."""
     for key in (layout.base(tile.name), layout.base_previews(tile.name)):
-        if job.store.exists(key):
-            job.store.delete(key)
+        if ctx.store.exists(key):
+            ctx.store.delete(key)
 
 
-def _newer(job: Job, tile: Tile, base: BaseRecord) -> tuple[list[Scene], list[LeftOut]]:
+def _newer(ctx: RunContext, tile: Tile, base: BaseRecord) -> tuple[list[Scene], list[LeftOut]]:
     """Scenes from `since` on that the earlier run has not looked at, and what the catalog leaves out."""
-    found, known = job.newer_scenes(tile), {one.id for one in base.record.candidates}
+    found, known = ctx.find_newer_scenes(tile), {one.id for one in base.record.candidates}
     left_out = [LeftOut(id=scene, reason=reason) for scene, reason in found.left_out]
     return [scene for scene in found.scenes if scene.id not in known], left_out
 
 
-def marker(job: Job, tile: Tile, start: Begun) -> Marker:
+def marker(ctx: RunContext, tile: Tile, start: Begun) -> DoneMarker:
     """Stands while the base, the newer scenes, the rules and the networks are the same.
 
     Without a newer scene the list that is there stands, whatever it was made by.
     """
-    config, base, (scenes, left_out) = job.config, start.base, _newer(job, tile, start.base)
+    config, base, (scenes, left_out) = ctx.config, start.base, _newer(ctx, tile, start.base)
     key = layout.select(tile.name)
     if not scenes and not start.kept:
-        return Marker(key, base.record.fingerprint)
+        return DoneMarker(key, base.record.fingerprint)
     rules = (config.dates, config.target.isoformat(), config.max_scenes, config.selection, config.refresh)
-    weights = [job.model(name).sha256 for name in ("preview-cloud", "preview-haze")]
+    weights = [ctx.load_weights_info(name).sha256 for name in ("preview-cloud", "preview-haze")]
     newer = [(scene.id, scene.processed, scene.offset) for scene in scenes]
     facts = (base.since, rules, newer, left_out, weights, base.record.fingerprint, base.scenes)
-    return Marker(key, fingerprint("refresh", VERSION, *facts))
+    return DoneMarker(key, compute_fingerprint("refresh", VERSION, *facts))
 
 
-def run(job: Job, tile: Tile, start: Begun) -> StepResult:
+def run(ctx: RunContext, tile: Tile, start: Begun) -> StepResult:
     """Keep the base, then write select/T.previews.tif, then select/T.json."""
-    mark, base = marker(job, tile, start), start.base
+    mark, base = marker(ctx, tile, start), start.base
     if not start.kept:
-        _keep(job, tile, base)
-    scenes, left_out = _newer(job, tile, base)
-    seen, broken = look_at(job, tile, scenes)
-    stacks = stored_previews(job, base.record, layout.base_previews(tile.name))
+        _keep(ctx, tile, base)
+    scenes, left_out = _newer(ctx, tile, base)
+    seen, broken = look_at(ctx, tile, scenes)
+    stacks = stored_previews(ctx, base.record, layout.base_previews(tile.name))
     looks = [_look(base.record.candidate(one), stacks[one]) for one in base.scenes]
-    renewal = renew(looks, [one.look for one in seen], Rule.of(job.config), job.config.refresh)
+    renewal = renew(looks, [one.look for one in seen], Rule.of(ctx.config), ctx.config.refresh)
     stacks |= {one.scene.id: one.stack for one in seen}
-    put_previews(job, tile, list(stacks.items()))
-    record = renewed(job.config, base, renewal, _coverable(stacks.values()), mark.fingerprint, seen)
+    put_previews(ctx, tile, list(stacks.items()))
+    record = renewed(ctx.config, base, renewal, _coverable(stacks.values()), mark.fingerprint, seen)
     record = record.model_copy(update={"left_out": (*left_out, *broken.left_out)})
-    job.store.put(mark.key, record.write())
+    ctx.store.put(mark.key, record.write())
     facts = {"candidates": len(seen), "selected": len(renewal.taken), "dropped": len(renewal.dropped)}
     return StepResult("select", tile.name, "done" if record.selected else "empty", facts)
 
 
-def _keep(job: Job, tile: Tile, base: BaseRecord) -> None:
+def _keep(ctx: RunContext, tile: Tile, base: BaseRecord) -> None:
     """Put the base aside; its record last, since that says it is whole."""
-    previews = job.store.get(layout.previews(tile.name)) if base.record.candidates else None
+    previews = ctx.store.get(layout.previews(tile.name)) if base.record.candidates else None
     if previews is not None:
-        job.store.put(layout.base_previews(tile.name), previews)
-    job.store.put(layout.base(tile.name), base.write())
+        ctx.store.put(layout.base_previews(tile.name), previews)
+    ctx.store.put(layout.base(tile.name), base.write())
 
 
 def _look(one: Candidate, stack: UInt8) -> Look:

@@ -22,7 +22,7 @@ UNLABELLED: Final = -1
 _OUTSIDE: Final = -(2**31)
 
 
-def of_raster(path: Path, grid: GeoBox, keys: Sequence[str]) -> Int32:
+def read_label_raster(path: Path, grid: GeoBox, keys: Sequence[str]) -> Int32:
     """(y, x) index into `keys` of a one-band raster of whole numbers, nearest pixel; its no data is `UNLABELLED`."""
     try:
         with rasterio.open(path) as src:
@@ -49,7 +49,7 @@ def of_raster(path: Path, grid: GeoBox, keys: Sequence[str]) -> Int32:
     return codes
 
 
-def of_vectors(path: Path, grid: GeoBox, keys: Sequence[str], attribute: str) -> Int32:
+def rasterize_labels(path: Path, grid: GeoBox, keys: Sequence[str], attribute: str) -> Int32:
     """(y, x) index into `keys` of polygons; where two overlap, the later one counts, all else is `UNLABELLED`."""
     crs, shapes = read_polygons(path, attribute)
     _refuse_unknown(path, [value for _, value in shapes if value not in keys], keys)
