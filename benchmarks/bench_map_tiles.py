@@ -14,10 +14,10 @@ from morecantile import Tile, tms
 from rasterio.crs import CRS
 from rio_tiler import reader
 
-from s2ops.raster.reader import gdal_env
+from s2ops.raster.gdal_env import configure_gdal
 from s2ops.view.layers import LAYERS
-from s2ops.view.run import Run
-from s2ops.view.tiles import PIXELS, drawing, max_zoom
+from s2ops.view.run import ViewedRun
+from s2ops.view.tiles import TILE_SIZE_PX, plan_drawing, compute_max_zoom
 
 MERCATOR = tms.get("WebMercatorQuad")
 
@@ -35,25 +35,25 @@ def best(function: Callable[[], object]) -> float:
 def warped(path: str, place: Tile, layer: str) -> None:
     """What rio-tiler's own reader does: a WarpedVRT of the whole file, read at the size of the map tile."""
     smooth = "bilinear" if LAYERS[layer].kind == "picture" else "nearest"
-    with gdal_env(), rasterio.open(path) as src:
+    with configure_gdal(), rasterio.open(path) as src:
         reader.part(
-            src, tuple(MERCATOR.xy_bounds(place)), height=PIXELS, width=PIXELS, dst_crs=CRS.from_epsg(3857),
+            src, tuple(MERCATOR.xy_bounds(place)), height=TILE_SIZE_PX, width=TILE_SIZE_PX, dst_crs=CRS.from_epsg(3857),
             indexes=LAYERS[layer].bands, resampling_method=smooth, reproject_method=smooth,
         )  # fmt: skip
 
 
 if __name__ == "__main__":
-    run = Run(sys.argv[1])
+    run = ViewedRun(sys.argv[1])
     name = next(one for one, facts in run.state.tiles.items() if facts.scenes)
-    tile = run.tile(name)
+    tile = run.get_tile(name)
     assert tile is not None
     middle = tile.footprint.centroid
-    print(f"{run.title}, {run.res} m, over {name}; CPU ms of a map tile of {PIXELS} x {PIXELS}")
+    print(f"{run.title}, {run.res} m, over {name}; CPU ms of a map tile of {TILE_SIZE_PX} x {TILE_SIZE_PX}")
     print("| layer | zoom | files | drawn and encoded | WarpedVRT of one file, not encoded |\n|---|---|---|---|---|")
     for layer in ("truecolour", "landcover"):
-        for zoom in range(4, max_zoom(run.res) + 1, 2):
+        for zoom in range(4, compute_max_zoom(run.res) + 1, 2):
             place = MERCATOR.tile(middle.x, middle.y, zoom)
-            made = drawing(run, layer, place)
+            made = plan_drawing(run, layer, place)
             assert made is not None
             path = run.store.gdal(made.sources[0].key)
             others = best(lambda place=place, path=path, layer=layer: warped(path, place, layer))

@@ -1,7 +1,7 @@
 """The codes that pixels carry, the bands' order, and the array types used everywhere."""
 
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ Int64: TypeAlias = NDArray[np.int64]
 Float32: TypeAlias = NDArray[np.float32]
 Float64: TypeAlias = NDArray[np.float64]
 Bool: TypeAlias = NDArray[np.bool_]
+Json: TypeAlias = dict[str, Any]
+"""Parsed JSON object."""
 
 BANDS: Final = ("red", "green", "blue", "nir")
 """Order of the bands in every 4-band array and file of s2ops."""

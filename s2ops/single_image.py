@@ -21,11 +21,12 @@ from s2ops.errors import ConfigError, RasterError
 from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.sliding_window import segment_slabs
 from s2ops.landcover.date_fusion import VEIL_WEIGHT, Fusion, date_weight, seen_through
-from s2ops.models.registry import LANDCOVER, by_head
+from s2ops.models.registry import LANDCOVER, split_by_head
 from s2ops.raster.cog import CLASSES, IMAGERY, MASK, PERCENT, SlabFile
 from s2ops.raster.image_file import ImageFile
-from s2ops.raster.reader import gdal_env, open_foreign, slabs
-from s2ops.run.raster_writer import imagery_tags
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import open_foreign, slabs
+from s2ops.run.raster_writer import build_imagery_tags
 
 _NAMES = {
     "red": {"red", "b04", "b4"}, "green": {"green", "b03", "b3"},
@@ -90,9 +91,9 @@ def _bands(src: DatasetReader, path: Path, wanted: tuple[int, ...] | None) -> tu
 
 def enhance(source: Path, target: Path, options: Options) -> None:
     """Write `source` as an 8-bit COG through the tone curve: red, green, blue, nir; 0 is no data."""
-    with gdal_env(), ExitStack() as stack:
+    with configure_gdal(), ExitStack() as stack:
         image = _open(stack, source, options)
-        out = SlabFile(target, image.grid, BANDS, IMAGERY, imagery_tags())
+        out = SlabFile(target, image.grid, BANDS, IMAGERY, build_imagery_tags())
         for rows in slabs(image.grid.height):
             out.write(_sound(source, image.read)(rows.start, rows.stop))
         out.finish()
@@ -100,7 +101,7 @@ def enhance(source: Path, target: Path, options: Options) -> None:
 
 def mask(source: Path, target: Path, options: Options) -> None:
     """Write the cloud and shadow mask of `source`: 0 clear, 1 cloud, 2 shadow, 255 no data."""
-    with gdal_env(), ExitStack() as stack:
+    with configure_gdal(), ExitStack() as stack:
         image = _open(stack, source, options)
         codes = _mask_of(image, source, options)
         out = SlabFile(target, image.grid, ["mask"], MASK)
@@ -122,7 +123,7 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
     """
     confidence_path = target.with_suffix(".confidence.tif")
     network = open_segmenter(LANDCOVER, options.models, threads=options.threads)
-    with gdal_env(), ExitStack() as stack:
+    with configure_gdal(), ExitStack() as stack:
         images: list[ImageFile] = []
         for source in sources:
             images.append(_open(stack, source, options, images[0].grid if images else None))
@@ -137,7 +138,7 @@ def classify(sources: Sequence[Path], target: Path, options: Options) -> Path:
             top, end, _ = slab[0]
             fusion = Fusion((end - top, grid.width))
             for weight, (_, _, probs) in zip(weights, slab, strict=True):
-                water, vegetation, building = by_head(LANDCOVER, probs)
+                water, vegetation, building = split_by_head(LANDCOVER, probs)
                 fusion.feed(water, vegetation, building, weight[top:end])
             classes, confidence = fusion.decide()
             class_file.write(classes[None])

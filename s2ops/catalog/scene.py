@@ -1,4 +1,4 @@
-"""One Sentinel-2 acquisition over one tile, as every step sees it."""
+"""Scene: one Sentinel-2 acquisition over one tile, in one form for all catalogs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a catalog item says of a scene, checked and in one form for all providers.
+    """Validated contents of a catalog item, in one form for all providers.
 
     Reflectance is `(DN + offset) / 10000`; DN 0 is no data.
     """
@@ -16,30 +16,30 @@ class Scene:
     tile: str
     """MGRS tile name without the leading T, such as '33TWL'."""
     datetime: datetime
-    """Acquisition, UTC."""
+    """Acquisition time, UTC."""
     platform: str
     """'sentinel-2a', 'sentinel-2b', ..."""
     cloud_cover: float
-    """Percent, as the catalog says."""
+    """Cloud cover in percent, as the catalog states it."""
     bands: tuple[tuple[str, str], ...]
-    """(band name, href) for red, green, blue, nir; hrefs are unsigned: they carry no credentials."""
+    """(band name, href) for red, green, blue, nir; hrefs are unsigned: they contain no credentials."""
     preview: str | None
     """Href of a true-colour preview (JPEG, PNG or GeoTIFF), or None."""
     offset: int
-    """Added to each DN before scaling: 0 or -1000. Decided in one place (catalog)."""
+    """Added to each DN before scaling: 0 or -1000 (see `catalog.items.determine_dn_offset`)."""
     processed: str
-    """Processing baseline and time, for choosing among duplicates."""
+    """Processing baseline and generation time, by which the newest of several processings is found."""
     orbit: int | None = None
-    """Relative orbit, where the item states it."""
+    """Relative orbit, if the item states it."""
     nodata: float | None = None
-    """Percent of the tile outside the swath, where the item states it. Only the plan of a run reads it."""
+    """Percentage of the tile outside the swath, if the item states it. Only the plan of a run uses it."""
 
     @property
     def band_hrefs(self) -> dict[str, str]:
-        """Band name to href."""
+        """Href of each band, by band name."""
         return dict(self.bands)
 
     @property
     def date(self) -> str:
-        """Acquisition day, ISO."""
+        """Acquisition day, ISO 8601."""
         return self.datetime.date().isoformat()

@@ -13,8 +13,9 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from s2ops.constants import BANDS, CLASS_COLOURS, Bool, LandCover, UInt8
-from s2ops.quality.findings import Finding, error
-from s2ops.raster.reader import gdal_env, slabs
+from s2ops.quality.findings import Finding, make_error
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import slabs
 from s2ops.storage.object_store import Store
 
 Json: TypeAlias = dict[str, Any]
@@ -25,7 +26,7 @@ LEVELS_TAG: Final = "S2OPS_LEVELS"
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class RasterSpec:
     """What one kind of raster must be."""
 
     bands: int
@@ -35,18 +36,18 @@ class Expected:
     colours: bool = False
 
 
-EXPECTED: Final[dict[str, Expected]] = {
-    "composite": Expected(4, 0, BANDS, levels=True),
-    "mosaic": Expected(4, 0, BANDS, levels=True),
-    "provenance": Expected(1, 0),
-    "weight": Expected(1, 0),
-    "landcover": Expected(1, 0, colours=True),
-    "confidence": Expected(1, 255),
+RASTER_SPECS: Final[dict[str, RasterSpec]] = {
+    "composite": RasterSpec(4, 0, BANDS, levels=True),
+    "mosaic": RasterSpec(4, 0, BANDS, levels=True),
+    "provenance": RasterSpec(1, 0),
+    "weight": RasterSpec(1, 0),
+    "landcover": RasterSpec(1, 0, colours=True),
+    "confidence": RasterSpec(1, 255),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PixelRule:
     """A law of all pixels: `breaks` marks those that break it."""
 
     raster: str
@@ -55,73 +56,78 @@ class Rule:
     needs: tuple[str, ...]
 
 
-def _valid(image: UInt8) -> Bool:
+def _compute_valid_mask(image: UInt8) -> Bool:
     out: Bool = np.all(image, axis=0)
     return out
 
 
-def imagery_rules(name: str, scenes: int) -> tuple[Rule, ...]:
+def build_imagery_rules(name: str, scenes: int) -> tuple[PixelRule, ...]:
     """Laws of a composite or mosaic whose provenance counts `scenes` scenes."""
     both = (name, "provenance")
     return (
-        Rule(
+        PixelRule(
             "provenance",
             f"name a scene beyond the item's list of {scenes}",
             lambda p: p["provenance"][0] > scenes,
             both,
         ),
-        Rule(
+        PixelRule(
             name,
             "are no data although provenance names a scene",
             lambda p: (p["provenance"][0] > 0) & ~p[name].any(0),
             both,
         ),
-        Rule(
+        PixelRule(
             name,
             "hold data although provenance calls them a hole",
             lambda p: (p["provenance"][0] == 0) & p[name].any(0),
             both,
         ),
-        Rule(name, "hold data in some bands and none in others", lambda p: p[name].any(0) & ~_valid(p[name]), (name,)),
+        PixelRule(
+            name,
+            "hold data in some bands and none in others",
+            lambda p: p[name].any(0) & ~_compute_valid_mask(p[name]),
+            (name,),
+        ),
     )
 
 
-WEIGHT: Final = Rule(
+WEIGHT_RULE: Final = PixelRule(
     "weight",
     "are above 100 percent, or disagree with provenance on what is a hole",
     lambda p: (p["weight"][0] > 100) | ((p["weight"][0] == 0) != (p["provenance"][0] == 0)),
     ("weight", "provenance"),
 )
-COVERED: Final = Rule(
+COVERAGE_RULE: Final = PixelRule(
     "mosaic",
     "are no data although the tile's own composite covers them",
-    lambda p: _valid(p["composite"]) & ~p["mosaic"].any(0),
+    lambda p: _compute_valid_mask(p["composite"]) & ~p["mosaic"].any(0),
     ("mosaic", "composite"),
 )
 LANDCOVER_RULES: Final = (
-    Rule("landcover", "hold a class code above 6", lambda p: p["landcover"][0] > max(LandCover), ("landcover",)),
-    Rule(
+    PixelRule("landcover", "hold a class code above 6", lambda p: p["landcover"][0] > max(LandCover), ("landcover",)),
+    PixelRule(
         "confidence",
         "lie outside 0 to 100 percent (255 is no data)",
         lambda p: (p["confidence"][0] > 100) & (p["confidence"][0] != 255),
         ("confidence",),
     ),
-    Rule(
+    PixelRule(
         "confidence",
         "disagree with the land cover on what is no data",
         lambda p: (p["landcover"][0] == 0) != (p["confidence"][0] == 255),
         ("landcover", "confidence"),
     ),
-    Rule(
+    PixelRule(
         "landcover",
         "have no class although the mosaic covers them",
-        lambda p: (p["landcover"][0] == 0) & _valid(p["mosaic"]),
+        lambda p: (p["landcover"][0] == 0) & _compute_valid_mask(p["mosaic"]),
         ("landcover", "mosaic"),
     ),
 )
 
 
-def pixel_findings(store: Store, key: str, kind: str, item: Json) -> Iterator[Finding]:
+def check_pixels(store: Store, key: str, kind: str, item: Json) -> Iterator[Finding]:
     """Findings of the rasters beside the item at `key`; `kind` is composite, mosaic or landcover."""
     folder = key.removesuffix("/item.json")
     tile = folder.split("/")[1]
@@ -131,7 +137,7 @@ def pixel_findings(store: Store, key: str, kind: str, item: Json) -> Iterator[Fi
     keys = {name: f"{folder}/{name}.tif" for name in rasters}
     sound = True
     for name in rasters:
-        found = list(_file_findings(store, keys[name], EXPECTED[name], item))
+        found = list(_check_file(store, keys[name], RASTER_SPECS[name], item))
         sound = sound and not found
         yield from found
     if not sound:
@@ -141,23 +147,23 @@ def pixel_findings(store: Store, key: str, kind: str, item: Json) -> Iterator[Fi
         keys[beside] = f"{beside}/{tile}/{beside}.tif"
     properties = item["properties"]
     scenes = len(properties.get("s2ops:scenes", []))
-    rules = LANDCOVER_RULES if kind == "landcover" else (*imagery_rules(kind, scenes), WEIGHT, COVERED)
+    rules = LANDCOVER_RULES if kind == "landcover" else (*build_imagery_rules(kind, scenes), WEIGHT_RULE, COVERAGE_RULE)
     try:
-        yield from broken_rules(store, keys, [rule for rule in rules if all(name in keys for name in rule.needs)])
+        yield from find_violations(store, keys, [rule for rule in rules if all(name in keys for name in rule.needs)])
         if kind != "landcover":
-            yield from _holes(store, keys["provenance"], properties.get("s2ops:holes"))
+            yield from _check_holes(store, keys["provenance"], properties.get("s2ops:holes"))
     except RasterioError as broken:
-        yield error(key, f"has pixels beside it that cannot be decoded: {broken}")
+        yield make_error(key, f"has pixels beside it that cannot be decoded: {broken}")
 
 
 @dataclass
-class Tally:
+class RuleViolations:
     """How many pixels a rule catches, and the first."""
 
     count: int = 0
     first: tuple[int, int] = (0, 0)
 
-    def feed(self, bad: Bool, top: int) -> None:
+    def add(self, bad: Bool, top: int) -> None:
         """Add the rows that begin at row `top`."""
         if not self.count and bad.any():
             row, column = divmod(int(bad.argmax()), bad.shape[1])
@@ -165,52 +171,52 @@ class Tally:
         self.count += int(bad.sum())
 
 
-def broken_rules(store: Store, keys: Mapping[str, str], rules: Sequence[Rule]) -> Iterator[Finding]:
+def find_violations(store: Store, keys: Mapping[str, str], rules: Sequence[PixelRule]) -> Iterator[Finding]:
     """One finding for each rule that some pixel breaks: how many, and where the first is."""
-    tallies = [Tally() for _ in rules]
-    with gdal_env(), ExitStack() as stack:
+    tallies = [RuleViolations() for _ in rules]
+    with configure_gdal(), ExitStack() as stack:
         opened = {name: stack.enter_context(rasterio.open(store.gdal(key))) for name, key in keys.items()}
         shapes = {name: src.shape for name, src in opened.items()}
         height, width = next(iter(shapes.values()))
         if set(shapes.values()) != {(height, width)}:
-            yield error(next(iter(keys.values())), f"differs in size from what it is compared with: {shapes}")
+            yield make_error(next(iter(keys.values())), f"differs in size from what it is compared with: {shapes}")
             return
         for rows in slabs(height):
             window = Window(0, rows.start, width, rows.stop - rows.start)
             pixels = {name: src.read(window=window) for name, src in opened.items()}
             for tally, rule in zip(tallies, rules, strict=True):
-                tally.feed(rule.breaks(pixels), rows.start)
+                tally.add(rule.breaks(pixels), rows.start)
     for tally, rule in zip(tallies, rules, strict=True):
         if tally.count:
             share = 100 * tally.count / (height * width)
             where = f"the first at row {tally.first[0]}, column {tally.first[1]}"
-            yield error(keys[rule.raster], f"{tally.count} pixels ({share:.2g} %) {rule.message}; {where}")
+            yield make_error(keys[rule.raster], f"{tally.count} pixels ({share:.2g} %) {rule.message}; {where}")
 
 
-def _holes(store: Store, key: str, stated: float | None) -> Iterator[Finding]:
-    with gdal_env(), rasterio.open(store.gdal(key)) as src:
+def _check_holes(store: Store, key: str, stated: float | None) -> Iterator[Finding]:
+    with configure_gdal(), rasterio.open(store.gdal(key)) as src:
         windows = (Window(0, rows.start, src.width, rows.stop - rows.start) for rows in slabs(src.height))
         part = sum(int((src.read(1, window=window) == 0).sum()) for window in windows) / (src.height * src.width)
     if stated is None or abs(part - stated) > 1e-6:
-        yield error(key, f"has holes in {part:.6g} of the tile, its item says {stated}")
+        yield make_error(key, f"has holes in {part:.6g} of the tile, its item says {stated}")
 
 
-def _file_findings(store: Store, key: str, expected: Expected, item: Json) -> Iterator[Finding]:
+def _check_file(store: Store, key: str, expected: RasterSpec, item: Json) -> Iterator[Finding]:
     from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415 -- as in s2ops/raster/cog.py
 
     path = store.gdal(key)
     try:
-        with gdal_env():
+        with configure_gdal():
             valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
             if not valid:
-                yield error(key, f"is not a valid cloud-optimised GeoTIFF: {'; '.join([*errors, *warnings])}")
+                yield make_error(key, f"is not a valid cloud-optimised GeoTIFF: {'; '.join([*errors, *warnings])}")
             with rasterio.open(path) as src:
-                yield from (error(key, message) for message in _facts(src, expected, item["properties"]))
+                yield from (make_error(key, message) for message in _check_metadata(src, expected, item["properties"]))
     except RasterioError as broken:
-        yield error(key, f"cannot be opened as a raster: {broken}")
+        yield make_error(key, f"cannot be opened as a raster: {broken}")
 
 
-def _facts(src: DatasetReader, expected: Expected, properties: Json) -> Iterator[str]:
+def _check_metadata(src: DatasetReader, expected: RasterSpec, properties: Json) -> Iterator[str]:
     """What differs from what the item says and the kind demands."""
     if set(src.dtypes) != {"uint8"} or src.count != expected.bands:
         yield f"has {src.count} bands of {', '.join(sorted(set(src.dtypes)))}, not {expected.bands} of uint8"
@@ -223,7 +229,7 @@ def _facts(src: DatasetReader, expected: Expected, properties: Json) -> Iterator
         yield "declares an alpha band: viewers would hide the near infrared"
     if expected.levels and LEVELS_TAG not in src.tags():
         yield f"lacks the metadata {LEVELS_TAG}, which turns levels into reflectance"
-    if expected.colours and _colours(src) != {int(code): CLASS_COLOURS[code] for code in LandCover}:
+    if expected.colours and _read_colour_table(src) != {int(code): CLASS_COLOURS[code] for code in LandCover}:
         yield "lacks the colour table of the six classes"
     if [src.height, src.width] != properties.get("proj:shape"):
         yield f"has {src.height} x {src.width} pixels, its item says {properties.get('proj:shape')}"
@@ -234,7 +240,7 @@ def _facts(src: DatasetReader, expected: Expected, properties: Json) -> Iterator
         yield f"is in {code}, its item says {properties.get('proj:code')}"
 
 
-def _colours(src: DatasetReader) -> dict[int, tuple[int, int, int]]:
+def _read_colour_table(src: DatasetReader) -> dict[int, tuple[int, int, int]]:
     if src.colorinterp[0] is not ColorInterp.palette:
         return {}
     table = src.colormap(1)

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from s2ops.constants import CLASS_COLOURS, LandCover, UInt8
 from s2ops.errors import OutputError
 from s2ops.raster.overviews import Halving, Method, Write, sizes
-from s2ops.raster.reader import gdal_env
+from s2ops.raster.gdal_env import configure_gdal
 from s2ops.telemetry import counters
 
 
@@ -94,7 +94,7 @@ class SlabFile:
         whole = self._levels[0]
         if whole.top != whole.dst.height:
             raise RuntimeError(f"{self.path}: {whole.top} of {whole.dst.height} rows were written")
-        with _Explained(self.path), gdal_env():
+        with _Explained(self.path), configure_gdal():
             for halving in self._halvings:
                 halving.finish()
             self._opened.close()

@@ -10,7 +10,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from s2ops.constants import UInt8
-from s2ops.raster.reader import gdal_env, own
+from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.reader import own
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Shelf:
         with self._lock:
             files = self._free.pop() if self._free else Opened()
         try:
-            with gdal_env():
+            with configure_gdal():
                 yield files
         finally:
             with self._lock:

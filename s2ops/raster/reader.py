@@ -18,21 +18,13 @@ from rasterio.transform import Affine
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
-from s2ops.catalog.hrefs import DRIVERS, gdal_options
 from s2ops.constants import UInt8, UInt16
 from s2ops.errors import CatalogUnreachable, RasterError, StoreUnreachable
-from s2ops.storage.object_store import gdal_endpoint
+from s2ops.raster.gdal_env import ALLOWED_DRIVERS, configure_gdal
 from s2ops.telemetry.gdal_network_stats import scene_files
 
 SLAB = 512
 """Rows a slab: one row of COG blocks, so no block is decoded twice."""
-
-
-@contextmanager
-def gdal_env() -> Iterator[None]:
-    """GDAL with our options: bounded caches, few drivers, no directory listings."""
-    with rasterio.Env(**gdal_options(), **gdal_endpoint()):
-        yield
 
 
 def open_foreign(path: str) -> DatasetReader:
@@ -40,7 +32,7 @@ def open_foreign(path: str) -> DatasetReader:
 
     `rasterio.open` takes a single driver, the class behind it a list. Raises RasterioError.
     """
-    return DatasetReader(path, driver=list(DRIVERS))
+    return DatasetReader(path, driver=list(ALLOWED_DRIVERS))
 
 
 _SILENCE = Lock()
@@ -177,7 +169,7 @@ def own(path: str) -> Iterator[None]:
 
 def read_window(path: str, rows: slice, cols: slice | None = None, bands: Sequence[int] | None = None) -> UInt8:
     """(band, rows, columns) of one of our own COGs; all columns and bands unless said."""
-    with own(path), gdal_env(), rasterio.open(path) as src:
+    with own(path), configure_gdal(), rasterio.open(path) as src:
         across = cols or slice(0, src.width)
         window = Window(across.start, rows.start, across.stop - across.start, rows.stop - rows.start)
         out: UInt8 = src.read(list(bands) if bands else None, window=window)
@@ -186,14 +178,14 @@ def read_window(path: str, rows: slice, cols: slice | None = None, bands: Sequen
 
 def read_all(path: str) -> UInt8:
     """(band, y, x) of a whole small file."""
-    with own(path), gdal_env(), rasterio.open(path) as src:
+    with own(path), configure_gdal(), rasterio.open(path) as src:
         out: UInt8 = src.read()
     return out
 
 
 def read_decimated(path: str, shape: tuple[int, int], resampling: Resampling = Resampling.average) -> UInt8:
     """(band, y, x) of one of our own COGs at another size, by its overviews."""
-    with own(path), gdal_env(), rasterio.open(path) as src:
+    with own(path), configure_gdal(), rasterio.open(path) as src:
         out: UInt8 = src.read(out_shape=(src.count, *shape), resampling=resampling)
     return out
 
@@ -203,7 +195,7 @@ def read_sampled(path: str, side: int) -> UInt8:
 
     GDAL would take a second or more for a mean of what are means already, and minutes to take the nearest.
     """
-    with own(path), gdal_env():
+    with own(path), configure_gdal():
         with rasterio.open(path) as src:
             sizes = [src.width, *(-(-src.width // factor) for factor in src.overviews(1))]
         level = sum(size >= side for size in sizes) - 1

@@ -1,19 +1,28 @@
-"""Items and catalogs for tests, in the layout of Earth Search."""
+"""Builders of STAC items and static catalogs, in the layout of Earth Search."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from s2ops.constants import Json
 from s2ops.geo import mgrs_tiles
 
+ALWAYS = (date(2010, 1, 1), date(2040, 1, 1), 100.0)
+"""Start, end and maximum cloud cover of a search that every item matches."""
 COLLECTION = "sentinel-2-l2a"
 BUCKET = "https://sentinel-cogs.s3.us-west-2.amazonaws.com/sentinel-s2-l2a-cogs"
-KEYS = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08"}
+BAND_KEYS = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08"}
 
 
-def any_item(name: str = "S2A_33TWL_20230815_0_L2A", folder: str | None = None, **changes: Any) -> dict[str, Any]:
-    """A valid item; `name` gives platform, tile and day, `changes` replace properties (None removes one)."""
+def make_item(name: str = "S2A_33TWL_20230815_0_L2A", folder: str | None = None, **changes: Any) -> Json:
+    """Make a valid item.
+
+    Args:
+        name: Item id; it contains platform, tile and day.
+        folder: Folder of the assets; Earth Search's bucket by default.
+        **changes: Properties that replace the default ones; None removes a property.
+    """
     platform, tile, day, sequence, _ = name.split("_")
     root = BUCKET if folder is None else folder
     at = datetime.strptime(f"{day} 095811+0000", "%Y%m%d %H%M%S%z")
@@ -37,7 +46,7 @@ def any_item(name: str = "S2A_33TWL_20230815_0_L2A", folder: str | None = None, 
             "type": "image/tiff; application=geotiff; profile=cloud-optimized",
             "raster:bands": [{"nodata": 0, "data_type": "uint16", "scale": 0.0001, "offset": -0.1}],
         }
-        for key, band in KEYS.items()
+        for key, band in BAND_KEYS.items()
     }
     assets["thumbnail"] = {"href": f"{root}/{name}/thumbnail.jpg", "type": "image/jpeg", "roles": ["thumbnail"]}
     footprint = mgrs_tiles.parse_tile(tile).footprint
@@ -55,13 +64,13 @@ def any_item(name: str = "S2A_33TWL_20230815_0_L2A", folder: str | None = None, 
     }
 
 
-def with_asset(item: dict[str, Any], key: str, href: object) -> dict[str, Any]:
-    """The item with one asset's href replaced."""
+def replace_asset(item: Json, key: str, href: object) -> Json:
+    """Return a copy of the item in which one asset's href is replaced."""
     return item | {"assets": item["assets"] | {key: item["assets"].get(key, {}) | {"href": href}}}
 
 
-def write_catalog(folder: Path, *items: dict[str, Any]) -> str:
-    """A static catalog with each item in its own folder; the path of its catalog.json."""
+def write_catalog(folder: Path, *items: Json) -> str:
+    """Write a static catalog with each item in its own folder; return the path of its catalog.json."""
     links = []
     for number, item in enumerate(items):
         path = folder / f"item{number}" / "item.json"
@@ -72,7 +81,7 @@ def write_catalog(folder: Path, *items: dict[str, Any]) -> str:
 
 
 def write_root(folder: Path, links: list[dict[str, str]]) -> str:
-    """A catalog.json with these links."""
+    """Write a catalog.json with these links; return its path."""
     root = {"type": "Catalog", "id": "any", "stac_version": "1.0.0", "description": "any", "links": links}
     path = folder / "catalog.json"
     path.write_text(json.dumps(root))
