@@ -56,7 +56,7 @@ class StderrHandler(logging.Handler):
         try:
             sys.stderr.write(self.format(record) + "\n")  # one call: lines of several processes do not mix
             sys.stderr.flush()
-        except Exception:  # noqa: BLE001 -- logging's own handlers do the same: a full pipe must not end a run
+        except Exception:  # logging's own handlers do the same: a full pipe must not end a run
             self.handleError(record)
 
 

@@ -1,0 +1,68 @@
+"""Logging configuration: events keep their fields in both formats."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from s2ops.telemetry.log_config import configure_logging, configured_log_format
+
+LOG = logging.getLogger("s2ops.any_module")
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Other tests' loggers, as pytest has set them up."""
+    root, ours = logging.getLogger(), logging.getLogger("s2ops")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+
+
+def log_any_event() -> None:
+    LOG.warning("scene left out", extra={"scene": "S2A_33TWL", "tile": "33TWL", "reason": 'B04 is "broken": mend it'})
+
+
+def test_text_format_appends_the_fields_to_the_event(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("text")
+    log_any_event()
+    expected = r'scene left out scene=S2A_33TWL tile=33TWL reason="B04 is \"broken\": mend it"'
+    assert capsys.readouterr().err == expected + "\n"
+
+
+def test_json_format_writes_one_object_per_line_with_sorted_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("json")
+    log_any_event()
+    LOG.info("tile", extra={"step": "acquire", "facts": {"scenes": 3}})
+    first, second = capsys.readouterr().err.splitlines()
+    event = json.loads(first)
+    assert list(event) == ["event", "level", "reason", "scene", "tile", "time"]
+    assert event.pop("time") > 1.7e9
+    assert event == {
+        "event": "scene left out", "level": "warning", "scene": "S2A_33TWL", "tile": "33TWL",
+        "reason": 'B04 is "broken": mend it',
+    }  # fmt: skip
+    assert list(json.loads(second)) == ["event", "facts", "step", "time"]
+
+
+def test_configure_logging_twice_writes_each_event_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("text")
+    configure_logging("json")
+    configure_logging("json")
+    log_any_event()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert configured_log_format() == "json"
+
+
+def test_third_party_events_begin_at_warning_and_name_their_logger(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("text")
+    logging.getLogger("rasterio._env").info("block cache")
+    logging.getLogger("rasterio._env").warning("driver %s is missing", "X")
+    assert capsys.readouterr().err == "driver X is missing logger=rasterio._env\n"
+
+
+def test_configured_log_format_is_none_before_configure_logging() -> None:
+    assert configured_log_format() is None
