@@ -1,23 +1,25 @@
 """The preview of a scene: its thumbnail where that is cheap, else a decimated read of its bands."""
 
-from typing import Literal
+import logging
+from typing import Final, Literal
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from s2ops.raster.gdal_env import to_gdal_path
-from s2ops.catalog.signing import sign
 from s2ops.catalog.scene import Scene
+from s2ops.catalog.signing import sign
 from s2ops.constants import UInt8
 from s2ops.errors import RasterError
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.imaging.tone_curve import SCALE, NODATA_RESIDUE_DN, compute_tci_levels
-from s2ops.raster.gdal_env import configure_gdal
+from s2ops.imaging.tone_curve import NODATA_RESIDUE_DN, SCALE, compute_tci_levels
+from s2ops.raster.gdal_env import configure_gdal, to_gdal_path
 from s2ops.raster.reader import BandFile, open_picture
 from s2ops.runtime.lazy_scipy import ndimage
 from s2ops.telemetry.gdal_network_stats import scene_files
+
+_LOG: Final = logging.getLogger(__name__)
 
 SIZE = 343
 """Pixels a side, as ESA's preview images (PVI) have: 320 m on the ground."""
@@ -37,8 +39,9 @@ def read_preview(scene: Scene, tile: Tile) -> tuple[UInt8, Source]:
     if scene.preview and not (_remote(scene.preview) and not _remote(scene.band_hrefs["red"])):
         try:
             return _thumbnail(scene.preview), "thumbnail"
-        except RasterError:
-            pass
+        except RasterError as error:
+            fields = {"scene": scene.id, "tile": tile.name, "reason": str(error)}
+            _LOG.warning("fallback from thumbnail to bands", extra=fields)
     return _from_bands(scene, tile), "bands"
 
 

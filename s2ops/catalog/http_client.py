@@ -1,7 +1,9 @@
 """HTTP client for STAC catalogs: retries with exponential backoff, JSON documents, error translation."""
 
 import json
-from typing import Any, Self
+import logging
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
@@ -11,6 +13,8 @@ from s2ops.constants import Json
 from s2ops.errors import CatalogError, CatalogUnreachable
 from s2ops.telemetry import metrics
 
+_LOG: Final = logging.getLogger(__name__)
+
 
 class _CountingRetry(Retry):
     """urllib3's retry policy that counts each retry by HTTP status in the metrics."""
@@ -19,7 +23,11 @@ class _CountingRetry(Retry):
         """Return the state after one more attempt; raise if no attempt is left."""
         following = super().increment(*args, **words)
         status = following.history[-1].status if following.history else None
-        metrics.retried("catalog", str(status or "no answer"))
+        reason = str(status or "no answer")
+        metrics.retried("catalog", reason)
+        path = urlsplit(str(args[1])).path if len(args) > 1 else ""  # without the query, which may hold a token
+        host = getattr(words.get("_pool"), "host", "")
+        _LOG.warning("catalog request retried", extra={"url": f"{host}{path}", "reason": reason})
         return following
 
 

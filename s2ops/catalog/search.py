@@ -265,7 +265,7 @@ def _collect_scenes(items: Iterable[tuple[Json, str]], origin: Origin, query: _Q
             reason = f"another acquisition has the same id; this one is of {scene.datetime:%Y-%m-%dT%H:%M:%SZ}"
             left_out += [(scene.id, reason)]
     for name, reason in left_out:
-        _LOG.warning("catalog item left out", extra={"scene": name, "tile": query.tile, "reason": reason})
+        _LOG.warning("scene left out", extra={"scene": name, "tile": query.tile, "reason": reason})
     return SearchResult(tuple(scenes.values()), tuple(sorted(set(left_out))))
 
 

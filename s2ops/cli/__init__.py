@@ -8,8 +8,9 @@ from types import FrameType
 from typing import Never
 
 from s2ops.cli.app import app
-from s2ops.errors import S2opsError, Stopped
+from s2ops.errors import S2opsError, Terminated
 from s2ops.runtime.malloc import keep_small
+from s2ops.telemetry.log_config import configure_logging
 
 _LONGEST = 500
 """Characters of an error's sentence that a cluster shows; each pod of a run may bring one."""
@@ -18,6 +19,7 @@ _LONGEST = 500
 def main() -> None:
     """Entry point of `s2ops`."""
     keep_small()
+    configure_logging("text")  # commands with --log-format replace it
     signal.signal(signal.SIGTERM, _stop)
     try:
         app(standalone_mode=True)
@@ -25,7 +27,7 @@ def main() -> None:
         print(f"s2ops: {error}", file=sys.stderr)
         _tell_kubernetes(str(error))
         raise SystemExit(error.exit_code) from None
-    except Stopped as told:
+    except Terminated as told:
         print("s2ops: told to stop; run the same command again to continue", file=sys.stderr)
         raise SystemExit(told.exit_code) from None
     except KeyboardInterrupt:
@@ -35,7 +37,7 @@ def main() -> None:
 
 def _stop(_: int, __: FrameType | None) -> Never:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the clean-up
-    raise Stopped
+    raise Terminated
 
 
 def _tell_kubernetes(sentence: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from s2ops.cli.progress import LogFormat
+from s2ops.telemetry.log_config import LogFormat, configure_logging
 from s2ops.telemetry.metrics_server import serving
 
 ConfigPlace = Annotated[
@@ -18,7 +18,18 @@ Out = Annotated[str | None, typer.Option("--out", help="replaces `out` of the co
 Where = Annotated[
     str | None, typer.Option("--segmenter", help="replaces `segmenter`: onnx, or triton://HOST:PORT of `s2ops serve`")
 ]
-Format = Annotated[LogFormat, typer.Option("--log-format", help="text, or json lines for containers")]
+
+
+def _configure_logging(log_format: LogFormat) -> LogFormat:
+    """Log in this format from here on."""
+    configure_logging(log_format)
+    return log_format
+
+
+Format = Annotated[
+    LogFormat,
+    typer.Option("--log-format", callback=_configure_logging, help="text, or json lines for containers"),
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, max=256, envvar="S2OPS_THREADS", help="threads in all; default: one a core of this machine"),
