@@ -7,13 +7,13 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
-{{/* Triton's pods. No version in it: a selector cannot change. */}}
+{{/* Selector of Triton's pods, without a version: a selector is immutable. */}}
 {{- define "s2ops.tritonSelector" -}}
 app.kubernetes.io/name: s2ops
 app.kubernetes.io/component: triton
 {{- end }}
 
-{{/* Every pod of a workflow: Argo labels them itself. */}}
+{{/* Selector of all workflow pods, by the label that Argo sets. */}}
 {{- define "s2ops.stepSelector" -}}
 matchExpressions:
   - {key: workflows.argoproj.io/workflow, operator: Exists}
@@ -38,7 +38,7 @@ triton://s2ops-triton:8001
 {{- end -}}
 {{- end }}
 
-{{/* What the restricted pod security standard asks of a pod; 10001 is the user of both images. */}}
+{{/* Pod settings of the restricted pod security standard. User 10001 overrides the user of the images (8737). */}}
 {{- define "s2ops.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
@@ -47,7 +47,7 @@ fsGroup: 10001
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* What the restricted pod security standard asks of a container. */}}
+{{/* Container settings of the restricted pod security standard. */}}
 {{- define "s2ops.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -55,12 +55,12 @@ runAsNonRoot: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Milliseconds that a request waited in Triton's queue, on average over all replicas of this namespace. */}}
+{{/* PromQL: mean queue time of a request in milliseconds, over all replicas in this namespace. */}}
 {{- define "s2ops.queueQuery" -}}
 sum(rate(nv_inference_queue_duration_us{namespace="{{ .Release.Namespace }}"}[2m])) / clamp_min(sum(rate(nv_inference_request_success{namespace="{{ .Release.Namespace }}"}[2m])), 0.001) / 1000
 {{- end }}
 
-{{/* Entry point of the Triton image: one server over all networks, no model loaded or taken away by hand. */}}
+{{/* Arguments of the Triton image: one server with all networks; models are never loaded or unloaded by hand. */}}
 {{- define "s2ops.tritonArgs" -}}
 args:
   - serve
