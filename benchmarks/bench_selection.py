@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 
 from s2ops.config import Dates, Selection
 from s2ops.constants import Bool, Float64
-from s2ops.selection.scene_selection import Look, Rule, choose
+from s2ops.selection.scene_selection import PreviewCandidate, CostModel, select_scenes
 
 SIDE = 343
 FIRST = date(2023, 1, 1)
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def year(climate: str, seed: int) -> list[Look]:
+def year(climate: str, seed: int) -> list[PreviewCandidate]:
     """All scenes of a year with at most 80 % cloud."""
     mean, swing, peak = CLIMATES[climate]
     dice, looks = np.random.default_rng(seed), []
@@ -60,18 +60,18 @@ def year(climate: str, seed: int) -> list[Look]:
         valid = (x > SIDE * 0.35 + y * 0.25) if number % 2 else np.ones((SIDE, SIDE), np.bool_)
         clear: Bool = (field > np.quantile(field, cover)) & valid
         haze = float(dice.random() ** 6)
-        looks.append(Look(f"S2_{number:03}", FIRST + timedelta(days=day), haze, clear, valid))
+        looks.append(PreviewCandidate(f"S2_{number:03}", FIRST + timedelta(days=day), haze, clear, valid))
     return looks
 
 
-def ours(looks: list[Look], rule: Rule) -> list[int]:
-    choice = choose(looks, rule)
+def ours(looks: list[PreviewCandidate], rule: CostModel) -> list[int]:
+    choice = select_scenes(looks, rule)
     if choice.status != "optimal":
         print(f"not proven: {choice.objective:.2f}, bound {choice.lower_bound:.2f}", file=sys.stderr)
     return [number for number, look in enumerate(looks) if look.id in choice.selected]
 
 
-def greedy(looks: list[Look], rule: Rule) -> list[int]:
+def greedy(looks: list[PreviewCandidate], rule: CostModel) -> list[int]:
     open_, taken = np.ones((SIDE, SIDE), np.bool_), []
     while len(taken) < rule.max_scenes:
         gains = np.array([np.count_nonzero(look.clear & open_) for look in looks]) / open_.size
@@ -84,7 +84,7 @@ def greedy(looks: list[Look], rule: Rule) -> list[int]:
     return taken
 
 
-def newest(looks: list[Look], wanted: float) -> list[int]:
+def newest(looks: list[PreviewCandidate], wanted: float) -> list[int]:
     """As many from the newest on as it takes to cover `wanted` of the tile."""
     open_, taken = np.ones((SIDE, SIDE), np.bool_), []
     for number in reversed(range(len(looks))):
@@ -95,11 +95,11 @@ def newest(looks: list[Look], wanted: float) -> list[int]:
     return taken
 
 
-def prices(looks: list[Look], rule: Rule) -> Float64:
-    return np.array([rule.cost(look).total for look in looks])
+def prices(looks: list[PreviewCandidate], rule: CostModel) -> Float64:
+    return np.array([rule.compute_cost(look).total for look in looks])
 
 
-def outcome(looks: list[Look], rule: Rule, taken: list[int], seconds: float) -> Outcome:
+def outcome(looks: list[PreviewCandidate], rule: CostModel, taken: list[int], seconds: float) -> Outcome:
     covered = float(np.any([looks[number].clear for number in taken], axis=0).mean())
     age = np.mean([(rule.end - looks[number].date).days for number in taken])
     cost = prices(looks, rule)[taken].sum() + (1 - covered) / rule.options.min_gain
@@ -108,7 +108,7 @@ def outcome(looks: list[Look], rule: Rule, taken: list[int], seconds: float) -> 
 
 def run(climate: str, years: int) -> Iterator[tuple[str, Outcome, int]]:
     dates = Dates(start=FIRST, end=date(2023, 12, 31))
-    rule = Rule(dates.start, dates.end, dates.end, 12, Selection())
+    rule = CostModel(dates.start, dates.end, dates.end, 12, Selection())
     for seed in range(years):
         looks = year(climate, seed)
         start = time.process_time()

@@ -16,7 +16,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import hstack, identity
 
 from s2ops.constants import Bool, Float64
-from s2ops.selection.set_cover import Elements, elements, minimum
+from s2ops.selection.set_cover import CoverElements, merge_pixels, solve_set_cover
 
 SIDE = 343
 MOST = 12
@@ -37,7 +37,7 @@ def stack(scenes: int, least: float) -> tuple[Bool, Float64]:
     return np.stack(masks), 1 + np.arange(scenes) / scenes
 
 
-def by_highs(parts: Elements, cost: Float64, limit_s: float) -> tuple[float, float]:
+def by_highs(parts: CoverElements, cost: Float64, limit_s: float) -> tuple[float, float]:
     """Objective of the best list and a lower bound."""
     scenes, end = len(cost), time.monotonic() + limit_s
     price = PENALTY * parts.weight
@@ -76,20 +76,20 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=20.0)
     parser.add_argument("--stacks", nargs="*", default=["150:0", "40:0.2", "40:0.4", "150:0.2", "150:0.4"])
     given = parser.parse_args()
-    minimum(np.ones((2, 8, 16), np.bool_), np.ones(2), PENALTY, MOST, 1.0)  # its loop is machine code from here on
+    solve_set_cover(np.ones((2, 8, 16), np.bool_), np.ones(2), PENALTY, MOST, 1.0)  # its loop is machine code from here on
     print("| candidates | cloud, each at least | HiGHS, rows on demand | branch and bound | scenes |")
     print("|---|---|---|---|---|")
     for text in given.stacks:
         scenes, least = int(text.split(":")[0]), float(text.split(":")[1])
         clear, cost = stack(scenes, least)
         start = time.process_time()
-        mine = minimum(clear, cost, PENALTY, MOST, given.limit_s)
+        mine = solve_set_cover(clear, cost, PENALTY, MOST, given.limit_s)
         took = time.process_time() - start
         start = time.process_time()
-        theirs = by_highs(elements(clear), cost, given.limit_s)
+        theirs = by_highs(merge_pixels(clear), cost, given.limit_s)
         highs = told(*theirs, time.process_time() - start)
         ours = told(mine.objective, mine.lower_bound, took)
-        print(f"| {scenes} | {100 * least:.0f} % | {highs} | {ours} | {mine.taken.sum()} |", flush=True)
+        print(f"| {scenes} | {100 * least:.0f} % | {highs} | {ours} | {mine.selected.sum()} |", flush=True)
 
 
 if __name__ == "__main__":

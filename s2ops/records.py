@@ -98,7 +98,7 @@ class Candidate(Record):
         return self.datetime[:10]
 
 
-class Renewed(Record):
+class RefreshInfo(Record):
     """How a refresh changed a scene list."""
 
     since: str
@@ -143,7 +143,7 @@ class SelectRecord(Record):
     left_out: tuple[LeftOut, ...]
     """Scenes of the search that were not candidates: too cloudy, duplicate, broken preview."""
     fingerprint: str
-    renewed: Renewed | None = None
+    renewed: RefreshInfo | None = None
     """Where the list is that of an earlier run, with newer scenes; then nothing was solved, and bounds are 0."""
 
     def _absent(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""The scene list for people: a table of every candidate, and the stack of previews with masks (paper, figure 5)."""
+"""Explanation of a scene selection: table of all candidates, contact sheet of previews with cloud masks."""
 
 from collections.abc import Sequence
 from math import ceil, sqrt
@@ -12,25 +12,25 @@ from s2ops.constants import Float32, Mask, UInt8
 from s2ops.errors import InputError
 from s2ops.records import Candidate, Decision, SelectRecord
 
-CLOUD_TINT: Final = (226, 60, 48)
+CLOUD_COLOUR: Final = (226, 60, 48)
 CLOUD_OPACITY: Final = 0.45
 DISPLAY_GAMMA: Final = 0.7
-"""Previews carry ESA's true-colour levels, in which forest is nearly black on a screen."""
-COLOURS: Final[dict[Decision, str]] = {"taken": "#1a7f37", "spare": "#9a6700", "left": "#57606a"}
-STYLES: Final[dict[Decision, str]] = {"taken": "green", "spare": "yellow", "left": "dim"}
-INK, FAINT, PAPER, NO_DATA = "#1f2328", "#57606a", "#ffffff", (225, 228, 232)
-MARGIN, CAPTION, HEADER, LEGEND = 14, 66, 62, 36
+"""Exponent that brightens ESA's true-colour levels, in which forest is nearly black on a screen."""
+DECISION_COLOURS: Final[dict[Decision, str]] = {"taken": "#1a7f37", "spare": "#9a6700", "left": "#57606a"}
+TERMINAL_STYLES: Final[dict[Decision, str]] = {"taken": "green", "spare": "yellow", "left": "dim"}
+TEXT_COLOUR, MUTED_COLOUR, PAGE_COLOUR, NODATA_COLOUR = "#1f2328", "#57606a", "#ffffff", (225, 228, 232)
+MARGIN_PX, CAPTION_PX, HEADER_PX, LEGEND_PX = 14, 66, 62, 36
 
 
-def ordered(record: SelectRecord) -> list[Candidate]:
-    """Candidates as people read them: taken by rank, then spares by rank, then those left, newest first."""
+def sort_candidates(record: SelectRecord) -> list[Candidate]:
+    """Sort candidates for display: selected scenes by rank, fallbacks by rank, then rejected scenes, newest first."""
     newest = sorted(record.candidates, key=lambda c: (c.datetime, c.id), reverse=True)
     places: dict[Decision, int] = {"taken": 0, "spare": 1, "left": 2}
     return sorted(newest, key=lambda c: (places[c.decision], c.rank or 0))
 
 
-def headline(record: SelectRecord) -> str:
-    """The result in one line."""
+def format_headline(record: SelectRecord) -> str:
+    """Format the result in one line."""
     if record.renewed is not None:
         taken, dropped = len(record.renewed.taken), len(record.renewed.dropped)
         what = f"{taken} newer taken, {dropped} dropped" if taken else "no newer scene improves it: nothing changed"
@@ -45,122 +45,138 @@ def headline(record: SelectRecord) -> str:
     )
 
 
-def table(record: SelectRecord) -> Table:
-    """Every candidate with its numbers, for a terminal; fits 80 columns. The reasons are `reasons`."""
+def build_table(record: SelectRecord) -> Table:
+    """Build a table of all candidates with their numbers for a terminal of 80 columns; it omits the reasons."""
     shown = Table(title=f"{record.tile}, {record.start} to {record.end}", title_justify="left")
     for heading in ("decision", "scene"):
         shown.add_column(heading, no_wrap=True)
     for heading in ("cloud %", "clear %", "gain %", "haze %", "cost"):
         shown.add_column(heading, justify="right")
-    for one in ordered(record):
+    for one in sort_candidates(record):
         shown.add_row(
-            badge(one),
+            format_badge(one),
             one.id,
             *(f"{100 * part:.2f}" for part in (one.cloud, one.coverage, one.gain)),
             f"{100 * one.haze:.0f}",
             f"{one.cost.total:.2f}",
-            style=STYLES[one.decision],
+            style=TERMINAL_STYLES[one.decision],
         )
     return shown
 
 
-def reasons(record: SelectRecord) -> list[str]:
-    """A line for each candidate that says why, and for each scene that was not looked at."""
-    looked = [f"{badge(one)} {one.id}: {one.reason}" for one in ordered(record)]
+def list_reasons(record: SelectRecord) -> list[str]:
+    """List the reason for each candidate, then for each scene whose preview was not used; one line per scene."""
+    looked = [f"{format_badge(one)} {one.id}: {one.reason}" for one in sort_candidates(record)]
     return looked + [f"not looked at {left.id}: {left.reason}" for left in record.left_out]
 
 
-def badge(candidate: Candidate) -> str:
-    """'taken 1', 'spare 2' or 'left'."""
+def format_badge(candidate: Candidate) -> str:
+    """Format a decision with its rank: 'taken 1', 'spare 2' or 'left'."""
     return f"{candidate.decision} {candidate.rank}" if candidate.rank else candidate.decision
 
 
-def picture(record: SelectRecord, previews: UInt8) -> Image.Image:
-    """All previews with their masks in one grid, the scenes taken first.
+def draw_previews(record: SelectRecord, previews: UInt8) -> Image.Image:
+    """Draw all previews with their masks on one page, selected scenes first.
 
-    `previews` (candidate, 4, y, x) in the order of `record.candidates`: red, green, blue, mask.
+    Args:
+        record: Scene list of the tile.
+        previews: (candidate, 4, y, x) uint8 in the order of `record.candidates`: red, green, blue, mask.
+
+    Raises:
+        InputError: If the number of previews differs from the number of candidates.
     """
     if previews.shape[:2] != (len(record.candidates), 4):
         raise InputError(
-            f"{record.tile}: {len(record.candidates)} candidates, but previews of shape {previews.shape}: "
-            "run select again so that both agree"
+            f"Cannot draw the previews of {record.tile}: the record has {len(record.candidates)} candidates, but the "
+            f"previews have the shape {previews.shape}; run select again so that both agree."
         )
     height, width = previews.shape[2:]
-    columns = max(1, ceil(sqrt(len(previews) * 1.4)))  # a page wider than high
+    columns = max(1, ceil(sqrt(len(previews) * 1.4)))  # makes the page wider than high
     rows = ceil(len(previews) / columns)
-    page_width = max(MARGIN + columns * (width + MARGIN), 2 * width + 3 * MARGIN)
-    page_height = HEADER + rows * (height + CAPTION + MARGIN) + LEGEND
-    page = Image.new("RGB", (page_width, page_height), PAPER)
+    page_width = max(MARGIN_PX + columns * (width + MARGIN_PX), 2 * width + 3 * MARGIN_PX)
+    page_height = HEADER_PX + rows * (height + CAPTION_PX + MARGIN_PX) + LEGEND_PX
+    page = Image.new("RGB", (page_width, page_height), PAGE_COLOUR)
     draw = ImageDraw.Draw(page)
-    _header(draw, record, page_width)
+    _draw_header(draw, record, page_width)
     places = {one.id: index for index, one in enumerate(record.candidates)}
-    for cell, one in enumerate(ordered(record)):
-        left = MARGIN + cell % columns * (width + MARGIN)
-        top = HEADER + cell // columns * (height + CAPTION + MARGIN)
-        page.paste(Image.fromarray(overlay(previews[places[one.id]])), (left, top))
-        _caption(draw, one, (left, top), (width, height))
-    _legend(draw, page_height - LEGEND)
+    for cell, one in enumerate(sort_candidates(record)):
+        left = MARGIN_PX + cell % columns * (width + MARGIN_PX)
+        top = HEADER_PX + cell // columns * (height + CAPTION_PX + MARGIN_PX)
+        page.paste(Image.fromarray(draw_mask_overlay(previews[places[one.id]])), (left, top))
+        _draw_caption(draw, one, (left, top), (width, height))
+    _draw_legend(draw, page_height - LEGEND_PX)
     return page
 
 
-def overlay(preview: UInt8) -> UInt8:
-    """RGB (y, x, 3) of one preview (red, green, blue, mask; y, x): cloud in translucent red, no data grey."""
+def draw_mask_overlay(preview: UInt8) -> UInt8:
+    """Draw one preview: clouds in translucent red, no data in grey.
+
+    Args:
+        preview: (4, y, x) uint8: red, green, blue, mask (codes of `Mask`).
+
+    Returns:
+        RGB image (y, x, 3), uint8.
+    """
     mask, levels = preview[3], np.moveaxis(preview[:3], 0, -1).astype(np.float32)
     image: Float32 = np.power(levels / 255, DISPLAY_GAMMA, dtype=np.float32) * np.float32(255)
     cloud = mask == Mask.CLOUD
-    image[cloud] += (np.array(CLOUD_TINT, np.float32) - image[cloud]) * np.float32(CLOUD_OPACITY)
-    image[mask == Mask.NODATA] = NO_DATA
+    image[cloud] += (np.array(CLOUD_COLOUR, np.float32) - image[cloud]) * np.float32(CLOUD_OPACITY)
+    image[mask == Mask.NODATA] = NODATA_COLOUR
     return np.rint(image).astype(np.uint8)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _header(draw: ImageDraw.ImageDraw, record: SelectRecord, width: int) -> None:
+def _draw_header(draw: ImageDraw.ImageDraw, record: SelectRecord, width: int) -> None:
     title = f"{record.tile}   {record.start} to {record.end}"
-    draw.text((MARGIN, 10), title, INK, _font(20))
-    _fit(draw, (MARGIN, 38), headline(record), colour=FAINT, size=14, width=width - 2 * MARGIN)
+    draw.text((MARGIN_PX, 10), title, TEXT_COLOUR, _load_font(20))
+    _draw_fitted_text(
+        draw, (MARGIN_PX, 38), format_headline(record), colour=MUTED_COLOUR, size=14, width=width - 2 * MARGIN_PX
+    )
 
 
-def _caption(draw: ImageDraw.ImageDraw, one: Candidate, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """Frame, badge, and three lines under the preview: date, figures, scene id."""
+def _draw_caption(draw: ImageDraw.ImageDraw, one: Candidate, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    """Draw frame, decision, and three lines below the preview: date, figures, scene id."""
     (left, top), (width, height) = corner, size
-    colour = COLOURS[one.decision]
+    colour = DECISION_COLOURS[one.decision]
     frame = 4 if one.decision == "taken" else 1
     draw.rectangle((left, top, left + width - 1, top + height - 1), outline=colour, width=frame)
-    text = badge(one)
-    badge_width = draw.textlength(text, _font(16)) + 16
+    text = format_badge(one)
+    badge_width = draw.textlength(text, _load_font(16)) + 16
     draw.rectangle((left, top, left + badge_width, top + 25), fill=colour)
-    draw.text((left + 8, top + 3), text, PAPER, _font(16))
+    draw.text((left + 8, top + 3), text, PAGE_COLOUR, _load_font(16))
     below = top + height + 5
-    draw.text((left, below), one.date, INK, _font(17))
+    draw.text((left, below), one.date, TEXT_COLOUR, _load_font(17))
     gain = "only here" if one.decision == "taken" else "would add"
     figures = f"cloud {100 * one.cloud:.1f} %   haze {100 * one.haze:.0f} %   {gain} {100 * one.gain:.2f} %"
-    _fit(draw, (left, below + 22), figures, colour=INK, size=13, width=width)
-    _fit(draw, (left, below + 41), one.id, colour=FAINT, size=12, width=width)
+    _draw_fitted_text(draw, (left, below + 22), figures, colour=TEXT_COLOUR, size=13, width=width)
+    _draw_fitted_text(draw, (left, below + 41), one.id, colour=MUTED_COLOUR, size=12, width=width)
 
 
-def _legend(draw: ImageDraw.ImageDraw, top: int) -> None:
+def _draw_legend(draw: ImageDraw.ImageDraw, top: int) -> None:
     entries: Sequence[tuple[str | tuple[int, ...], str]] = (
-        (COLOURS["taken"], "taken, in the composite's order"),
-        (COLOURS["spare"], "spare, in the order tried"),
-        (COLOURS["left"], "left"),
-        (CLOUD_TINT, "cloud"),
-        (NO_DATA, "no data"),
+        (DECISION_COLOURS["taken"], "taken, in the composite's order"),
+        (DECISION_COLOURS["spare"], "spare, in the order tried"),
+        (DECISION_COLOURS["left"], "left"),
+        (CLOUD_COLOUR, "cloud"),
+        (NODATA_COLOUR, "no data"),
     )
-    left = float(MARGIN)
+    left = float(MARGIN_PX)
     for colour, text in entries:
         draw.rectangle((left, top + 10, left + 14, top + 24), fill=colour)
-        draw.text((left + 20, top + 9), text, FAINT, _font(13))
-        left += 20 + draw.textlength(text, _font(13)) + 22
+        draw.text((left + 20, top + 9), text, MUTED_COLOUR, _load_font(13))
+        left += 20 + draw.textlength(text, _load_font(13)) + 22
 
 
-def _fit(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, colour: str, size: int, width: int) -> None:
-    """Text in the largest size up to `size` that fits; below 9 points its tail is cut."""
-    while size > 9 and draw.textlength(text, _font(size)) > width:
+def _draw_fitted_text(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, colour: str, size: int, width: int
+) -> None:
+    """Draw text in the largest font size up to `size` that fits; at 9 points, cut the end of the text."""
+    while size > 9 and draw.textlength(text, _load_font(size)) > width:
         size -= 1
-    font = _font(size)
+    font = _load_font(size)
     while draw.textlength(text, font) > width:
         text = text[:-2].rstrip() + "…"
     draw.text(at, text, colour, font)

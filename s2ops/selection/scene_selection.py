@@ -1,6 +1,9 @@
-"""Which scenes a tile needs: the smallest list that covers it cloud-free, recent and haze-free ones first.
+"""Scene selection for a tile (minimum-cost set cover): cost model, selected and fallback scenes, explained decisions.
 
-Paper, section 1, steps b to d; the model in words and the reasons for its numbers: docs/explanation/select.md.
+It finds the cheapest list of scenes that shows the tile cloud-free; recent and haze-free scenes are cheaper. Paper,
+section 1, steps b to d; docs/explanation/select.md describes the model and the reasons for its numbers.
+
+Three words stand for the decisions: selected scenes ("taken" in records), fallbacks ("spare"), rejected ("left").
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,20 +18,20 @@ from s2ops.config import RunConfig, Selection
 from s2ops.constants import Bool, Float64
 from s2ops.errors import InputError
 from s2ops.records import Candidate, Cost, Decision, SolverStatus
-from s2ops.selection.set_cover import Elements, elements, minimum
+from s2ops.selection.set_cover import CoverElements, merge_pixels, solve_set_cover
 
 DEPTH_DISCOUNT: Final = 0.1
-"""Worth of a pixel to a spare for each scene that sees it already: a second look is worth a tenth of a first."""
-SPARES_PER_SCENE: Final = 2
-"""Spares kept for each scene that the cap allows; more would never be reached."""
+"""Value of a pixel to a fallback falls to a tenth with each scene that already shows it clear."""
+FALLBACKS_PER_SCENE: Final = 2
+"""Fallbacks kept per scene that the cap allows; more would never be used."""
 
-MOSTLY_CLEAR: Final = 0.5
-"""Part of the tile that a further date must show clear to be worth classifying."""
+MIN_CLEAR_FRACTION: Final = 0.5
+"""Fraction of the tile that an additional date must show clear to be worth classifying."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A candidate as its preview shows it, on the tile's preview grid."""
+class PreviewCandidate:
+    """Candidate scene for the selection: cloud mask and haze of its preview, on the tile's preview grid."""
 
     id: str
     date: date
@@ -41,19 +44,19 @@ class Look:
 
     @property
     def cloud(self) -> float:
-        """Part of the valid pixels that is cloud; 0 where nothing is valid."""
+        """Cloudy fraction of the valid pixels; 0 if no pixel is valid."""
         valid = int(np.count_nonzero(self.valid))
         return 1 - int(np.count_nonzero(self.clear)) / valid if valid else 0.0
 
     @property
     def nodata(self) -> float:
-        """Part of the tile outside the swath."""
+        """Fraction of the tile outside the swath."""
         return 1 - int(np.count_nonzero(self.valid)) / self.valid.size
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """How scenes are priced, and how many there may be."""
+class CostModel:
+    """Costs of scenes and of uncovered pixels, and the maximum number of scenes."""
 
     start: date
     end: date
@@ -62,97 +65,117 @@ class Rule:
     options: Selection
 
     @classmethod
-    def of(cls, config: RunConfig) -> "Rule":
-        """The rule that a run's configuration states."""
+    def from_config(cls, config: RunConfig) -> "CostModel":
+        """Return the cost model of a run's configuration."""
         dates = config.dates
         return cls(dates.start, dates.end, config.target, config.max_scenes, config.selection)
 
-    def cost(self, look: Look) -> Cost:
-        """1, plus `recency` at the far end of the date range, plus `haze` for a surely hazy scene."""
+    def compute_cost(self, candidate: PreviewCandidate) -> Cost:
+        """Compute the cost of a scene: 1, plus `recency` times its relative age, plus `haze` times its haze.
+
+        The age is the distance to the target date, relative to the farther end of the date range.
+        """
         reach = max(abs((end - self.target).days) for end in (self.start, self.end))
-        age = min(abs((look.date - self.target).days) / max(reach, 1), 1.0)
-        older, hazier = self.options.recency * age, self.options.haze * look.haze
+        age = min(abs((candidate.date - self.target).days) / max(reach, 1), 1.0)
+        older, hazier = self.options.recency * age, self.options.haze * candidate.haze
         return Cost(base=1.0, age=older, haze=hazier, total=1.0 + older + hazier)
 
-    def penalty(self, pixels: int) -> float:
-        """Price of the whole tile left uncovered, in scenes.
+    def compute_penalty(self, pixels: int) -> float:
+        """Compute the penalty for leaving the whole tile (`pixels` pixels) uncovered, in scenes.
 
-        At 1 / min_gain a scene pays for itself exactly when it alone sees `cost * min_gain` of the tile. With
-        a min_gain of 0 a single pixel is worth the dearest scene.
+        With 1 / min_gain, a scene is worth its cost exactly when it alone shows `cost * min_gain` of the tile clear.
+        With a min_gain of 0, a single pixel is worth the most expensive scene.
         """
         dearest = 1 + self.options.recency + self.options.haze
         return 1.0 / max(self.options.min_gain, 1.0 / (pixels * (dearest + 1)))
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was decided for one candidate."""
+class CandidateDecision:
+    """Decision about one candidate, with the numbers that it depends on."""
 
     decision: Decision
     rank: int | None
+    """Place among the selected scenes or among the fallbacks, from 1; None for rejected scenes."""
     cost: Cost
     coverage: float
+    """Fraction of the tile that the scene shows clear."""
     gain: float
-    """Taken: part of the tile that no other taken scene sees. Else: what it would add to those taken."""
+    """Fraction of the tile that only this selected scene shows clear; for other scenes, the fraction it would add."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The scene list of a tile and how good it is."""
+class SceneSelection:
+    """Scene list of a tile and its quality."""
 
     selected: tuple[str, ...]
-    """Priority order: the cheapest (recent, free of haze) first, of equal ones the one that covers more."""
-    spares: tuple[str, ...]
-    verdicts: Mapping[str, Verdict]
+    """Priority order: the cheapest (recent, haze-free) first; of equal costs, the one with more clear pixels."""
+    fallbacks: tuple[str, ...]
+    """Scenes to try, in this order, if holes remain at full resolution."""
+    decisions: Mapping[str, CandidateDecision]
+    """Decision about every candidate, by scene id."""
     coverable: float
+    """Fraction of the tile that is clear in at least one candidate."""
     covered: float
+    """Fraction of the tile that is clear in at least one selected scene."""
     objective: float
     lower_bound: float
     status: SolverStatus
     elements: int
+    """Number of pixel sets that the solver distinguishes."""
 
     @property
     def gap(self) -> float:
-        """(objective - lower bound) / objective."""
+        """Optimality gap: (objective - lower bound) / objective."""
         return (self.objective - self.lower_bound) / self.objective if self.objective else 0.0
 
 
-def choose(looks: Sequence[Look], rule: Rule) -> Choice:
-    """The scenes of least cost that cover what can be covered; the order of `looks` does not matter.
+def select_scenes(candidates: Sequence[PreviewCandidate], model: CostModel) -> SceneSelection:
+    """Select the scenes of least cost that cover what can be covered.
 
-    All looks must share one grid and have different ids (InputError). Without a look, or when none is clear
-    anywhere, nothing is selected.
+    Args:
+        candidates: Candidates on one grid, with different ids; their order does not matter.
+        model: Costs and the maximum number of scenes.
+
+    Returns:
+        The selection; it is empty if there is no candidate or none is clear anywhere.
+
+    Raises:
+        InputError: If two candidates have the same id, or their masks differ in shape.
     """
-    looks = sorted(looks, key=lambda look: (abs((look.date - rule.target).days), look.date, look.id))
-    _check(looks)
-    if not looks:
-        return Choice((), (), {}, 0.0, 0.0, 0.0, 0.0, "nothing to cover", 0)
-    clear = np.stack([look.clear for look in looks])
-    costs = [rule.cost(look) for look in looks]
+    candidates = sorted(candidates, key=lambda one: (abs((one.date - model.target).days), one.date, one.id))
+    _check_candidates(candidates)
+    if not candidates:
+        return SceneSelection((), (), {}, 0.0, 0.0, 0.0, 0.0, "nothing to cover", 0)
+    clear = np.stack([one.clear for one in candidates])
+    costs = [model.compute_cost(one) for one in candidates]
     total = np.array([cost.total for cost in costs])
-    parts, penalty = elements(clear), rule.penalty(clear[0].size)
-    found = minimum(clear, total, penalty, rule.max_scenes, rule.options.time_limit_s)
-    coverage = np.count_nonzero(clear.reshape(len(looks), -1), axis=1) / clear[0].size
-    taken = sorted(np.flatnonzero(found.taken).tolist(), key=lambda s: (total[s], -coverage[s], s))
-    spares = _spares(parts, total, found.taken, ~found.taken & (coverage >= rule.options.min_gain), rule)
-    verdicts = _verdicts(looks, costs, parts, coverage, (taken, spares), rule)
-    status: SolverStatus = "optimal" if found.proven else "time limit"
-    return Choice(
-        selected=tuple(looks[s].id for s in taken),
-        spares=tuple(looks[s].id for s in spares),
-        verdicts=verdicts,
+    parts, penalty = merge_pixels(clear), model.compute_penalty(clear[0].size)
+    solution = solve_set_cover(clear, total, penalty, model.max_scenes, model.options.time_limit_s)
+    coverage = np.count_nonzero(clear.reshape(len(candidates), -1), axis=1) / clear[0].size
+    selected = sorted(np.flatnonzero(solution.selected).tolist(), key=lambda s: (total[s], -coverage[s], s))
+    useful = ~solution.selected & (coverage >= model.options.min_gain)
+    fallbacks = _rank_fallbacks(parts, total, solution.selected, useful, model)
+    decisions = _explain_decisions(candidates, costs, parts, coverage, (selected, fallbacks), model)
+    status: SolverStatus = "optimal" if solution.proven else "time limit"
+    return SceneSelection(
+        selected=tuple(candidates[s].id for s in selected),
+        fallbacks=tuple(candidates[s].id for s in fallbacks),
+        decisions=decisions,
         coverable=float(parts.weight.sum()),
-        covered=float(parts.weight[parts.seen[:, taken].any(axis=1)].sum()),
-        objective=found.objective,
-        lower_bound=found.lower_bound,
+        covered=float(parts.weight[parts.seen[:, selected].any(axis=1)].sum()),
+        objective=solution.objective,
+        lower_bound=solution.lower_bound,
         status=status if len(parts.weight) else "nothing to cover",
         elements=len(parts.weight),
     )
 
 
-def candidate(scene: Scene, look: Look, verdict: Verdict, preview: str) -> Candidate:
-    """The record of one candidate; `preview` is 'thumbnail' or 'bands'."""
+def build_candidate_record(
+    scene: Scene, candidate: PreviewCandidate, decision: CandidateDecision, preview: str
+) -> Candidate:
+    """Build the record of one candidate; `preview` is 'thumbnail' or 'bands'."""
     return Candidate.model_validate(
         {
             "id": scene.id,
@@ -160,42 +183,42 @@ def candidate(scene: Scene, look: Look, verdict: Verdict, preview: str) -> Candi
             "platform": scene.platform,
             "catalog_cloud": scene.cloud_cover,
             "preview": preview,
-            "cloud": look.cloud,
-            "coverage": verdict.coverage,
-            "nodata": look.nodata,
-            "haze": look.haze,
-            "cost": verdict.cost,
-            "gain": verdict.gain,
-            "decision": verdict.decision,
-            "rank": verdict.rank,
-            "reason": verdict.reason,
+            "cloud": candidate.cloud,
+            "coverage": decision.coverage,
+            "nodata": candidate.nodata,
+            "haze": candidate.haze,
+            "cost": decision.cost,
+            "gain": decision.gain,
+            "decision": decision.decision,
+            "rank": decision.rank,
+            "reason": decision.reason,
         }
     )
 
 
-def _check(looks: Sequence[Look]) -> None:
-    ids = [look.id for look in looks]
+def _check_candidates(candidates: Sequence[PreviewCandidate]) -> None:
+    ids = [one.id for one in candidates]
     if len(set(ids)) < len(ids):
         twice = min(name for name in ids if ids.count(name) > 1)
-        raise InputError(f"{twice} is a candidate twice: drop duplicates before the selection")
-    for look in looks:
-        if look.clear.shape != looks[0].clear.shape or look.valid.shape != look.clear.shape:
+        raise InputError(f"Cannot select scenes: {twice} is a candidate twice; drop duplicates before the selection.")
+    for one in candidates:
+        if one.clear.shape != candidates[0].clear.shape or one.valid.shape != one.clear.shape:
             raise InputError(
-                f"{look.id}: masks of {look.clear.shape} and {look.valid.shape} pixels, but {looks[0].id} has "
-                f"{looks[0].clear.shape}: put all previews on one grid"
+                f"Cannot select scenes: {one.id} has masks of {one.clear.shape} and {one.valid.shape} pixels, but "
+                f"{candidates[0].id} has {candidates[0].clear.shape}; resample all previews to one grid."
             )
 
 
-def _spares(parts: Elements, cost: Float64, taken: Bool, useful: Bool, rule: Rule) -> list[int]:
-    """Of the `useful` scenes, the most useful after those before it first.
+def _rank_fallbacks(parts: CoverElements, cost: Float64, selected: Bool, useful: Bool, model: CostModel) -> list[int]:
+    """Rank the `useful` scenes by their value, given the selected scenes and the fallbacks before them.
 
-    A pixel that k scenes see already is worth DEPTH_DISCOUNT ** k: first what is still uncovered, then what
-    hangs on one scene only and may turn out cloudy at full resolution. Worth is divided by cost.
+    A pixel that k scenes already show clear has the value DEPTH_DISCOUNT ** k. So fallbacks first fill what is
+    uncovered, then what depends on one scene only and may be cloudy at full resolution. The value is divided by cost.
     """
     seen = parts.seen.astype(np.float32)
-    worth = (parts.weight * DEPTH_DISCOUNT ** parts.seen[:, taken].sum(axis=1)).astype(np.float32)
+    worth = (parts.weight * DEPTH_DISCOUNT ** parts.seen[:, selected].sum(axis=1)).astype(np.float32)
     order: list[int] = []
-    while useful.any() and len(order) < SPARES_PER_SCENE * rule.max_scenes:
+    while useful.any() and len(order) < FALLBACKS_PER_SCENE * model.max_scenes:
         best = int(np.argmax(np.where(useful, (worth @ seen) / cost, -1.0)))
         order.append(best)
         useful[best] = False
@@ -203,61 +226,68 @@ def _spares(parts: Elements, cost: Float64, taken: Bool, useful: Bool, rule: Rul
     return order
 
 
-def _verdicts(
-    looks: Sequence[Look],
+def _explain_decisions(
+    candidates: Sequence[PreviewCandidate],
     costs: Sequence[Cost],
-    parts: Elements,
+    parts: CoverElements,
     coverage: Float64,
     lists: tuple[list[int], list[int]],
-    rule: Rule,
-) -> dict[str, Verdict]:
-    """A verdict for each look; `lists` are the scenes taken and the spares, in order."""
-    taken, spares = lists
-    times = parts.seen[:, taken].sum(axis=1)
-    seen = np.ascontiguousarray(parts.seen.T)  # a scene's row is read at once
-    verdicts = {}
-    for s, look in enumerate(looks):
-        gain = float(parts.weight[(times == (1 if s in taken else 0)) & seen[s]].sum())
-        decision: Decision = "taken" if s in taken else "spare" if s in spares else "left"
-        rank = (taken if s in taken else spares).index(s) + 1 if decision != "left" else None
-        verdict = Verdict(decision, rank, costs[s], float(coverage[s]), gain, reason="")
-        better = [t for t in taken if not gain and not (seen[s] & ~seen[t]).any()]
-        rival = f"{looks[better[0]].id} at a cost of {costs[better[0]].total:.2f}" if better else ""
-        capped = len(taken) >= rule.max_scenes
-        words = _taken(verdict) if decision == "taken" else _not_taken(look, verdict, rule, rival, capped)
-        verdicts[look.id] = replace(verdict, reason=words)
-    return verdicts
+    model: CostModel,
+) -> dict[str, CandidateDecision]:
+    """Explain the decision about each candidate; `lists` are the selected scenes and the fallbacks, in order."""
+    selected, fallbacks = lists
+    times = parts.seen[:, selected].sum(axis=1)
+    seen = np.ascontiguousarray(parts.seen.T)  # contiguous rows: each scene is read as a whole
+    decisions = {}
+    for s, candidate in enumerate(candidates):
+        gain = float(parts.weight[(times == (1 if s in selected else 0)) & seen[s]].sum())
+        word: Decision = "taken" if s in selected else "spare" if s in fallbacks else "left"
+        rank = (selected if s in selected else fallbacks).index(s) + 1 if word != "left" else None
+        decision = CandidateDecision(word, rank, costs[s], float(coverage[s]), gain, reason="")
+        better = [t for t in selected if not gain and not (seen[s] & ~seen[t]).any()]
+        rival = f"{candidates[better[0]].id} at a cost of {costs[better[0]].total:.2f}" if better else ""
+        capped = len(selected) >= model.max_scenes
+        if word == "taken":
+            reason = _explain_selected(decision)
+        else:
+            reason = _explain_rejected(candidate, decision, model, rival, capped)
+        decisions[candidate.id] = replace(decision, reason=reason)
+    return decisions
 
 
-def _taken(verdict: Verdict) -> str:
+def _explain_selected(decision: CandidateDecision) -> str:
     return (
-        f"clear over {percent(verdict.coverage)} of the tile, {percent(verdict.gain)} of it in no other scene "
-        f"taken, at a cost of {verdict.cost.total:.2f}"
+        f"clear over {format_percent(decision.coverage)} of the tile, {format_percent(decision.gain)} of it "
+        f"in no other scene taken, at a cost of {decision.cost.total:.2f}"
     )
 
 
-def _not_taken(look: Look, verdict: Verdict, rule: Rule, rival: str, capped: bool) -> str:
-    """One sentence with the numbers that decided; `rival` is a scene taken that sees all that this one sees."""
-    least, cost, gain = 1 / rule.penalty(look.clear.size), verdict.cost.total, percent(verdict.gain)
-    if not verdict.coverage:
-        return "all cloud" if look.valid.any() else "no pixel of the tile lies in its swath"
-    if verdict.coverage < least:
-        return f"clear over {percent(verdict.coverage)} of the tile only, less than {percent(least)}"
+def _explain_rejected(
+    candidate: PreviewCandidate, decision: CandidateDecision, model: CostModel, rival: str, capped: bool
+) -> str:
+    """Explain why a scene is not selected; `rival` is a selected scene that shows all its clear pixels clear."""
+    least, cost = 1 / model.compute_penalty(candidate.clear.size), decision.cost.total
+    gain = format_percent(decision.gain)
+    if not decision.coverage:
+        return "all cloud" if candidate.valid.any() else "no pixel of the tile lies in its swath"
+    if decision.coverage < least:
+        return f"clear over {format_percent(decision.coverage)} of the tile only, less than {format_percent(least)}"
     if rival:
         why = f"all that it sees clear is seen by {rival}, against {cost:.2f}"
-    elif verdict.gain < least * cost:
-        why = f"adds {gain} of the tile, less than the {percent(least * cost)} that its cost of {cost:.2f} asks for"
+    elif decision.gain < least * cost:
+        floor = format_percent(least * cost)
+        why = f"adds {gain} of the tile, less than the {floor} that its cost of {cost:.2f} asks for"
     elif capped:
-        why = f"would add {gain} of the tile, but the cap of {rule.max_scenes} scenes is reached"
+        why = f"would add {gain} of the tile, but the cap of {model.max_scenes} scenes is reached"
     else:
         why = f"would add {gain} of the tile, but the time limit ended the search"
     return (
         f"{why}; kept for holes at full resolution"
-        if verdict.decision == "spare"
+        if decision.decision == "spare"
         else f"{why}; enough spares lie before it"
     )
 
 
-def percent(part: float) -> str:
-    """A part of the tile in words."""
-    return "under 0.01 %" if 0 < part < 0.00005 else f"{100 * part:.2f} %"
+def format_percent(fraction: float) -> str:
+    """Format a fraction of the tile as percentage with two decimals."""
+    return "under 0.01 %" if 0 < fraction < 0.00005 else f"{100 * fraction:.2f} %"

@@ -12,8 +12,8 @@ from s2ops.runtime import jit_cache
 SCRIPT = """
 import numpy as np
 from s2ops import tally
-from s2ops.selection.set_cover import minimum
-minimum(np.eye(3, dtype=bool).reshape(3, 1, 3), np.ones(3), 20.0, 3, 1.0)
+from s2ops.selection.set_cover import solve_set_cover
+solve_set_cover(np.eye(3, dtype=bool).reshape(3, 1, 3), np.ones(3), 20.0, 3, 1.0)
 print(tally.now().get("compile_cpu_s", 0.0))
 """
 

@@ -1,4 +1,4 @@
-"""A refresh takes what improves a tile, says why, and leaves everything else as it is."""
+"""Refresh: adds scenes that improve a tile, explains every decision, and leaves everything else unchanged."""
 
 import json
 import os
@@ -15,96 +15,103 @@ import pytest
 from s2ops.config import Refresh, Selection
 from s2ops.errors import InputError
 from s2ops.geo.mgrs_tiles import parse_tile
-from s2ops.selection.refresh import renew
-from s2ops.selection.scene_selection import Look, Rule
+from s2ops.selection.refresh import refresh_selection
+from s2ops.selection.scene_selection import CostModel, PreviewCandidate
 from s2ops.simulate.writer import simulate
 from tests.helpers.chain import ROW, bytes_of, command, s2ops, write_config
 
-RULE = Rule(date(2023, 6, 1), date(2023, 9, 1), date(2023, 9, 1), 3, Selection())
-ASKED = Refresh()
+MODEL = CostModel(date(2023, 6, 1), date(2023, 9, 1), date(2023, 9, 1), 3, Selection())
+OPTIONS = Refresh()
 
 
-def look(name: str, day: date, left: float = 0.0, right: float = 1.0, haze: float = 0.0) -> Look:
-    """Clear between two parts of the width."""
+def make_candidate(name: str, day: date, left: float = 0.0, right: float = 1.0, haze: float = 0.0) -> PreviewCandidate:
+    """Make a candidate that is clear between two fractions of the width."""
     clear = np.zeros((10, 200), np.bool_)
     clear[:, round(left * 200) : round(right * 200)] = True
-    return Look(name, day, haze, clear, np.ones_like(clear))
+    return PreviewCandidate(name, day, haze, clear, np.ones_like(clear))
 
 
-OLD = look("old", date(2023, 6, 10), 0, 0.9)
+OLD = make_candidate("old", date(2023, 6, 10), 0, 0.9)
 
 
-def test_a_clear_newer_scene_replaces_the_list_that_it_covers() -> None:
-    found = renew([OLD], [look("new", date(2023, 8, 20))], RULE, ASKED)
-    assert (found.selected, found.taken, found.dropped) == (("new",), ("new",), ("old",))
-    assert found.verdicts["old"].decision == "spare"
-    assert "fills 10.00 % of the tile" in found.verdicts["new"].reason
-    assert "90.00 % at least 15 days fresher" in found.verdicts["new"].reason
+def test_refresh_selection_replaces_scenes_that_a_clear_newer_scene_covers() -> None:
+    found = refresh_selection([OLD], [make_candidate("new", date(2023, 8, 20))], MODEL, OPTIONS)
+    assert (found.selected, found.added, found.dropped) == (("new",), ("new",), ("old",))
+    assert found.decisions["old"].decision == "spare"
+    assert "fills 10.00 % of the tile" in found.decisions["new"].reason
+    assert "90.00 % at least 15 days fresher" in found.decisions["new"].reason
     assert found.covered == 1
 
 
-def test_a_newer_scene_that_shows_too_little_is_left_and_the_reason_names_the_thresholds() -> None:
-    found = renew([OLD], [look("new", date(2023, 8, 20), 0.0, 0.05)], RULE, ASKED)
-    assert (found.selected, found.taken) == (("old",), ())
-    assert found.verdicts["new"].reason.startswith("newer: fills 0.00 % of the tile (0.20 % asked for), makes 5.00 %")
+def test_refresh_selection_rejects_a_newer_scene_below_the_thresholds_and_names_them() -> None:
+    found = refresh_selection([OLD], [make_candidate("new", date(2023, 8, 20), 0.0, 0.05)], MODEL, OPTIONS)
+    assert (found.selected, found.added) == (("old",), ())
+    assert found.decisions["new"].reason.startswith("newer: fills 0.00 % of the tile (0.20 % asked for), makes 5.00 %")
 
 
-def test_a_scene_of_the_same_days_is_taken_for_a_hole_only() -> None:
+def test_refresh_selection_adds_a_scene_of_the_same_days_only_for_a_hole() -> None:
     near = date(2023, 6, 15)
-    assert renew([OLD], [look("new", near, 0.0, 0.9)], RULE, ASKED).taken == ()
-    assert renew([OLD], [look("new", near, 0.5, 1.0)], RULE, ASKED).taken == ("new",)
+    assert refresh_selection([OLD], [make_candidate("new", near, 0.0, 0.9)], MODEL, OPTIONS).added == ()
+    assert refresh_selection([OLD], [make_candidate("new", near, 0.5, 1.0)], MODEL, OPTIONS).added == ("new",)
 
 
-def test_a_clearer_scene_takes_haze_away_even_if_it_is_hardly_younger() -> None:
-    hazy = look("old", date(2023, 6, 10), haze=0.8)
-    found = renew([hazy], [look("new", date(2023, 6, 12), 0.0, 0.5, haze=0.1)], RULE, ASKED)
+def test_refresh_selection_adds_a_scene_with_less_haze_even_if_it_is_hardly_more_recent() -> None:
+    hazy = make_candidate("old", date(2023, 6, 10), haze=0.8)
+    found = refresh_selection([hazy], [make_candidate("new", date(2023, 6, 12), 0.0, 0.5, haze=0.1)], MODEL, OPTIONS)
     assert found.selected == ("new", "old")
-    assert "takes haze from 50.00 %" in found.verdicts["new"].reason
+    assert "takes haze from 50.00 %" in found.decisions["new"].reason
 
 
-def test_a_hazy_newer_scene_does_not_cover_a_clear_older_one() -> None:
-    assert renew([look("old", date(2023, 6, 10))], [look("new", date(2023, 8, 20), haze=0.9)], RULE, ASKED).taken == ()
+def test_refresh_selection_rejects_a_hazy_newer_scene_over_a_clear_older_one() -> None:
+    old, hazy = make_candidate("old", date(2023, 6, 10)), make_candidate("new", date(2023, 8, 20), haze=0.9)
+    assert refresh_selection([old], [hazy], MODEL, OPTIONS).added == ()
 
 
-def test_the_cap_of_scenes_holds() -> None:
-    base = [look(str(n), date(2023, 6, 10), n / 4, (n + 1) / 4) for n in range(3)]
-    found = renew(base, [look("new", date(2023, 8, 20), 0.75, 1.0)], RULE, ASKED)
-    assert found.taken == ()
-    assert "but the cap of 3 scenes is reached" in found.verdicts["new"].reason
+def test_refresh_selection_respects_the_maximum_number_of_scenes() -> None:
+    base = [make_candidate(str(n), date(2023, 6, 10), n / 4, (n + 1) / 4) for n in range(3)]
+    found = refresh_selection(base, [make_candidate("new", date(2023, 8, 20), 0.75, 1.0)], MODEL, OPTIONS)
+    assert found.added == ()
+    assert "but the cap of 3 scenes is reached" in found.decisions["new"].reason
 
 
-def test_the_order_of_newer_scenes_does_not_matter() -> None:
-    newer = [look("a", date(2023, 8, 20), 0, 0.5), look("b", date(2023, 8, 25), 0.4, 1), look("c", date(2023, 7, 1))]
-    found = renew([OLD], newer, RULE, ASKED)
-    assert renew([OLD], newer[::-1], RULE, ASKED) == found
-    assert found.taken == (
+def test_refresh_selection_does_not_depend_on_the_order_of_newer_scenes() -> None:
+    newer = [
+        make_candidate("a", date(2023, 8, 20), 0, 0.5),
+        make_candidate("b", date(2023, 8, 25), 0.4, 1),
+        make_candidate("c", date(2023, 7, 1)),
+    ]
+    found = refresh_selection([OLD], newer, MODEL, OPTIONS)
+    assert refresh_selection([OLD], newer[::-1], MODEL, OPTIONS) == found
+    assert found.added == (
         "b",
         "a",
     )
 
 
-def test_a_tile_without_a_list_takes_what_there_is() -> None:
-    assert renew([], [look("new", date(2023, 8, 20))], RULE, ASKED).selected == ("new",)
-    assert renew([], [], RULE, ASKED).selected == ()
+def test_refresh_selection_without_an_earlier_list_adds_every_useful_scene() -> None:
+    assert refresh_selection([], [make_candidate("new", date(2023, 8, 20))], MODEL, OPTIONS).selected == ("new",)
+    assert refresh_selection([], [], MODEL, OPTIONS).selected == ()
 
 
-def test_a_scene_cannot_be_both() -> None:
-    with pytest.raises(InputError, match="old is both in the list and newer"):
-        renew([OLD], [OLD], RULE, ASKED)
+def test_refresh_selection_raises_if_a_scene_is_both_in_the_list_and_newer() -> None:
+    with pytest.raises(InputError, match="old is both in the earlier list and newer"):
+        refresh_selection([OLD], [OLD], MODEL, OPTIONS)
 
 
-# the chain
+# The whole chain of steps.
 
 SINCE = "2023-07-01"
 NEWER = date(2023, 7, 12)
 
 
-def newer(folder: Path, names: Sequence[str], cloudiness: float) -> Path:
-    return simulate(folder, [parse_tile(name) for name in names], [NEWER], 120, seed=5, cloudiness=cloudiness, workers=2)
+def simulate_newer_scenes(folder: Path, names: Sequence[str], cloudiness: float) -> Path:
+    return simulate(
+        folder, [parse_tile(name) for name in names], [NEWER], 120, seed=5, cloudiness=cloudiness, workers=2
+    )
 
 
-def with_scenes(catalog: Path, other: Path, names: tuple[str, ...], to: Path) -> Path:
-    """A copy of a world's catalog with the scenes of another over some tiles."""
+def copy_catalog_with_scenes(catalog: Path, other: Path, names: tuple[str, ...], to: Path) -> Path:
+    """Copy a simulated catalog and add the scenes of another one over some tiles; return its path."""
     shutil.copytree(catalog.parent, to, ignore=shutil.ignore_patterns("truth"))
     listing = to / "sentinel-2-l2a/collection.json"
     collection = json.loads(listing.read_text())
@@ -133,54 +140,54 @@ def again(before: Path, tmp_path: Path) -> Callable[[Path], Path]:
     return lambda catalog: write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", ROW, looks=1)
 
 
-def steps(stderr: str) -> dict[str, int]:
-    """Tiles that each step had work for, from the progress on stderr."""
+def count_pending(stderr: str) -> dict[str, int]:
+    """Count the tiles that each step had to process, from the progress lines on stderr."""
     events = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
     return {event["step"]: event["pending"] for event in events if "pending" in event}
 
 
-def refresh(config: Path) -> dict[str, int]:
+def run_refresh(config: Path) -> dict[str, int]:
     done = s2ops("run", config, "--workers", 2, "--since", SINCE, "--log-format", "json")
     assert done.returncode == 0, done.stderr
-    return steps(done.stderr)
+    return count_pending(done.stderr)
 
 
 CHAIN = ("acquire", "composite", "balance", "blend", "landcover", "publish")
 
 
-def test_without_newer_scenes_nothing_runs(
+def test_refresh_without_newer_scenes_runs_no_step(
     three_tiles: Path, before: Path, again: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    pending = refresh(again(three_tiles))
-    assert pending.pop("plan") == 1  # it states the configuration
+    pending = run_refresh(again(three_tiles))
+    assert pending.pop("plan") == 1  # its output contains the configuration
     assert set(pending.values()) == {0}
     assert {key: value for key, value in bytes_of(tmp_path / "out").items() if key != "plan/plan.json"} == {
         key: value for key, value in bytes_of(before / "out").items() if key != "plan/plan.json"
     }
 
 
-def test_cloudier_scenes_rewrite_nothing_and_are_explained(
+def test_refresh_with_cloudier_scenes_rewrites_nothing_and_explains_them(
     three_tiles: Path, again: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    cloudy = newer(tmp_path / "cloudy", ROW, 0.97)
-    config = again(with_scenes(three_tiles, cloudy, ROW, tmp_path / "both"))
+    cloudy = simulate_newer_scenes(tmp_path / "cloudy", ROW, 0.97)
+    config = again(copy_catalog_with_scenes(three_tiles, cloudy, ROW, tmp_path / "both"))
     config.write_text(config.read_text().replace("max_cloud: 95", "max_cloud: 100"))  # so that they are candidates
-    pending = refresh(config)
+    pending = run_refresh(config)
     assert pending["select"] == 3
     assert [pending[step] for step in CHAIN] == [0] * len(CHAIN)
-    told = s2ops("explain", tmp_path / "out", "33TUM", "--picture", tmp_path / "picture.png").stdout
-    assert f"refreshed since {SINCE}: no newer scene improves it: nothing changed" in " ".join(told.split())
-    assert "newer: fills" in told
+    explained = s2ops("explain", tmp_path / "out", "33TUM", "--picture", tmp_path / "picture.png").stdout
+    assert f"refreshed since {SINCE}: no newer scene improves it: nothing changed" in " ".join(explained.split())
+    assert "newer: fills" in explained
 
 
-def test_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_blend(
+def test_refresh_with_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_blend(
     three_tiles: Path, before: Path, again: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    clear = newer(tmp_path / "clear", ["33TUM"], 0.0)
-    config = again(with_scenes(three_tiles, clear, ("33TUM",), tmp_path / "both"))
+    clear = simulate_newer_scenes(tmp_path / "clear", ["33TUM"], 0.0)
+    config = again(copy_catalog_with_scenes(three_tiles, clear, ("33TUM",), tmp_path / "both"))
     fresh = tmp_path / "fresh"
     shutil.copytree(tmp_path / "out", fresh)
-    pending = refresh(config)
+    pending = run_refresh(config)
     assert pending == {
         "plan": 1,
         "select": 1,
@@ -190,7 +197,7 @@ def test_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_blend(
         "blend": 2,
         "landcover": 3,
         "publish": 1,
-    }  # fmt: skip -- the far tile's land cover looks at the mosaic of the middle one
+    }  # fmt: skip -- the far tile's land cover reads the mosaic of the middle one
     after, earlier = bytes_of(tmp_path / "out"), bytes_of(before / "out")
     changed = {key.split("/")[1] for key in after if key.startswith("mosaic/") and after[key] != earlier.get(key)}
     assert changed - {"collection.json"} == {"32TQS", "33TUM"}
@@ -199,7 +206,7 @@ def test_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_blend(
     found = [line for line in s2ops("verify", tmp_path / "out").stdout.splitlines() if line.startswith("error")]
     # nothing is broken; at 120 m a month of change between two tiles may cost a tenth of the texture in their overlap
     assert [line for line in found if "of the gradient energy is left" not in line] == []
-    assert set(refresh(config).values()) == {0}
+    assert set(run_refresh(config).values()) == {0}
 
     # killed in the middle, and run again
     shutil.rmtree(tmp_path / "out")
@@ -212,11 +219,11 @@ def test_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_blend(
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    refresh(config)
+    run_refresh(config)
     assert bytes_of(tmp_path / "out") == after
 
 
-def test_since_must_lie_within_the_dates(before: Path) -> None:
+def test_refresh_raises_if_since_lies_outside_the_dates(before: Path) -> None:
     done = s2ops("run", before / "run.yaml", "--since", "2024-01-01")
     assert done.returncode == 2
     assert "since 2024-01-01 lies outside dates (2023-06-01 to 2023-07-31): move the end of dates" in done.stderr
