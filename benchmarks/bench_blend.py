@@ -44,14 +44,14 @@ def floor(work: RunContext) -> None:
     """Every composite read and written again."""
     for one in work.tiles:
         geobox = work.geobox(one)
-        paths = [work.store.gdal(layout.data("composite", one.name, name)) for name in ("composite", "provenance")]
+        paths = [work.store.gdal(layout.TileKeys(one.name).get_raster("composite", name)) for name in ("composite", "provenance")]
 
         def read(rows: slice, paths: list[str] = paths) -> list[UInt8]:
             with opened() as files:
                 return [files.read(path, rows) for path in paths]
 
         with open_raster_writer(work.store, geobox) as made:
-            image, other = made.file("a", BANDS, IMAGERY, build_imagery_tags()), made.file("b", ["scene"], CODES)
+            image, other = made.create_file("a", BANDS, IMAGERY, build_imagery_tags()), made.create_file("b", ["scene"], CODES)
             for levels, numbers in ordered_map(read, slabs(geobox.height), work.threads):
                 image.write(levels)
                 other.write(numbers)
@@ -66,7 +66,7 @@ def ours(work: RunContext) -> None:
 
 def otb(work: RunContext, threads: int) -> list[str]:
     """The command, as peers.md had it."""
-    paths = [work.store.gdal(layout.data("composite", one.name, "composite")) for one in work.tiles]
+    paths = [work.store.gdal(layout.TileKeys(one.name).get_raster("composite", "composite")) for one in work.tiles]
     return [
         "env", f"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS={threads}", "GDAL_CACHEMAX=128", "otbcli_Mosaic", "-il", *paths,
         "-comp.feather", "large", "-harmo.method", "band", "-nodata", "0",
@@ -80,7 +80,7 @@ Read = Callable[[Tile, slice, slice], UInt8]
 
 def of_s2ops(work: RunContext) -> Read:
     def read(one: Tile, rows: slice, cols: slice) -> UInt8:
-        return read_window(work.store.gdal(layout.data("mosaic", one.name, "mosaic")), rows, cols)
+        return read_window(work.store.gdal(layout.TileKeys(one.name).get_raster("mosaic", "mosaic")), rows, cols)
 
     return read
 
@@ -127,7 +127,7 @@ def quality(work: RunContext, name: str, read: Read) -> str:
         reach = 9_800 // work.res
         inside = slice(wide // 2, min(wide // 2 + 512, wide))
         cols = slice(0, reach) if make_inputs.offset(one, work.res)[1] else slice(wide - reach, wide)
-        before = read_window(work.store.gdal(layout.data("composite", one.name, "composite")), inside, cols)
+        before = read_window(work.store.gdal(layout.TileKeys(one.name).get_raster("composite", "composite")), inside, cols)
         energy.append(_energy(read(one, inside, cols).astype(np.float64)) / _energy(before.astype(np.float64)))
         errors.append(_error(work, one, read, slice(reach, wide - reach)))
     spread = np.ptp(np.array(errors), axis=0).max()

@@ -22,7 +22,7 @@ from process_usage import alternately, table, took
 from s2ops.constants import BANDS
 from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.pipeline.steps import composite
-from s2ops.pipeline.steps.acquire import acquired
+from s2ops.pipeline.steps.acquire import read_acquired
 from s2ops.raster.cog import CODES, IMAGERY, SHARE
 from s2ops.raster.dataset_pool import opened
 from s2ops.raster.reader import slabs
@@ -40,17 +40,17 @@ RULES = ("recent", "median", "medoid", "geomedian")
 def floor(folder: Path, res: int, threads: int) -> None:
     """Read everything, write the first scene as if it were the composite."""
     work, one = make_inputs.job(folder, (make_inputs.TILE,), res, threads), parse_tile(make_inputs.TILE)
-    geobox, scenes = work.geobox(one), acquired(work, one).scenes
+    geobox, scenes = work.geobox(one), read_acquired(work, one).scenes
 
     def read(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         with opened() as files:
-            masks = [files.read(work.store.gdal(layout.mask(one.name, scene.id)), rows) for scene in scenes]
-            levels = [files.read(work.store.gdal(layout.image(one.name, scene.id)), rows) for scene in scenes]
+            masks = [files.read(work.store.gdal(layout.SceneKeys(one.name, scene.id).mask), rows) for scene in scenes]
+            levels = [files.read(work.store.gdal(layout.SceneKeys(one.name, scene.id).image), rows) for scene in scenes]
         return levels[0], masks[0]
 
     with open_raster_writer(work.store, geobox) as made:
-        image, other = made.file("a", BANDS, IMAGERY, build_imagery_tags()), made.file("b", ["scene"], CODES)
-        weight = made.file("c", ["weight"], SHARE)
+        image, other = made.create_file("a", BANDS, IMAGERY, build_imagery_tags()), made.create_file("b", ["scene"], CODES)
+        weight = made.create_file("c", ["weight"], SHARE)
         for levels, mask in ordered_map(read, slabs(geobox.height), threads):
             image.write(levels)
             other.write(mask)
@@ -89,7 +89,7 @@ def main() -> None:
     commands |= {f"s2ops {rule}": [*own, "--only", rule] for rule in given.rules}
     work = make_inputs.job(given.folder, (make_inputs.TILE,), given.res, 1)
     paths = [
-        work.store.gdal(layout.image(make_inputs.TILE, scene.id)) for scene in acquired(work, work.tiles[0]).scenes
+        work.store.gdal(layout.SceneKeys(make_inputs.TILE, scene.id).image) for scene in read_acquired(work, work.tiles[0]).scenes
     ]
     if "s2mosaic-first" not in given.without and given.res == 10:
         subprocess.run([given.peers, str(Path(__file__).with_name("peers.py")), "split", "-", *paths], check=False)

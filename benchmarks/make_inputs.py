@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from s2ops import config
 from s2ops.constants import BANDS, Float32, Float64, Mask, UInt8
 from s2ops.geo.mgrs_tiles import Tile, parse_tile
-from s2ops.imaging.distance import interpolate_bilinear
+from s2ops.imaging.interpolation import interpolate_bilinear
 from s2ops.imaging.tone_curve import apply_tone_curve, invert_tone_curve
 from s2ops.publishing import stac_item
 from s2ops.raster.cog import CODES, IMAGERY, MASK
@@ -88,11 +88,11 @@ def _clouds(seed: int) -> tuple[Float32, float]:
 def scenes(folder: Path, res: int, count: int) -> None:
     """The acquired scenes of one tile and their record; nothing where they are there already."""
     work = ctx(folder, (TILE,), res, 1)
-    if work.store.exists(layout.acquired(TILE)):
+    if work.store.exists(layout.TileKeys(TILE).acquired):
         return
     made = tuple(_scene(work, number) for number in range(count))
     record = AcquireRecord(tile=TILE, scenes=made, left_out=(), holes=0.0, stop="covered", fingerprint="benchmark")
-    work.store.put(layout.acquired(TILE), record.write())
+    work.store.put(layout.TileKeys(TILE).acquired, record.write())
 
 
 def _scene(work: RunContext, number: int) -> AcquiredScene:
@@ -101,7 +101,7 @@ def _scene(work: RunContext, number: int) -> AcquiredScene:
     x = np.arange(geobox.width, dtype=np.float64)
     clear = 0
     with open_raster_writer(work.store, geobox) as out:
-        image, mask_file = out.file("image", BANDS, IMAGERY, build_imagery_tags()), out.file("mask", ["mask"], MASK)
+        image, mask_file = out.create_file("image", BANDS, IMAGERY, build_imagery_tags()), out.create_file("mask", ["mask"], MASK)
         for rows in slabs(geobox.height):
             y = np.arange(rows.start, rows.stop, dtype=np.float64)
             cloud, shade = (
@@ -118,7 +118,7 @@ def _scene(work: RunContext, number: int) -> AcquiredScene:
             image.write(pixels)
             mask_file.write(mask[None])
             clear += int(np.count_nonzero(mask == Mask.CLEAR))
-        image_sha256, mask_sha256 = out.put({layout.image(TILE, name): image, layout.mask(TILE, name): mask_file}, 2)
+        image_sha256, mask_sha256 = out.put({layout.SceneKeys(TILE, name).image: image, layout.SceneKeys(TILE, name).mask: mask_file}, 2)
     part = clear / (geobox.height * geobox.width)
     return AcquiredScene(
         id=name, datetime=f"2023-08-{20 - 3 * number:02}T10:00:00+00:00", platform="sentinel-2a", clear=part,
@@ -131,7 +131,7 @@ def square(folder: Path, res: int, ramp: float) -> None:
     """The composites of 2 x 2 tiles, gains of `GAINS` and a ramp of +- `ramp` inside each tile, with their items."""
     work = ctx(folder, SQUARE, res, 1)
     for number, one in enumerate(work.tiles):
-        if not work.store.exists(layout.item("composite", one.name)):
+        if not work.store.exists(layout.TileKeys(one.name).get_item("composite")):
             _composite(work, one, number, ramp)
 
 
@@ -145,7 +145,7 @@ def _composite(work: RunContext, one: Tile, number: int, ramp: float) -> None:
     geobox, (top, left) = work.geobox(one), offset(one, work.res)
     x = np.arange(geobox.width, dtype=np.float64)
     with open_raster_writer(work.store, geobox) as out:
-        image, origin = out.file("composite", BANDS, IMAGERY, build_imagery_tags()), out.file("provenance", ["scene"], CODES)
+        image, origin = out.create_file("composite", BANDS, IMAGERY, build_imagery_tags()), out.create_file("provenance", ["scene"], CODES)
         for rows in slabs(geobox.height):
             y = np.arange(rows.start, rows.stop, dtype=np.float64)
             levels = np.clip(np.rint(ground(y + top, x + left, work.res)), 1, 255).astype(np.uint8)
@@ -153,8 +153,8 @@ def _composite(work: RunContext, one: Tile, number: int, ramp: float) -> None:
             bright = invert_tone_curve(levels) * light.astype(np.float32) * GAINS[number][:, None, None].astype(np.float32)
             image.write(np.clip(np.rint(apply_tone_curve(bright)), 1, 255).astype(np.uint8))
             origin.write(np.ones((1, *levels.shape[1:]), np.uint8))
-        made = {layout.data("composite", one.name, "composite"): image}
-        made[layout.data("composite", one.name, "provenance")] = origin
+        made = {layout.TileKeys(one.name).get_raster("composite", "composite"): image}
+        made[layout.TileKeys(one.name).get_raster("composite", "provenance")] = origin
         image_sha256, origin_sha256 = out.put(made, 2)
     assets = {
         "composite": stac_item.build_imagery_asset("composite.tif", image_sha256),
@@ -166,4 +166,4 @@ def _composite(work: RunContext, one: Tile, number: int, ramp: float) -> None:
     }
     day = datetime(2023, 8, 20, tzinfo=UTC)
     item = stac_item.build_tile_item("composite", one.name, geobox, (day, day), assets, properties)
-    work.store.put(layout.item("composite", one.name), to_json(item))
+    work.store.put(layout.TileKeys(one.name).get_item("composite"), to_json(item))

@@ -34,20 +34,20 @@ HALF = 200
 
 def brighten(ctx: RunContext, name: str, gain: float) -> None:
     """Multiply the reflectance of a tile's composite."""
-    levels = read_all(ctx.store.gdal(layout.data("composite", name, "composite")))
+    levels = read_all(ctx.store.gdal(layout.TileKeys(name).get_raster("composite", "composite")))
     brighter = np.clip(np.rint(apply_tone_curve(invert_tone_curve(levels) * np.float32(gain))), 1, 255)
     with open_raster_writer(ctx.store, ctx.build_geobox(parse_tile(name))) as made:
-        image = made.file("composite", BANDS, IMAGERY, build_imagery_tags())
+        image = made.create_file("composite", BANDS, IMAGERY, build_imagery_tags())
         image.write(np.where(levels > 0, brighter, 0).astype(np.uint8))
-        (digest,) = made.put({layout.data("composite", name, "composite"): image}, 1)
-    item = read_json(ctx.store, layout.item("composite", name)) or {}
+        (digest,) = made.put({layout.TileKeys(name).get_raster("composite", "composite"): image}, 1)
+    item = read_json(ctx.store, layout.TileKeys(name).get_item("composite")) or {}
     item["properties"]["s2ops:fingerprint"] = digest
-    ctx.store.put(layout.item("composite", name), to_json(item))
+    ctx.store.put(layout.TileKeys(name).get_item("composite"), to_json(item))
 
 
 def joined(ctx: RunContext, product: str) -> UInt8:
     """Both tiles on the northern one's columns, it on top: rows around its lower border."""
-    above, below = (read_all(ctx.store.gdal(layout.data(product, name, product))) for name in (NORTH, SOUTH))
+    above, below = (read_all(ctx.store.gdal(layout.TileKeys(name).get_raster(product, product))) for name in (NORTH, SOUTH))
     grids = ctx.build_geobox(parse_tile(NORTH)), ctx.build_geobox(parse_tile(SOUTH))
     down = round((grids[0].transform.f - grids[1].transform.f) / 120)
     canvas = np.zeros((4, down + below.shape[1], above.shape[2]), np.uint8)
@@ -66,7 +66,7 @@ def main() -> None:
         balance.run(ctx)
         for one in ctx.tiles:
             blend.run(ctx, one)
-            facts = (read_json(ctx.store, layout.item("mosaic", one.name)) or {})["properties"]
+            facts = (read_json(ctx.store, layout.TileKeys(one.name).get_item("mosaic")) or {})["properties"]
             for seam in facts["s2ops:seams"]:
                 figures = (f"{name} {seam['before'][name]} -> {seam['after'][name]}" for name in ("excess", "coherent"))
                 print(one.name, *figures, "energy kept", facts["s2ops:energy_kept"])

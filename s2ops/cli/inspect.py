@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from s2ops.cli.options import cores
+from s2ops.cli.options import count_cores
 from s2ops.errors import InputError
+from s2ops.storage import layout
 
 RunUri = Annotated[str, typer.Argument(help="the run's `out`: a folder or URI")]
 
 
-def _explain(
+def _explain_selection(
     out: RunUri,
     tile: Annotated[str, typer.Argument(help="MGRS tile, such as 33TWL")],
     picture: Annotated[Path | None, typer.Option(help="where to put the PNG; default: explain-TILE.png here")] = None,
@@ -24,23 +25,23 @@ def _explain(
     from s2ops.selection import explain  # noqa: PLC0415
     from s2ops.storage.object_store import Store  # noqa: PLC0415
 
-    store, key = Store(out), f"select/{tile}.json"
-    data = store.get(key)
+    store, keys = Store(out), layout.TileKeys(tile)
+    data = store.get(keys.selection)
     if data is None:
-        raise InputError(f"{out} has no {key}: is {tile} a tile of that run, and has select run?")
-    record = SelectRecord.read(data, key)
-    typer.echo(explain.headline(record))
-    Console().print(explain.table(record))
-    for line in explain.reasons(record):
+        raise InputError(f"{out} has no {keys.selection}: is {tile} a tile of that run, and has select run?")
+    record = SelectRecord.read(data, keys.selection)
+    typer.echo(explain.format_headline(record))
+    Console().print(explain.build_table(record))
+    for line in explain.list_reasons(record):
         typer.echo(line)
     if record.candidates:
         path = picture or Path(f"explain-{tile}.png")
-        previews = read_all(store.gdal(f"select/{tile}.previews.tif"))
-        explain.picture(record, previews.reshape(-1, 4, *previews.shape[1:])).save(path)
+        previews = read_all(store.gdal(keys.previews))
+        explain.draw_previews(record, previews.reshape(-1, 4, *previews.shape[1:])).save(path)
         typer.echo(f"picture {path}")
 
 
-def _verify(
+def _verify_run(
     out: RunUri,
     max_seam: Annotated[float, typer.Option(help="largest excess step allowed after blending")] = 1.25,
 ) -> None:
@@ -57,14 +58,13 @@ def _verify(
         raise typer.Exit(1)
 
 
-def _truth(
+def _compare_with_truth(
     out: Annotated[str, typer.Argument(help="folder of the run")],
     world: Annotated[Path, typer.Argument(help="folder of the simulated world, with truth/")],
 ) -> None:
     """Compare a run over a simulated world with its truth, and show the figures in the run's report too."""
     from s2ops.report import build_report  # noqa: PLC0415
     from s2ops.simulate.scoring import lines, score_run  # noqa: PLC0415
-    from s2ops.storage import layout  # noqa: PLC0415
     from s2ops.storage.done_marker import read_json, to_json  # noqa: PLC0415
     from s2ops.storage.object_store import Store  # noqa: PLC0415
 
@@ -75,11 +75,11 @@ def _truth(
     scores = score_run(store.folder, world)
     for line in lines(scores):
         typer.echo(line)
-    store.put("report/scores.json", to_json(scores))
+    store.put(layout.SCORES, to_json(scores))
     store.put(layout.REPORT, build_report(store, sorted(plan["tiles"])).encode())
 
 
-def _view(
+def _view_run(
     out: RunUri,
     compare: Annotated[str | None, typer.Option(help="another run, to swipe between the two")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port")] = 8000,
@@ -102,10 +102,10 @@ def _view(
 
     below = Basemap.from_url(basemap, credit) if basemap else None
     runs = {name: ViewedRun(place) for name, place in (("a", out), ("b", compare)) if place}
-    server.serve(runs, server.open_listening_socket(host, port), below, max(2, min(8, 2 * cores())), browse)
+    server.serve(runs, server.open_listening_socket(host, port), below, max(2, min(8, 2 * count_cores())), browse)
 
 
-def _areas(
+def _print_areas(
     out: RunUri,
     polygons: Annotated[
         Path | None, typer.Option(help="GeoJSON or GeoPackage: rows of each polygon instead of each tile")
@@ -125,20 +125,20 @@ def _areas(
 
     store = Store(out)
     if polygons is None:
-        rows = list(areas.of_tiles(store, resolution))
+        rows = list(areas.measure_tile_areas(store, resolution))
     else:
-        rows = areas.of_polygons(store, *read_polygons(polygons, attribute), resolution)
+        rows = areas.measure_polygon_areas(store, *read_polygons(polygons, attribute), resolution)
     for path in to or ():
-        area_tables.write(rows, path)
+        area_tables.write_table(rows, path)
         typer.echo(f"wrote {path}")
     if not to:
-        typer.echo(area_tables.as_csv(rows), nl=False)
+        typer.echo(area_tables.to_csv(rows), nl=False)
 
 
-def add_to(app: typer.Typer) -> None:
+def register_commands(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("explain")(_explain)
-    app.command("verify")(_verify)
-    app.command("view")(_view)
-    app.command("truth")(_truth)
-    app.command("areas")(_areas)
+    app.command("explain")(_explain_selection)
+    app.command("verify")(_verify_run)
+    app.command("view")(_view_run)
+    app.command("truth")(_compare_with_truth)
+    app.command("areas")(_print_areas)

@@ -1,7 +1,7 @@
-"""How many scenes a tile may be expected to have, where no catalog was asked: orbits, sunlight, and a table of clouds.
+"""Acquisition model: expected scenes of a tile from orbits, sunlight and mean cloud cover, without a catalog search.
 
-A model: it knows no weather, no failed acquisition and no rule of ESA's about which sea is imaged. The plan says so
-beside its figures, and `--search` asks the catalog instead.
+The model does not include weather, failed acquisitions, or ESA's rules on which seas are imaged. The plan states that
+its numbers are modelled; `--search` queries the catalog instead.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ import numpy as np
 from s2ops.constants import Float64
 from s2ops.runtime.lazy_scipy import special
 
-SATELLITES: Final = 2
-"""In regular operation over most of the years since 2017; a third flew at times."""
-REPEAT_DAYS: Final = 10
-ORBITS: Final = 143
-"""Ground tracks of a repeat cycle."""
-INCLINATION: Final = 98.62
-SWATH_KM: Final = 290.0
-EQUATOR_KM: Final = 40_075.0
-TILE_KM: Final = 109.8
-LOWEST_SUN: Final = 8.0
-"""Degrees of elevation: with less, no image is taken (zenith angles beyond 82 degrees)."""
-PASS_HOUR: Final = 10.5
-"""Local solar time of the descending pass."""
+SATELLITE_COUNT: Final = 2
+"""Satellites in regular operation during most years since 2017; at times there was a third."""
+REPEAT_CYCLE_DAYS: Final = 10
+ORBITS_PER_CYCLE: Final = 143
+"""Ground tracks (relative orbits) per repeat cycle."""
+INCLINATION_DEGREES: Final = 98.62
+SWATH_WIDTH_KM: Final = 290.0
+EQUATOR_LENGTH_KM: Final = 40_075.0
+TILE_SIZE_KM: Final = 109.8
+MIN_SUN_ELEVATION_DEGREES: Final = 8.0
+"""Minimum sun elevation for an acquisition: no images are taken at zenith angles beyond 82 degrees."""
+OVERPASS_SOLAR_HOUR: Final = 10.5
+"""Local solar time of the descending pass in hours."""
 
-CLOUD: Final = (
+MEAN_CLOUD_BY_LATITUDE: Final = (
     (0, 0.65),
     (10, 0.60),
     (20, 0.40),
@@ -39,87 +39,98 @@ CLOUD: Final = (
     (70, 0.68),
     (84, 0.70),
 )
-"""(degrees of latitude, mean cloud cover over land), linear between: our reading of the zonal means over land of a
-decade of MODIS (King et al. 2013: 55 % over all land, most in the inner tropics and from 50 degrees on, least in the
-belts of deserts). A year's mean: seasons are not in it."""
+"""(latitude in degrees, mean cloud cover over land, 0 to 1), with linear interpolation between. Read from zonal means
+over land of ten years of MODIS (King et al. 2013: 55 % over all land, highest in the inner tropics and above 50
+degrees, lowest in the desert belts). Annual means, without seasons."""
 
-SPREAD: Final = 0.9
-"""Sum of the two parameters of the beta distribution of a scene's cover: below 2 most scenes are mostly clear or mostly
-cloudy, as real ones are (Zagreb, August 2023: 0.2, 0.4, 0.9, 17, 71 %)."""
+CLOUD_BETA_CONCENTRATION: Final = 0.9
+"""Sum of the two parameters of the beta distribution of a scene's cloud cover. Below 2, most scenes are mostly clear or
+mostly cloudy, as real scenes are (Zagreb, August 2023: 0.2, 0.4, 0.9, 17, 71 %)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """One scene as far as it is known before it is looked at."""
+class ExpectedScene:
+    """Scene as it is known before its preview is read: cloud cover and nodata fraction."""
 
     cloud: float
-    """Part of what is seen, 0 to 1."""
+    """Cloud fraction of the imaged part, 0 to 1."""
     nodata: float
-    """Part of the tile outside the swath, 0 to 1."""
+    """Fraction of the tile outside the swath, 0 to 1."""
 
     @property
     def clear(self) -> float:
-        """Part of the tile seen clear."""
+        """Fraction of the tile that is imaged without clouds, 0 to 1."""
         return (1 - self.cloud) * (1 - self.nodata)
 
 
-def sights(lat: float, start: date, end: date, max_cloud: float) -> tuple[Sight, ...]:
-    """The scenes of a tile at that latitude in those days with at most `max_cloud` percent cloud, an expectation.
+def predict_scenes(lat: float, start: date, end: date, max_cloud: float) -> tuple[ExpectedScene, ...]:
+    """Predict the scenes of a tile.
 
-    Their cover is spread over the distribution's quantiles; each in turn is of one of the orbits that touch the tile.
+    Cloud cover is sampled at evenly spaced quantiles of its distribution. Scenes alternate between the orbits that
+    touch the tile.
+
+    Args:
+        lat: Latitude of the tile in degrees.
+        start: First day.
+        end: Last day, inclusive.
+        max_cloud: Maximum cloud cover of a scene in percent.
     """
     days = np.arange(start.toordinal(), end.toordinal() + 1)
-    lit = float(np.mean([sun_elevation(lat, date.fromordinal(int(day))) >= LOWEST_SUN for day in days[::5]]))
-    passes = len(days) * lit * SATELLITES / REPEAT_DAYS * orbits(lat)
-    mean = mean_cloud(lat)
-    shape = SPREAD * mean, SPREAD * (1 - mean)
+    lit = float(
+        np.mean(
+            [compute_sun_elevation(lat, date.fromordinal(int(day))) >= MIN_SUN_ELEVATION_DEGREES for day in days[::5]]
+        )
+    )
+    passes = len(days) * lit * SATELLITE_COUNT / REPEAT_CYCLE_DAYS * compute_orbit_count(lat)
+    mean = interpolate_mean_cloud(lat)
+    shape = CLOUD_BETA_CONCENTRATION * mean, CLOUD_BETA_CONCENTRATION * (1 - mean)
     part = float(special.betainc(*shape, max_cloud / 100))
     count = round(passes * part)
     quantiles: Float64 = (np.arange(count) + 0.5) / max(count, 1) * part
-    outside = _outside(lat)
+    outside = _compute_nodata_fractions(lat)
     clouds = special.betaincinv(*shape, quantiles)
-    return tuple(Sight(float(cloud), outside[n % len(outside)]) for n, cloud in enumerate(clouds))
+    return tuple(ExpectedScene(float(cloud), outside[n % len(outside)]) for n, cloud in enumerate(clouds))
 
 
-def orbits(lat: float) -> float:
-    """Ground tracks of a repeat cycle whose swath touches a tile at that latitude, on average."""
-    return min((_swath_km(lat) + TILE_KM) / _spacing_km(lat), ORBITS / 2)
+def compute_orbit_count(lat: float) -> float:
+    """Compute the mean number of orbits per repeat cycle whose swath touches a tile at a latitude in degrees."""
+    return min((_compute_swath_width_km(lat) + TILE_SIZE_KM) / _compute_track_spacing_km(lat), ORBITS_PER_CYCLE / 2)
 
 
-def mean_cloud(lat: float) -> float:
-    """Mean cloud cover over land, 0 to 1."""
-    at, cover = zip(*CLOUD, strict=True)
+def interpolate_mean_cloud(lat: float) -> float:
+    """Interpolate the mean cloud cover over land (0 to 1) at a latitude in degrees."""
+    at, cover = zip(*MEAN_CLOUD_BY_LATITUDE, strict=True)
     return float(np.interp(abs(lat), at, cover))
 
 
-def sun_elevation(lat: float, day: date) -> float:
-    """Degrees above the horizon when the satellite passes."""
+def compute_sun_elevation(lat: float, day: date) -> float:
+    """Compute the sun elevation in degrees at the satellite overpass."""
     declination = radians(-23.44 * cos(2 * np.pi * (day.timetuple().tm_yday + 10) / 365.25))
-    hour = radians(15 * (PASS_HOUR - 12))
+    hour = radians(15 * (OVERPASS_SOLAR_HOUR - 12))
     phi = radians(lat)
     return degrees(asin(sin(phi) * sin(declination) + cos(phi) * cos(declination) * cos(hour)))
 
 
-def _spacing_km(lat: float) -> float:
-    """Between neighbouring ground tracks, along the parallel."""
-    return EQUATOR_KM / ORBITS * max(cos(radians(lat)), 0.05)
+def _compute_track_spacing_km(lat: float) -> float:
+    """Compute the distance in km between neighbouring ground tracks along the parallel."""
+    return EQUATOR_LENGTH_KM / ORBITS_PER_CYCLE * max(cos(radians(lat)), 0.05)
 
 
-def _swath_km(lat: float) -> float:
-    """Width of the swath along the parallel: it is oblique to the meridian by the track's heading."""
-    most = abs(cos(radians(INCLINATION)))
+def _compute_swath_width_km(lat: float) -> float:
+    """Compute the width of the swath in km along the parallel; the ground track is oblique to the meridian."""
+    most = abs(cos(radians(INCLINATION_DEGREES)))
     heading = asin(min(most / max(cos(radians(lat)), most), 0.95))
-    return SWATH_KM / cos(heading)
+    return SWATH_WIDTH_KM / cos(heading)
 
 
-def _outside(lat: float) -> tuple[float, ...]:
-    """Parts of the tile outside the swath, for orbits spread evenly over the ways to touch it: the best seen first.
+def _compute_nodata_fractions(lat: float) -> tuple[float, ...]:
+    """Compute the fraction of the tile outside the swath (0 to 1) per orbit that touches it, in ascending order.
 
-    A swath's edge lies anywhere within reach of the tile with the same chance, so what is seen grows linearly from
-    none to all over a tile's width on each side.
+    The position of the swath's edge is uniformly distributed. So the imaged fraction increases linearly from 0 to 1
+    over the width of a tile on each side.
     """
-    whole = (_swath_km(lat) - TILE_KM) / (_swath_km(lat) + TILE_KM)
-    count = max(round(orbits(lat)), 1)
+    whole = (_compute_swath_width_km(lat) - TILE_SIZE_KM) / (_compute_swath_width_km(lat) + TILE_SIZE_KM)
+    count = max(round(compute_orbit_count(lat)), 1)
     at = (np.arange(count) + 0.5) / count
     seen = np.where(at <= whole, 1.0, 1 - (at - whole) / (1 - whole))
     return tuple((1 - seen).tolist())

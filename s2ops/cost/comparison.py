@@ -1,22 +1,22 @@
-"""Predicted beside actual: what a plan said of a run, and what its run records say."""
+"""Comparison of predicted and actual amounts: a plan against the run records of the same run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from s2ops.cost import plan_file, run_history
-from s2ops.cost.estimate import Took
-from s2ops.cost.scene_model import Scenes
-from s2ops.cost.work_units import WORK
-from s2ops.errors import NotMade
+from s2ops.cost.estimate import ResourceAmounts
+from s2ops.cost.scene_model import SceneCounts
+from s2ops.cost.work_units import STEP_EFFORT
+from s2ops.errors import MissingInput
 from s2ops.run.run_record import FROM_CATALOG, RunRecord
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 
-WITHIN: Final = 0.25
-"""Part of the actual figure by which a prediction may be off."""
+MAX_RELATIVE_ERROR: Final = 0.25
+"""Goal for the accuracy of a prediction: maximum error as a fraction of the actual value."""
 
-SCENES: Final = {
+SCENE_LABELS: Final = {
     "candidates": "candidates",
     "selected": "scenes selected",
     "used": "scenes in the mosaic",
@@ -26,41 +26,49 @@ SCENES: Final = {
 
 
 @dataclass(frozen=True)
-class Line:
-    """One figure."""
+class ComparisonLine:
+    """One predicted value with its actual value."""
 
     what: str
     unit: str
     predicted: float
     actual: float
     goal: bool
-    """Whether it is one of those that should lie within WITHIN; the steps' own figures are for looking closer."""
+    """Whether the accuracy goal MAX_RELATIVE_ERROR applies; the values of single steps are for information."""
 
     @property
-    def off(self) -> float | None:
-        """By which part of the actual figure the prediction is too high; None where there is nothing to compare."""
+    def relative_error(self) -> float | None:
+        """Prediction error as a fraction of the actual value, positive if too high; None if the actual value is 0."""
         return (self.predicted - self.actual) / self.actual if self.actual else None
 
     @property
-    def holds(self) -> bool:
-        """Whether it lies within WITHIN."""
-        return self.off is not None and abs(self.off) <= WITHIN
+    def is_within_goal(self) -> bool:
+        """Whether the error is at most MAX_RELATIVE_ERROR."""
+        return self.relative_error is not None and abs(self.relative_error) <= MAX_RELATIVE_ERROR
 
 
-def compare(scenes: Scenes, by_step: dict[str, Took], found: Iterable[RunRecord]) -> list[Line]:
-    """Scenes, bytes and processor time in all, then processor time by step: of the steps that have a record."""
-    real_scenes, actual = Scenes(), dict[str, Took]()
-    for one in found:  # once through: a continent has 100,000 records
-        real_scenes += run_history.scenes_of(one)
-        actual[one.step] = actual.get(one.step, Took()) + _took(one)
-    actual = {step: actual[step] for step in WORK if step in actual}
+def compare_amounts(
+    scenes: SceneCounts, by_step: dict[str, ResourceAmounts], found: Iterable[RunRecord]
+) -> list[ComparisonLine]:
+    """Compare total scenes, bytes and processor time, then processor time by step, for the steps that have records.
+
+    Args:
+        scenes: Predicted scene counts.
+        by_step: Predicted resource amounts by step.
+        found: Run records of the run.
+    """
+    real_scenes, actual = SceneCounts(), dict[str, ResourceAmounts]()
+    for one in found:  # a single pass: a continent has 100,000 records
+        real_scenes += run_history.count_scenes(one)
+        actual[one.step] = actual.get(one.step, ResourceAmounts()) + _get_amounts(one)
+    actual = {step: actual[step] for step in STEP_EFFORT if step in actual}
     real = real_scenes.to_json()
     lines = [
-        Line(words, "", value, real[name], goal=name in {"candidates", "used", "read"})
-        for name, words in SCENES.items()
+        ComparisonLine(words, "", value, real[name], goal=name in {"candidates", "used", "read"})
+        for name, words in SCENE_LABELS.items()
         if (value := scenes.to_json()[name]) or real[name]
     ]
-    # what these read lies in `out`; on this machine's disk it is counted with what libraries read, which nobody pays
+    # These steps read files in `out`. On a local disk, the count includes reads of libraries, which are not billed.
     later = tuple(step for step in actual if step not in FROM_CATALOG)
     for name, words, unit, steps in (
         ("cpu_s", "processor time", "s", tuple(actual)),
@@ -68,38 +76,68 @@ def compare(scenes: Scenes, by_step: dict[str, Took], found: Iterable[RunRecord]
         ("read_bytes", "bytes read of the run's own files", "B", later),
         ("written_bytes", "bytes written", "B", tuple(actual)),
     ):
-        said = sum(getattr(by_step.get(step, Took()), name) for step in steps)
-        real_sum = sum(getattr(actual[step], name) for step in steps)
-        lines.append(Line(words, unit, said, real_sum, goal=not (name == "read_bytes" and steps == later)))
+        predicted = sum(getattr(by_step.get(step, ResourceAmounts()), name) for step in steps)
+        total = sum(getattr(actual[step], name) for step in steps)
+        is_goal = not (name == "read_bytes" and steps == later)
+        lines.append(ComparisonLine(words, unit, predicted, total, is_goal))
     lines += [
-        Line(f"processor time of {step}", "s", by_step.get(step, Took()).cpu_s, one.cpu_s, goal=False)
+        ComparisonLine(
+            f"processor time of {step}", "s", by_step.get(step, ResourceAmounts()).cpu_s, one.cpu_s, goal=False
+        )
         for step, one in actual.items()
     ]
     return lines
 
 
-def _took(one: RunRecord) -> Took:
+def _get_amounts(one: RunRecord) -> ResourceAmounts:
     get, put = one.requests.get("get", 0), one.requests.get("put", 0)
-    return Took(cpu_s=one.lasting_cpu_s, read_bytes=one.read_bytes, written_bytes=one.written_bytes, get=get, put=put)
+    return ResourceAmounts(
+        cpu_s=one.lasting_cpu_s, read_bytes=one.read_bytes, written_bytes=one.written_bytes, get=get, put=put
+    )
 
 
-def of_run(store: Store, tiles: Iterable[str]) -> list[Line]:
-    """The stored plan of a run beside its records. NotMade where either is missing, InputError for a broken plan."""
-    data = store.get(layout.FORECAST) if run_history.exists(store.uri) else None
+def compare_stored_plan(store: Store, tiles: Iterable[str]) -> list[ComparisonLine]:
+    """Compare the stored plan of a run with its run records.
+
+    Raises:
+        MissingInput: If the plan or the records are missing.
+        InputError: If the plan is invalid.
+    """
+    data = store.get(layout.FORECAST) if run_history.has_output(store.uri) else None
     if data is None:
-        raise NotMade(f"{store.uri} has no {layout.FORECAST}, which a run's plan step leaves: run it, or name --rates")
-    stored = plan_file.read(data, layout.FORECAST)
-    return of_records(store, tiles, stored.numbers_of_scenes(), stored.by_step())
+        raise MissingInput(
+            f"{store.uri} has no {layout.FORECAST}, which a run's plan step writes: run it, or give --rates."
+        )
+    stored = plan_file.parse_plan(data, layout.FORECAST)
+    return compare_with_records(store, tiles, stored.get_scene_counts(), stored.get_amounts_by_step())
 
 
-def of_records(store: Store, tiles: Iterable[str], scenes: Scenes, by_step: dict[str, Took]) -> list[Line]:
-    """Any plan beside the run's records; NotMade where there is none."""
-    lines = compare(scenes, by_step, run_history.records(store, tiles) if run_history.exists(store.uri) else ())
+def compare_with_records(
+    store: Store, tiles: Iterable[str], scenes: SceneCounts, by_step: dict[str, ResourceAmounts]
+) -> list[ComparisonLine]:
+    """Compare a plan with the run records of a run.
+
+    Args:
+        store: Store of the run.
+        tiles: Names of the run's tiles.
+        scenes: Predicted scene counts.
+        by_step: Predicted resource amounts by step.
+
+    Raises:
+        MissingInput: If the run has no records.
+    """
+    lines = compare_amounts(
+        scenes, by_step, run_history.read_run_records(store, tiles) if run_history.has_output(store.uri) else ()
+    )
     if not any(one.actual for one in lines):
-        raise NotMade(f"{store.uri} has no run records (run/STEP/T.json) of this version: run it first")
+        raise MissingInput(f"{store.uri} has no run records (run/STEP/T.json) of this version: run it first.")
     return lines
 
 
-def to_json(lines: Iterable[Line]) -> list[dict[str, object]]:
-    """For `--json`."""
-    return [{**vars(one), "off": None if one.off is None else round(one.off, 4)} for one in lines]
+def to_json(lines: Iterable[ComparisonLine]) -> list[dict[str, object]]:
+    """Convert the lines to JSON for `--json`."""
+    return [{**vars(one), "off": _round_error(one.relative_error)} for one in lines]
+
+
+def _round_error(error: float | None) -> float | None:
+    return None if error is None else round(error, 4)

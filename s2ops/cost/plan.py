@@ -1,4 +1,4 @@
-"""Planning a run from its job: what the command, the plan step and the report call."""
+"""Run planning: estimate the cost of a run from its context (for the command line and the plan step)."""
 
 import os
 from contextlib import suppress
@@ -8,67 +8,79 @@ from typing import Final
 from s2ops.catalog.hrefs import is_remote
 from s2ops.catalog.search import PROVIDERS
 from s2ops.cost import plan_file, run_history
-from s2ops.cost.estimate import Forecast, Machines, forecast
-from s2ops.cost.prices import Prices, load
+from s2ops.cost.estimate import Capacity, CostEstimate, estimate_cost
+from s2ops.cost.prices import Prices, load_prices
 from s2ops.cost.rates import Rates
-from s2ops.cost.region_summary import Region, look_at
+from s2ops.cost.region_summary import RegionSummary, summarize_region
 from s2ops.errors import S2opsError
-from s2ops.run.context import Job
+from s2ops.run.context import RunContext
 from s2ops.storage import layout
 from s2ops.storage.done_marker import to_json
 
-SEARCHED: Final = 200
-"""Tiles searched unasked in a catalog that is a file of this machine."""
+MAX_SEARCHED_LOCAL: Final = 200
+"""Default maximum number of tiles to search in a catalog that is a local file."""
 
-SEARCHED_FAR: Final = 4
-"""Tiles searched by the plan step in any other; its run will search them all."""
+MAX_SEARCHED_REMOTE: Final = 4
+"""Maximum number of tiles that the plan step searches in a remote catalog; the run searches all tiles later."""
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A plan, with what it was made from."""
+class RunPlan:
+    """Cost estimate of a run with the inputs it is based on."""
 
-    forecast: Forecast
-    thousand_km2: float
-    """Price of computing 1,000 km2 of the region, whatever is made already."""
-    region: Region
+    estimate: CostEstimate
+    price_per_1000_km2: float
+    """Price of computing 1,000 km2 of the region as if no tile existed yet."""
+    region: RegionSummary
     prices: Prices
 
-    def to_json(self, job: Job) -> plan_file.Json:
-        """As JSON."""
-        return plan_file.document(self.forecast, self.prices, job.config, self.thousand_km2)
+    def to_json(self, ctx: RunContext) -> plan_file.Json:
+        """Convert to the JSON document of run/forecast.json."""
+        return plan_file.build_document(self.estimate, self.prices, ctx.config, self.price_per_1000_km2)
 
 
-def default_search(job: Job) -> int:
-    """How many tiles to search where nobody said: none over a network."""
-    return SEARCHED if is_near(job) else 0
+def get_default_search(ctx: RunContext) -> int:
+    """Return the default number of tiles to search in the catalog: 0 for a remote catalog."""
+    return MAX_SEARCHED_LOCAL if is_local_catalog(ctx) else 0
 
 
-def is_near(job: Job) -> bool:
-    """Whether the catalog is a file of this machine."""
-    name = job.config.catalog.partition("#")[0]
+def is_local_catalog(ctx: RunContext) -> bool:
+    """Return whether the catalog is a local file."""
+    name = ctx.config.catalog.partition("#")[0]
     return name not in PROVIDERS and not is_remote(name)
 
 
-def plan(job: Job, rates: Rates, prices: Prices, machines: Machines, search: int, *, anew: bool = False) -> Planned:
-    """The plan of what is left to do in the job's `out`; `anew` takes no notice of what is made."""
-    region = look_at(job, rates, search)
-    whole = forecast(job.config, region, rates, prices, machines, {})
-    made = {} if anew else run_history.made(job)
-    left = forecast(job.config, region, rates, prices, machines, made) if any(made.values()) else whole
-    return Planned(left, whole.compute / whole.km2 * 1000, region, prices)
+def plan_run(
+    ctx: RunContext, rates: Rates, prices: Prices, capacity: Capacity, search: int, *, ignore_existing: bool = False
+) -> RunPlan:
+    """Plan the work that is left in the run's `out`.
+
+    Args:
+        ctx: Run to plan.
+        rates: Measured rates.
+        prices: Unit prices.
+        capacity: Machines that the run may use at the same time.
+        search: Maximum number of tiles to search in the catalog.
+        ignore_existing: Whether to plan as if no output existed.
+    """
+    region = summarize_region(ctx, rates, search)
+    whole = estimate_cost(ctx.config, region, rates, prices, capacity, {})
+    done = {} if ignore_existing else run_history.find_done_tiles(ctx)
+    left = estimate_cost(ctx.config, region, rates, prices, capacity, done) if any(done.values()) else whole
+    return RunPlan(left, whole.compute_price / whole.km2 * 1000, region, prices)
 
 
-def here(cores: int, tiles: int) -> Machines:
-    """The machine at hand, as `s2ops run` uses it."""
+def get_local_capacity(cores: int, tiles: int) -> Capacity:
+    """Return the capacity of this machine as `s2ops run` uses it."""
     processes = max(min(cores, tiles), 1)
-    return Machines(pods=processes, cores=max(cores // processes, 1))
+    return Capacity(pods=processes, cores=max(cores // processes, 1))
 
 
-def leave_forecast(job: Job) -> None:
-    """Write OUT/run/forecast.json, for the comparison after the run. No run fails for it."""
-    machines = here(os.cpu_count() or 1, len(job.tiles))
+def write_forecast(ctx: RunContext) -> None:
+    """Write OUT/run/forecast.json for the comparison after the run. Errors are ignored, so that no run fails here."""
+    capacity = get_local_capacity(os.cpu_count() or 1, len(ctx.tiles))
     with suppress(S2opsError):
-        search = SEARCHED if is_near(job) else SEARCHED_FAR
-        made = plan(job, run_history.rates_for(job.config.out), load(None), machines, search, anew=True)
-        job.store.put(layout.FORECAST, to_json(made.to_json(job)))
+        search = MAX_SEARCHED_LOCAL if is_local_catalog(ctx) else MAX_SEARCHED_REMOTE
+        rates = run_history.select_rates(ctx.config.out)
+        plan = plan_run(ctx, rates, load_prices(None), capacity, search, ignore_existing=True)
+        ctx.store.put(layout.FORECAST, to_json(plan.to_json(ctx)))

@@ -1,49 +1,56 @@
-"""The plan as JSON: for `--json`, for OUT/run/forecast.json, and for whoever compares it with what the run took."""
+"""Plan file (JSON): cost estimate for `--json` and OUT/run/forecast.json, which is later compared with the run."""
 
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from s2ops.config import RunConfig, describe
-from s2ops.cost.estimate import Forecast, StepPlan, Took
+from s2ops.cost.estimate import CostEstimate, ResourceAmounts, StepEstimate
 from s2ops.cost.prices import Prices
-from s2ops.cost.scene_model import Scenes
+from s2ops.cost.scene_model import SceneCounts
 from s2ops.errors import InputError
 
 Json: TypeAlias = dict[str, Any]
 
 
-def document(made: Forecast, prices: Prices, config: RunConfig, thousand_km2: float) -> Json:
-    """Everything that the table shows, and what it rests on. `thousand_km2` is the price of computing so much."""
+def build_document(estimate: CostEstimate, prices: Prices, config: RunConfig, price_per_1000_km2: float) -> Json:
+    """Build the JSON document of a cost estimate, with its assumptions.
+
+    Args:
+        estimate: Cost estimate of the run.
+        prices: Unit prices that the estimate is based on.
+        config: Configuration of the run.
+        price_per_1000_km2: Price of computing 1,000 km2 of the region.
+    """
     return {
-        "region": {"tiles": made.tiles, "km2": round(made.km2), "resolution": config.resolution},
-        "scenes": made.scenes.to_json(),
-        "candidates_from": made.basis,
-        "tiles_searched": made.searched,
-        "machines": vars(made.machines),
-        "steps": [_step(one) for one in made.steps],
+        "region": {"tiles": estimate.tiles, "km2": round(estimate.km2), "resolution": config.resolution},
+        "scenes": estimate.scenes.to_json(),
+        "candidates_from": estimate.basis,
+        "tiles_searched": estimate.searched,
+        "machines": vars(estimate.capacity),
+        "steps": [_build_step(one) for one in estimate.steps],
         "total": {
-            "took": made.took.to_json(),
-            "pods": sum(one.pods for one in made.steps),
-            "wall_s": round(made.wall_s, 1),
-            "price": round(made.total, 6),
-            "compute": round(made.compute, 6),
+            "took": estimate.amounts.to_json(),
+            "pods": sum(one.pods for one in estimate.steps),
+            "wall_s": round(estimate.wall_s, 1),
+            "price": round(estimate.total_price, 6),
+            "compute": round(estimate.compute_price, 6),
         },
-        "compute_per_1000_km2": round(thousand_km2, 6),
-        "dearest_step": made.dearest.step,
+        "compute_per_1000_km2": round(price_per_1000_km2, 6),
+        "dearest_step": estimate.most_expensive_step.step,
         "currency": prices.currency,
-        "rates": made.rates,
-        "assumptions": {name: one.model_dump() for name, one in prices.lines().items()},
+        "rates": estimate.rates_source,
+        "assumptions": {name: one.model_dump() for name, one in prices.get_lines().items()},
     }
 
 
-def _step(one: StepPlan) -> Json:
+def _build_step(one: StepEstimate) -> Json:
     return {
         "step": one.step,
         "tiles": one.tiles,
-        "made_before": one.made,
+        "made_before": one.done_tiles,
         "units": round(one.units, 3),
-        "took": one.took.to_json(),
+        "took": one.amounts.to_json(),
         "pods": one.pods,
         "wall_s": round(one.wall_s, 1),
         "peak_rss_mib": one.peak_mib,
@@ -51,11 +58,11 @@ def _step(one: StepPlan) -> Json:
     }
 
 
-class _Lenient(BaseModel):
+class _LenientModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class _StoredTook(_Lenient):
+class _StoredAmounts(_LenientModel):
     cpu_s: float
     read_bytes: float
     written_bytes: float
@@ -64,23 +71,23 @@ class _StoredTook(_Lenient):
     gpu_s: float = 0.0
 
 
-class _StoredStep(_Lenient):
+class _StoredStep(_LenientModel):
     step: str
-    took: _StoredTook
+    took: _StoredAmounts
     tiles: int = 0
     wall_s: float = 0.0
 
 
-class _StoredTotal(_Lenient):
+class _StoredTotal(_LenientModel):
     compute: float = 0.0
 
 
-class _StoredLine(_Lenient):
+class _StoredLine(_LenientModel):
     value: float
 
 
-class Stored(_Lenient):
-    """What a comparison and the metrics need of a document."""
+class StoredPlan(_LenientModel):
+    """Part of a plan file that comparison and metrics need."""
 
     scenes: dict[str, float]
     steps: tuple[_StoredStep, ...]
@@ -88,18 +95,26 @@ class Stored(_Lenient):
     total: _StoredTotal = _StoredTotal()
     assumptions: dict[str, _StoredLine] = {}
 
-    def by_step(self) -> dict[str, Took]:
-        """What each step was to take."""
-        return {one.step: Took(**one.took.model_dump()) for one in self.steps}
+    def get_amounts_by_step(self) -> dict[str, ResourceAmounts]:
+        """Return the estimated resource amounts by step."""
+        return {one.step: ResourceAmounts(**one.took.model_dump()) for one in self.steps}
 
-    def numbers_of_scenes(self) -> Scenes:
-        """How many scenes were expected."""
-        return Scenes(**{name: self.scenes.get(name, 0.0) for name in Scenes().to_json()})
+    def get_scene_counts(self) -> SceneCounts:
+        """Return the expected scene counts."""
+        return SceneCounts(**{name: self.scenes.get(name, 0.0) for name in SceneCounts().to_json()})
 
 
-def read(data: bytes, key: str) -> Stored:
-    """A document's part that comparisons need; InputError for one that is broken."""
+def parse_plan(data: bytes, key: str) -> StoredPlan:
+    """Parse a plan file.
+
+    Args:
+        data: Content of the file.
+        key: Key of the file, for the error message.
+
+    Raises:
+        InputError: If the file is not a valid plan.
+    """
     try:
-        return Stored.model_validate_json(data)
+        return StoredPlan.model_validate_json(data)
     except ValidationError as error:
-        raise InputError(f"{key} is no plan ({describe(error)}): delete it and plan again") from error
+        raise InputError(f"{key} is not a valid plan ({describe(error)}): delete it and plan again.") from error

@@ -1,4 +1,4 @@
-"""The price file: what each thing costs that a run takes, each line with its source in words."""
+"""Price file (unit prices): price of each resource that a run uses, each line with its source."""
 
 import os
 from functools import cache
@@ -12,89 +12,101 @@ from s2ops.config import describe
 from s2ops.errors import ConfigError
 from s2ops.storage.text_files import read_text
 
-PACKAGED: Final = "the package's prices.yaml"
+PACKAGED_SOURCE: Final = "the package's prices.yaml"
 
-VARIABLE: Final = "S2OPS_PRICES"
-"""Environment variable of the price file that every run plans with."""
+PRICES_VARIABLE: Final = "S2OPS_PRICES"
+"""Environment variable with the price file that all runs use for their cost estimate."""
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Line(_Strict):
-    """A price or an assumption."""
+class PriceLine(_StrictModel):
+    """Price or assumption with its source."""
 
     value: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False, strict=True)]
     source: Annotated[str, Field(min_length=1)]
 
 
-class Part(Line):
-    """A part of a whole."""
+class FractionLine(PriceLine):
+    """Fraction of a whole, 0 to 1."""
 
     value: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 
 
-class Use(Line):
-    """The part of paid time that works: what is paid is what works over this, so not 0."""
+class UtilizationLine(PriceLine):
+    """Utilization: fraction of billed time spent computing (0 < u <= 1). Cost is computed time divided by it."""
 
     value: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
 
 
-class Size(Line):
-    """A number of bytes that something is divided by."""
+class SizeLine(PriceLine):
+    """Size in bytes that is used as a divisor, so it is not 0."""
 
     value: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False, strict=True)]
 
 
-class Prices(_Strict):
-    """In `currency`; the packaged file says what each line means."""
+class Prices(_StrictModel):
+    """Unit prices in `currency`; the packaged file explains each line."""
 
     currency: Annotated[str, Field(min_length=1, max_length=8)]
-    cpu_core_hour: Line
-    cpu_use: Use
-    pod_start_s: Line
-    gpu_hour: Line
-    gpu_use: Use
-    store_gb_month: Line
-    store_months: Line
-    put_per_1000: Line
-    get_per_1000: Line
-    get_bytes: Size
-    read_gb: Line
-    egress_gb: Line
-    egress_part: Part
+    cpu_core_hour: PriceLine
+    cpu_use: UtilizationLine
+    pod_start_s: PriceLine
+    gpu_hour: PriceLine
+    gpu_use: UtilizationLine
+    store_gb_month: PriceLine
+    store_months: PriceLine
+    put_per_1000: PriceLine
+    get_per_1000: PriceLine
+    get_bytes: SizeLine
+    read_gb: PriceLine
+    egress_gb: PriceLine
+    egress_part: FractionLine
 
-    def lines(self) -> dict[str, Line]:
-        """Every line by its name."""
-        return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Line)}
+    def get_lines(self) -> dict[str, PriceLine]:
+        """Return every line by its name."""
+        return {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), PriceLine)}
 
 
-def parse(text: str, source: str) -> Prices:
-    """The prices in YAML `text`. Raises ConfigError naming the lines that are wrong."""
+def parse_prices(text: str, source: str) -> Prices:
+    """Parse a price file in YAML.
+
+    Raises:
+        ConfigError: If a line is missing, unknown or out of range; the message names the lines.
+    """
     try:
         data: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"price file {source} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"price file {source} is not valid YAML: {' '.join(str(error).split())}; correct the file."
+        ) from error
     if not isinstance(data, dict):
-        raise ConfigError(f"price file {source} holds no mapping of prices; start from `s2ops plan --print-prices`")
+        raise ConfigError(
+            f"price file {source} does not contain a mapping of prices; start from `s2ops plan --print-prices`."
+        )
     try:
         return Prices.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"price file {source}: {describe(error)}") from error
+        raise ConfigError(f"price file {source}: {describe(error)}; correct the file.") from error
 
 
-def load(place: str | None) -> Prices:
-    """The prices in a file or at a URI; None: those that VARIABLE names, else the package's."""
-    named = place or os.environ.get(VARIABLE)
-    return parse(read_text(named, "the price file"), named) if named else _packaged()
+def load_prices(place: str | None) -> Prices:
+    """Load prices.
+
+    Args:
+        place: Path or URI of a price file. None: the file in the variable S2OPS_PRICES, or the packaged file.
+    """
+    named = place or os.environ.get(PRICES_VARIABLE)
+    return parse_prices(read_text(named, "the price file"), named) if named else _load_packaged_prices()
 
 
-def packaged_text() -> str:
-    """The packaged file, to begin with."""
+def read_packaged_text() -> str:
+    """Read the text of the packaged price file, which users copy and change."""
     return files("s2ops.cost").joinpath("prices.yaml").read_text(encoding="utf-8")
 
 
 @cache
-def _packaged() -> Prices:
-    return parse(packaged_text(), PACKAGED)
+def _load_packaged_prices() -> Prices:
+    return parse_prices(read_packaged_text(), PACKAGED_SOURCE)

@@ -1,118 +1,110 @@
-"""The plan for a terminal."""
+"""Terminal tables: cost estimate and comparison of a run as text for the command line."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from rich.table import Table
 
-from s2ops.cost.comparison import WITHIN, Line
-from s2ops.cost.estimate import Forecast, Took
-from s2ops.cost.plan import Planned
+from s2ops.cost.comparison import MAX_RELATIVE_ERROR, ComparisonLine
+from s2ops.cost.estimate import CostEstimate, ResourceAmounts
+from s2ops.cost.number_formats import format_amount, format_decimal_duration
+from s2ops.cost.plan import RunPlan
 
-PUBLIC: Final = 0.04
-"""Dollars for 1,000 km2: a month's mosaic of Arkansas, some 3 h of an A100 (about $5). The only public figure known."""
-GOAL: Final = 0.004
+PUBLIC_PRICE_PER_1000_KM2: Final = 0.04
+"""Public price in dollars: a monthly mosaic of Arkansas, about 3 h of an A100 (about $5). No other public price is
+known."""
+GOAL_PRICE_PER_1000_KM2: Final = 0.004
+"""Goal for the price of computing 1,000 km2 in dollars."""
 
 _BASIS: Final = {
     "catalog": "from the catalog, every tile searched",
-    "sample": "a model of orbits and clouds, scaled by a search of {} tiles",
-    "model": "a model of orbits and clouds, no catalog asked (--search N asks)",
+    "sample": "modelled from orbits and clouds, scaled by a search of {} tiles",
+    "model": "modelled from orbits and clouds, no catalog search (--search N searches)",
 }
 
 
-def steps(made: Forecast, currency: str) -> Table:
-    """One row a step, and their sum."""
-    table = Table(title=f"{made.tiles:,} tiles, {made.km2:,.0f} km2")
-    scale, cpu_unit = (3600.0, "CPU h") if made.took.cpu_s >= 3600 else (1.0, "CPU s")
-    for name in ("step", "tiles", "made", cpu_unit, "GPU s", "read GB", "written GB", "pods", "wall", currency, "part"):
+def build_step_table(estimate: CostEstimate, currency: str) -> Table:
+    """Build a table with one row per step, and the total."""
+    table = Table(title=f"{estimate.tiles:,} tiles, {estimate.km2:,.0f} km2")
+    scale, cpu_unit = (3600.0, "CPU h") if estimate.amounts.cpu_s >= 3600 else (1.0, "CPU s")
+    for name in ("step", "tiles", "done", cpu_unit, "GPU s", "read GB", "written GB", "pods", "wall", currency, "part"):
         table.add_column(name, justify="left" if name == "step" else "right")
-    for one in made.steps:
+    for one in estimate.steps:
         price = sum(one.price.values())
         table.add_row(
             one.step,
             f"{one.tiles:,}",
-            f"{one.made:,}" if one.made else "",
-            *_took(one.took, scale),
+            f"{one.done_tiles:,}" if one.done_tiles else "",
+            *_format_amounts(one.amounts, scale),
             f"{one.pods:,}" if one.pods else "",
-            duration(one.wall_s),
+            format_decimal_duration(one.wall_s),
             f"{price:,.4f}",
-            f"{100 * price / made.total:.0f} %" if made.total else "",
+            f"{100 * price / estimate.total_price:.0f} %" if estimate.total_price else "",
         )
     table.add_section()
-    took = made.took
     table.add_row(
         "all",
         "",
         "",
-        *_took(took, scale),
-        f"{sum(one.pods for one in made.steps):,}",
-        duration(made.wall_s),
-        f"{made.total:,.4f}",
+        *_format_amounts(estimate.amounts, scale),
+        f"{sum(one.pods for one in estimate.steps):,}",
+        format_decimal_duration(estimate.wall_s),
+        f"{estimate.total_price:,.4f}",
         "",
     )
     return table
 
 
-def _took(took: Took, scale: float) -> tuple[str, str, str, str]:
-    gpu = f"{took.gpu_s:,.0f}" if took.gpu_s else ""
-    return f"{took.cpu_s / scale:,.1f}", gpu, f"{took.read_bytes / 1e9:,.2f}", f"{took.written_bytes / 1e9:,.2f}"
+def _format_amounts(amounts: ResourceAmounts, scale: float) -> tuple[str, str, str, str]:
+    gpu = f"{amounts.gpu_s:,.0f}" if amounts.gpu_s else ""
+    read, written = f"{amounts.read_bytes / 1e9:,.2f}", f"{amounts.written_bytes / 1e9:,.2f}"
+    return f"{amounts.cpu_s / scale:,.1f}", gpu, read, written
 
 
-def words(planned: Planned) -> list[str]:
-    """What the table leaves open: scenes, where figures come from, prices."""
-    made, prices = planned.forecast, planned.prices
-    kinds = {name: sum(one.price[name] for one in made.steps) for name in made.steps[0].price}
-    scenes, dearest = made.scenes, made.dearest
-    machines = made.machines
-    where = "this machine" if machines.local else f"groups of {machines.group} tiles"
-    gpus = f", {machines.gpus} GPU" if made.took.gpu_s else ""
+def format_summary(plan: RunPlan) -> list[str]:
+    """Format the lines below the table: scenes, machines, rates and prices, with their basis."""
+    estimate, prices = plan.estimate, plan.prices
+    kinds = {name: sum(one.price[name] for one in estimate.steps) for name in estimate.steps[0].price}
+    scenes, capacity = estimate.scenes, estimate.capacity
+    where = "this machine" if capacity.local else f"groups of {capacity.group} tiles"
+    gpus = f", {capacity.gpus} GPU" if estimate.amounts.gpu_s else ""
     per_kind = " + ".join(f"{name} {value:,.4f}" for name, value in kinds.items() if value)
     counts = (
         f"{scenes.candidates:,.0f} candidates, {scenes.selected:,.0f} selected, {scenes.used:,.0f} in the mosaic, "
         f"{scenes.read:,.0f} read, {scenes.dates:,.0f} dates classified"
     )
-    whole = f"{made.total:,.4f} {prices.currency}" + (f" = {per_kind}" if per_kind else "")
+    whole = f"{estimate.total_price:,.4f} {prices.currency}" + (f" = {per_kind}" if per_kind else "")
+    interpolated = "" if estimate.has_measured_rates else "; none was measured at this resolution: interpolated"
     return [
-        f"scenes: {counts} ({_BASIS[made.basis].format(made.searched)})",
-        f"machines: {machines.pods} at once with {machines.cores} cores each{gpus}; {where}",
-        f"rates: {made.rates}" + ("" if made.measured_here else "; none was measured at this resolution: interpolated"),
-        f"price: {whole}; the price file says what each rests on",
-        *_dearest(made, dearest.step, dearest.compute),
+        f"scenes: {counts} ({_BASIS[estimate.basis].format(estimate.searched)})",
+        f"machines: {capacity.pods} at once with {capacity.cores} cores each{gpus}; {where}",
+        f"rates: {estimate.rates_source}{interpolated}",
+        f"price: {whole}; the price file contains the source of each price",
+        _format_most_expensive_step(estimate),
         (
-            f"computing 1,000 km2 costs {planned.thousand_km2:.2g} {prices.currency}; the goal is {GOAL}, the only "
-            f"public figure, a monthly mosaic of Arkansas, is about {PUBLIC}"
+            f"computing 1,000 km2 costs {plan.price_per_1000_km2:.2g} {prices.currency}; "
+            f"the goal is {GOAL_PRICE_PER_1000_KM2}, the only public price (a monthly mosaic of Arkansas) is about "
+            f"{PUBLIC_PRICE_PER_1000_KM2}"
         ),
     ]
 
 
-def _dearest(made: Forecast, step: str, price: float) -> list[str]:
-    if not made.compute:
-        return ["nothing is left to compute"]
-    return [f"{step} eats most: {100 * price / made.compute:.0f} % of the {made.compute:,.4f} for computing"]
+def _format_most_expensive_step(estimate: CostEstimate) -> str:
+    total, step = estimate.compute_price, estimate.most_expensive_step
+    if not total:
+        return "nothing is left to compute"
+    part = 100 * step.compute_price / total
+    return f"most expensive step: {step.step}, {part:.0f} % of the {total:,.4f} for computing"
 
 
-def comparison(lines: Sequence[Line]) -> Table:
-    """Predicted beside actual."""
-    table = Table(title=f"predicted and actual (goal: within {100 * WITHIN:.0f} %)")
-    for name in ("figure", "predicted", "actual", "off", "goal"):
+def build_comparison_table(lines: Sequence[ComparisonLine]) -> Table:
+    """Build a table of predicted and actual values."""
+    table = Table(title=f"predicted and actual (goal: within {100 * MAX_RELATIVE_ERROR:.0f} %)")
+    for name in ("figure", "predicted", "actual", "error", "goal"):
         table.add_column(name, justify="left" if name == "figure" else "right")
     for one in lines:
-        off = "" if one.off is None else f"{100 * one.off:+.0f} %"
-        goal = ("met" if one.holds else "missed") if one.goal else ""
-        table.add_row(one.what, amount(one.predicted, one.unit), amount(one.actual, one.unit), off, goal)
+        error = "" if one.relative_error is None else f"{100 * one.relative_error:+.0f} %"
+        goal = ("met" if one.is_within_goal else "missed") if one.goal else ""
+        predicted, actual = format_amount(one.predicted, one.unit), format_amount(one.actual, one.unit)
+        table.add_row(one.what, predicted, actual, error, goal)
     return table
-
-
-def amount(value: float, unit: str) -> str:
-    """A figure with its unit; bytes in MB or GB."""
-    if unit == "B":
-        return f"{value / 1e9:,.2f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
-    return f"{value:,.1f} {unit}".rstrip()
-
-
-def duration(seconds: float) -> str:
-    """Such as '48 s', '3 min', '5.2 h' or '12 days'."""
-    for size, name in ((86_400 * 2, "days"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / (86_400 if name == 'days' else size):,.1f} {name}"
-    return f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""What the effort of each step grows with, and how much of it a run record tells of."""
+"""Work units of the steps (what their effort is proportional to), and the units that a run record contains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,54 +6,62 @@ from typing import Final
 
 from s2ops.errors import InputError
 from s2ops.run.run_record import RunRecord
+from s2ops.storage import layout
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a step's effort grows with: so much for the tile itself, so much for each unit."""
+class EffortModel:
+    """Linear effort model of a step: a share per tile plus a share per unit."""
 
     unit: str
-    tile: float
-    each: float
+    per_tile: float
+    per_unit: float
 
 
-WORK: Final[Mapping[str, Work]] = {
-    "plan": Work("tiles", 1, 0),
-    "select": Work("candidates", 0.2, 1),
-    "acquire": Work("scenes read", 0, 1),
-    "composite": Work("scenes used", 0.5, 1),
-    "balance": Work("overlaps", 1, 0.2),
-    "blend": Work("edges", 1, 0.1),
-    "landcover": Work("dates", 0.2, 1),
-    "publish": Work("reports", 1, 50),
+STEP_EFFORT: Final[Mapping[str, EffortModel]] = {
+    "plan": EffortModel("tiles", 1, 0),
+    "select": EffortModel("candidates", 0.2, 1),
+    "acquire": EffortModel("scenes read", 0, 1),
+    "composite": EffortModel("scenes used", 0.5, 1),
+    "balance": EffortModel("overlaps", 1, 0.2),
+    "blend": EffortModel("edges", 1, 0.1),
+    "landcover": EffortModel("dates", 0.2, 1),
+    "publish": EffortModel("reports", 1, 50),
 }
-"""The proportions were read off runs whose tiles differ; their common factor does not matter."""
+"""Effort model by step. Proportions were measured on runs with unequal tiles; the common factor does not matter."""
 
-FACTS: Final = {
+UNIT_FACTS: Final = {
     "select": "candidates", "composite": "scenes", "balance": "overlaps", "blend": "edges", "landcover": "dates",
 }  # fmt: skip
-"""Where run records say the units."""
-"""Which fact of a run record holds the units."""
+"""Fact of a run record that contains the number of units, by step."""
 
 
-def work_of(step: str, tiles: float, units: float) -> float:
-    """Tiles and units in the one number that a rate is for."""
-    return WORK[step].tile * tiles + WORK[step].each * units
+def compute_work(step: str, tiles: float, units: float) -> float:
+    """Combine tiles and units into the amount of work that rates refer to."""
+    return STEP_EFFORT[step].per_tile * tiles + STEP_EFFORT[step].per_unit * units
 
 
-def units_of(record: RunRecord) -> float:
-    """The step's units in a run record; InputError where a fact is missing."""
+def read_units(record: RunRecord) -> float:
+    """Read the number of units of the step from a run record.
+
+    Raises:
+        InputError: If the record lacks the fact.
+    """
     if record.step == "acquire":
-        return record.rasters / 2  # image and mask of each scene that was read; those that stood are not
+        return (
+            record.rasters / 2
+        )  # image and mask of each scene that was read; scenes that already existed are not counted
     if record.step == "publish":
         return 1.0  # its maps have the same size for every region
-    fact = FACTS.get(record.step)
+    fact = UNIT_FACTS.get(record.step)
     try:
         return float(record.facts[fact]) if fact else 0.0
     except (KeyError, ValueError) as error:
-        raise InputError(f"run/{record.step}/{record.tile}.json lacks {error}: run the step again") from error
+        raise InputError(
+            f"{layout.TileKeys(record.tile).get_run_record(record.step)} has no usable fact {error}; run the step again."
+        ) from error
 
 
-def tiles_of(record: RunRecord) -> float:
-    """1, or for a step over all tiles their number."""
+def count_tiles(record: RunRecord) -> float:
+    """Count the tiles of a run record: 1, or all tiles for a step of the whole run."""
     return float(record.facts.get("tiles", 1)) if record.tile == "all" else 1.0

@@ -28,13 +28,13 @@ from s2ops.storage.object_store import Store
 
 NEAREST: Final = Resampling.nearest
 """The overviews hold the commonest class already; a mean of codes says nothing."""
-OUTSIDE: Final = "outside the run"
-_STEP_DEGREES: Final = 0.01
+OUTSIDE_RUN: Final = "outside the run"
+_MAX_EDGE_DEGREES: Final = 0.01
 """Longest straight piece of a polygon's edge before it is projected."""
 
 
 @dataclass
-class Sums:
+class AreaSums:
     """What was counted for one tile or polygon."""
 
     km2: Float64 = field(default_factory=lambda: np.zeros(len(LandCover)))
@@ -53,7 +53,7 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AreaRow:
     """One line of the table."""
 
     name: str
@@ -67,51 +67,51 @@ class Row:
     """Percent."""
 
 
-def tiles_of_run(store: Store) -> tuple[Tile, ...]:
+def list_land_cover_tiles(store: Store) -> tuple[Tile, ...]:
     """The run's tiles that have land cover. InputError where there is no plan, NotMade where there is no land cover."""
     plan = read_json(store, layout.PLAN)
     if plan is None:
         raise InputError(f"{store.uri} holds no {layout.PLAN}: give the `out` of a run")
-    found = tuple(tile for tile in parse_tiles(sorted(plan["tiles"])) if store.exists(layout.item("landcover", tile.name)))
+    found = tuple(tile for tile in parse_tiles(sorted(plan["tiles"])) if store.exists(layout.TileKeys(tile.name).get_item("landcover")))
     if not found:
         raise MissingInput(f"{store.uri} has no land cover of any tile: run with landcover.enabled first")
     return found
 
 
-def of_tiles(store: Store, res: int | None = None) -> Iterator[Row]:
+def measure_tile_areas(store: Store, res: int | None = None) -> Iterator[AreaRow]:
     """Rows of each tile, for the part of it that it owns."""
-    tiles = tiles_of_run(store)
+    tiles = list_land_cover_tiles(store)
     for tile in tiles:
-        sums = Sums()
-        for block in _blocks(store, tile, tiles, res):
+        sums = AreaSums()
+        for block in _read_blocks(store, tile, tiles, res):
             sums.add(block.classes, block.confidence, block.own, block.km2)
-        yield from _rows(tile.name, sums, None)
+        yield from _build_rows(tile.name, sums, None)
 
 
-def of_polygons(
+def measure_polygon_areas(
     store: Store, crs: CRS, polygons: Sequence[tuple[BaseGeometry, str]], res: int | None = None
-) -> list[Row]:
+) -> list[AreaRow]:
     """Rows of each polygon, in the file's order; polygons of one name are counted together, overlaps of two in both."""
-    tiles = tiles_of_run(store)
-    shapes = _in_degrees(crs, polygons)
+    tiles = list_land_cover_tiles(store)
+    shapes = _merge_polygons(crs, polygons)
     tree = shapely.STRtree(list(shapes.values()))
-    names, sums = list(shapes), defaultdict[str, Sums](Sums)
+    names, sums = list(shapes), defaultdict[str, AreaSums](AreaSums)
     for tile in tiles:
         near = [names[index] for index in sorted(tree.query(tile.footprint, predicate="intersects").tolist())]
-        moved = {name: _projected(shapes[name], tile) for name in near}
+        moved = {name: _project_to_tile(shapes[name], tile) for name in near}
         if not moved:
             continue
-        for block in _blocks(store, tile, tiles, res):
+        for block in _read_blocks(store, tile, tiles, res):
             for name, polygon in moved.items():
-                inside = _inside(polygon, block.grid)
+                inside = _rasterize_polygon(polygon, block.grid)
                 if inside is not None:
                     sums[name].add(block.classes, block.confidence, block.own & inside, block.km2)
     whole = {name: compute_area_km2(shape) for name, shape in shapes.items()}
-    return [row for name in names for row in _rows(name, sums[name], whole[name])]
+    return [row for name in names for row in _build_rows(name, sums[name], whole[name])]
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class _AreaBlock:
     """A piece of a tile: the pixels of 5 km."""
 
     grid: GeoBox
@@ -122,9 +122,9 @@ class _Block:
     """Of a pixel."""
 
 
-def _blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | None) -> Iterator[_Block]:
+def _read_blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | None) -> Iterator[_AreaBlock]:
     """All blocks of a tile, top to bottom; of an overview where `res` is coarser than the map."""
-    paths = [store.gdal(layout.data("landcover", tile.name, name)) for name in ("landcover", "confidence")]
+    paths = [store.gdal(layout.TileKeys(tile.name).get_raster("landcover", name)) for name in ("landcover", "confidence")]
     others = find_neighbours(tile, tiles)
     with own(paths[0]), configure_gdal(), rasterio.open(paths[0]) as classes, rasterio.open(paths[1]) as confidence:
         full = TILE_SIZE_M / classes.width
@@ -143,23 +143,23 @@ def _blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | None) 
             for left in range(0, grid.width, side):
                 cols = slice(left, min(left + side, grid.width))
                 part = grid[rows, cols]
-                yield _Block(part, band[0][:, cols], band[1][:, cols], compute_ownership_mask(tile, others, part), compute_pixel_area_km2(tile, part))
+                yield _AreaBlock(part, band[0][:, cols], band[1][:, cols], compute_ownership_mask(tile, others, part), compute_pixel_area_km2(tile, part))
 
 
-def _rows(name: str, sums: Sums, whole: float | None) -> Iterator[Row]:
+def _build_rows(name: str, sums: AreaSums, whole: float | None) -> Iterator[AreaRow]:
     """A row for each class, then what is not classified; `whole` is the polygon's area in km2."""
     classified = float(sums.km2[1:].sum())
     for code in LandCover:
         if code is not LandCover.NODATA:
             km2 = float(sums.km2[code])
             share, mean = (km2 / classified, float(sums.percent_km2[code]) / km2) if km2 else (0.0, None)
-            yield Row(name, CLASS_NAMES[code], round(km2, 4), round(share, 6), None if mean is None else round(mean, 2))
-    yield Row(name, CLASS_NAMES[LandCover.NODATA], round(float(sums.km2[0]), 4), None, None)
+            yield AreaRow(name, CLASS_NAMES[code], round(km2, 4), round(share, 6), None if mean is None else round(mean, 2))
+    yield AreaRow(name, CLASS_NAMES[LandCover.NODATA], round(float(sums.km2[0]), 4), None, None)
     if whole is not None:
-        yield Row(name, OUTSIDE, round(max(whole - float(sums.km2.sum()), 0.0), 4), None, None)
+        yield AreaRow(name, OUTSIDE_RUN, round(max(whole - float(sums.km2.sum()), 0.0), 4), None, None)
 
 
-def _in_degrees(crs: CRS, polygons: Sequence[tuple[BaseGeometry, str]]) -> Mapping[str, BaseGeometry]:
+def _merge_polygons(crs: CRS, polygons: Sequence[tuple[BaseGeometry, str]]) -> Mapping[str, BaseGeometry]:
     """Name -> the union of its polygons in WGS 84, with edges short enough to be projected point by point."""
     move = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     parts = defaultdict[str, list[BaseGeometry]](list)
@@ -167,10 +167,10 @@ def _in_degrees(crs: CRS, polygons: Sequence[tuple[BaseGeometry, str]]) -> Mappi
         if not polygon.is_valid:
             raise ConfigError(f"polygon {name!r} is invalid ({shapely.is_valid_reason(polygon)}): repair it first")
         parts[name].append(shapely.transform(polygon, lambda places: np.column_stack(move.transform(*places.T))))
-    return {name: shapely.segmentize(shapely.union_all(found), _STEP_DEGREES) for name, found in parts.items()}
+    return {name: shapely.segmentize(shapely.union_all(found), _MAX_EDGE_DEGREES) for name, found in parts.items()}
 
 
-def _projected(shape: BaseGeometry, tile: Tile) -> BaseGeometry:
+def _project_to_tile(shape: BaseGeometry, tile: Tile) -> BaseGeometry:
     """What of a polygon lies at the tile, in its UTM zone."""
     near = shapely.intersection(shape, shapely.buffer(tile.footprint, 0.05))
     move = Transformer.from_crs(4326, tile.epsg, always_xy=True)
@@ -179,7 +179,7 @@ def _projected(shape: BaseGeometry, tile: Tile) -> BaseGeometry:
     return moved
 
 
-def _inside(polygon: BaseGeometry, grid: GeoBox) -> Bool | None:
+def _rasterize_polygon(polygon: BaseGeometry, grid: GeoBox) -> Bool | None:
     """(y, x) pixels whose centre lies in the polygon; None where none does."""
     box = shapely.box(*grid.boundingbox.bbox)
     if not polygon.intersects(box):

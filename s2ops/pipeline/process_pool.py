@@ -25,7 +25,7 @@ _GRACE_S: Final = 10.0
 """How long a worker that is told to stop may tidy up."""
 
 
-class Workers:
+class WorkerPool:
     """Processes made by spawn when there is work for them; one worker works in this process."""
 
     def __init__(self, ctx: RunContext, count: int) -> None:
@@ -33,7 +33,7 @@ class Workers:
         self._pool: ProcessPoolExecutor | None = None
         self._line: Connection | None = None
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -44,7 +44,7 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
         self._line.close()
 
-    def each(self, steps: Sequence[str], names: Sequence[str]) -> Iterator[TileOutcome]:
+    def run_tiles(self, steps: Sequence[str], names: Sequence[str]) -> Iterator[TileOutcome]:
         """What came of each tile, as they come. TransientError where a process died."""
         if self._count == 1 or len(names) <= 1:
             for name in names:

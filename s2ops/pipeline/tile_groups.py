@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from s2ops.errors import ConfigError, InputError
-from s2ops.pipeline.step_runner import CLUSTER_STAGES, pending
-from s2ops.run.context import Job
+from s2ops.pipeline.step_runner import CLUSTER_STAGES, list_pending
+from s2ops.run.context import RunContext
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json, to_json
 
@@ -26,16 +26,16 @@ class Child:
         return {"first": str(self.first), "last": str(self.last)}
 
 
-def tiles_with_work(job: Job, stage: str) -> list[str]:
+def tiles_with_work(ctx: RunContext, stage: str) -> list[str]:
     """Names of the stage's tiles that have work; none where the run does not want the stage."""
     steps = CLUSTER_STAGES[stage]
-    if not steps[0].wanted(job):
+    if not steps[0].wanted(ctx):
         return []
-    steps[0].check(job)
-    return pending(steps, job)
+    steps[0].check(ctx)
+    return list_pending(steps, ctx)
 
 
-def write(job: Job, stage: str, names: Sequence[str], size: int, child: int) -> list[Child]:
+def write(ctx: RunContext, stage: str, names: Sequence[str], size: int, child: int) -> list[Child]:
     """Write those tiles to plan/groups/STAGE/NNN.json, `size` a file; gives the children of at most `child` tiles."""
     if not 1 <= size <= child <= MAX_CHILD:
         raise ConfigError(
@@ -43,7 +43,7 @@ def write(job: Job, stage: str, names: Sequence[str], size: int, child: int) -> 
         )
     groups = [names[first : first + size] for first in range(0, len(names), size)]
     for number, group in enumerate(groups):
-        job.store.put(layout.group(stage, number), to_json({"tiles": list(group), "wanted": len(names)}))
+        ctx.store.put(layout.get_group_key(stage, number), to_json({"tiles": list(group), "wanted": len(names)}))
     return children(len(groups), size, child)
 
 
@@ -63,15 +63,15 @@ class Group:
     """Tiles of the whole stage, so that its pods together can say how far it is."""
 
 
-def read(job: Job, stage: str, number: int) -> Group:
+def read(ctx: RunContext, stage: str, number: int) -> Group:
     """A group; InputError where its file is missing or names tiles that the run does not have."""
-    record = read_json(job.store, layout.group(stage, number)) or {}
+    record = read_json(ctx.store, layout.get_group_key(stage, number)) or {}
     found = record.get("tiles")
     if not isinstance(found, list):
-        raise InputError(f"{job.config.out} has no {layout.group(stage, number)}: run s2ops group {stage} first")
-    if foreign := sorted(set(map(str, found)) - {tile.name for tile in job.tiles}):
+        raise InputError(f"{ctx.config.out} has no {layout.get_group_key(stage, number)}: run s2ops group {stage} first")
+    if foreign := sorted(set(map(str, found)) - {tile.name for tile in ctx.tiles}):
         raise InputError(
-            f"{layout.group(stage, number)} names {', '.join(foreign)}, which the run's region does not have: "
+            f"{layout.get_group_key(stage, number)} names {', '.join(foreign)}, which the run's region does not have: "
             f"run s2ops group {stage} again"
         )
     return Group([str(name) for name in found], int(record.get("wanted", len(found))))

@@ -1,4 +1,4 @@
-"""All tiles of a product as MosaicJSON 0.0.3: which file lies in which square of the web map. It opens nothing."""
+"""MosaicJSON 0.0.3 of all tiles of a product: index from web-map squares (quadkeys) to files. It opens no file."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,27 +13,32 @@ from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import TILE_SIZE_M, Tile
 
 Rgba = tuple[int, int, int, int]
+"""Red, green, blue, alpha: 0 to 255."""
 
 _WEB_MERCATOR: Final = morecantile.tms.get("WebMercatorQuad")
 QUADKEY_ZOOM: Final = 8
-"""Squares of 156 km at the equator: a tile lies in two to six of them, and a square holds two to nine tiles."""
-
-
-def get_mosaicjson_key(product: str) -> str:
-    """Such as 'mosaic.mosaic.json', in which readers look for MosaicJSON."""
-    return f"{product}.mosaic.json"
+"""Zoom of the index. A square has 156 km at the equator: a tile overlaps 2 to 6 squares, a square 2 to 9 tiles."""
 
 
 def build_mosaicjson(
     locations: Mapping[Tile, str], res: float, name: str, colours: Mapping[int, Rgba] | None = None
 ) -> dict[str, Any]:
-    """The document over the tiles at `locations`, keys relative to it (give a reader the prefix).
+    """Build the MosaicJSON document.
 
-    A square lists the tile whose middle is nearest first. Zoom reaches from where a tile is one picture of 256 pixels
-    to `res` metres a pixel. Raises InputError where there is no tile.
+    A square lists its tiles by the distance of their centres, nearest first. The zoom range begins where a tile fills
+    one image of 256 pixels and ends at the resolution of the files.
+
+    Args:
+        locations: Key of each tile's file, relative to the document; a reader must be given the prefix.
+        res: Pixel size in metres.
+        name: Name of the product.
+        colours: Colour of each code.
+
+    Raises:
+        InputError: If there is no tile.
     """
     if not locations:
-        raise InputError("a MosaicJSON needs at least one tile: run the steps before publish first")
+        raise InputError("Cannot build a MosaicJSON without tiles: run the steps before publish first.")
     found: dict[str, list[tuple[float, str]]] = defaultdict(list)
     boxes = []
     for tile, location in sorted(locations.items()):
@@ -66,5 +71,5 @@ def build_mosaicjson(
 
 @lru_cache(maxsize=1 << 16)
 def _compute_outline(square: morecantile.Tile) -> shapely.Polygon:
-    """In degrees. Kept, because neighbours ask for the same square and a projection takes a millisecond."""
+    """Compute the outline of a square in degrees. Cached: neighbours share squares, and a projection takes 1 ms."""
     return shapely.box(*_WEB_MERCATOR.bounds(square))

@@ -1,7 +1,7 @@
-"""The root catalog and the collections of a run: pure builders, equal input gives equal bytes.
+"""STAC catalog (root) and collections of a run. Pure builders: equal input gives equal bytes.
 
-A collection says what all its items share (`item_assets`), how to draw them (`renders`), whose work it is (scientific
-extension), and which files show all tiles at once (its assets).
+A collection contains what its items have in common (`item_assets`), how to draw them (`renders`), the paper (scientific
+extension), and the files that cover all tiles (assets).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,15 @@ from s2ops.publishing.stac_item import (
     Asset,
     Json,
     Product,
-    build_shared_asset_fields,
-    encode_multihash,
     build_confidence_asset,
     build_imagery_asset,
     build_landcover_asset,
     build_link,
     build_provenance_asset,
+    build_shared_asset_fields,
+    encode_multihash,
 )
+from s2ops.storage import layout
 from s2ops.storage.done_marker import to_json
 
 COLLECTION_EXTENSIONS: Final = tuple(
@@ -48,8 +49,10 @@ DESCRIPTIONS: Final[dict[Product, str]] = {
     "landcover": "Water, grass, tree, residential, industrial/commercial and barren, and the probability of the class.",
 }
 
-LANDCOVER_PALETTE: Final = {int(code): (*CLASS_COLOURS[code], 255) for code in LandCover if code is not LandCover.NODATA}
-"""Red, green, blue, alpha of each class."""
+LANDCOVER_PALETTE: Final = {
+    int(code): (*CLASS_COLOURS[code], 255) for code in LandCover if code is not LandCover.NODATA
+}
+"""Red, green, blue, alpha of each class code."""
 
 RENDERS: Final[dict[Product, Json]] = {
     "mosaic": {
@@ -73,16 +76,17 @@ RENDERS: Final[dict[Product, Json]] = {
         },
     },
 }
-"""How to draw the assets, in TiTiler's words (render extension)."""
+"""Parameters for drawing the assets, named as in TiTiler (render extension)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductIndexFile:
-    """A file over all tiles of a product, at the run's root."""
+    """File that covers all tiles of a product (VRT, tile index, MosaicJSON), at the root of the run."""
 
     key: str
     sha256: str
     size: int
+    """Size in bytes."""
     title: str
     media_type: str
 
@@ -90,14 +94,27 @@ class ProductIndexFile:
 def build_catalog(
     mosaic: Mapping[str, Json],
     landcover: Mapping[str, Json],
-    wholes: Mapping[Product, Sequence[ProductIndexFile]] | None = None,
+    index_files: Mapping[Product, Sequence[ProductIndexFile]] | None = None,
     description: str = "",
 ) -> dict[str, bytes]:
-    """The static catalog over items by tile: key -> JSON bytes; a product without items gets no collection."""
+    """Build the static catalog: the root and a collection for each product that has items.
+
+    Args:
+        mosaic: Items of the mosaic by tile name.
+        landcover: Items of the land cover by tile name.
+        index_files: Files that cover all tiles, by product.
+        description: Description of the root; default: a general one.
+
+    Returns:
+        JSON bytes by key.
+
+    Raises:
+        InputError: If there is no item.
+    """
     products: list[tuple[Product, Mapping[str, Json]]] = [("mosaic", mosaic), ("landcover", landcover)]
     made = [(kind, items) for kind, items in products if items]
     if not made:
-        raise InputError("there is no item to publish: run the steps before publish first")
+        raise InputError("Cannot build a catalog without items: run the steps before publish first.")
     root = {
         "type": "Catalog",
         "stac_version": STAC_VERSION,
@@ -106,17 +123,17 @@ def build_catalog(
         "description": description or "Cloud-free Sentinel-2 mosaic and land cover.",
         "links": [
             build_link("root", "./catalog.json", JSON_MEDIA_TYPE),
-            *(build_link("child", f"./{kind}/collection.json", JSON_MEDIA_TYPE, TITLES[kind]) for kind, _ in made),
+            *(build_link("child", f"./{layout.get_collection_key(kind)}", JSON_MEDIA_TYPE, TITLES[kind]) for kind, _ in made),
         ],
     }
-    files = {"catalog.json": to_json(root)}
+    files = {layout.CATALOG: to_json(root)}
     for kind, items in made:
-        files[f"{kind}/collection.json"] = to_json(build_collection(kind, items, (wholes or {}).get(kind, ())))
+        files[layout.get_collection_key(kind)] = to_json(build_collection(kind, items, (index_files or {}).get(kind, ())))
     return files
 
 
-def build_collection(kind: Product, items: Mapping[str, Json], wholes: Sequence[ProductIndexFile] = ()) -> Json:
-    """The collection over a product's items, by tile name, and its files over all tiles."""
+def build_collection(kind: Product, items: Mapping[str, Json], index_files: Sequence[ProductIndexFile] = ()) -> Json:
+    """Build the collection of a product from its items by tile name and the files that cover all tiles."""
     tiles = sorted(items)
     start = min(items[tile]["properties"]["start_datetime"] for tile in tiles)
     end = max(items[tile]["properties"]["end_datetime"] for tile in tiles)
@@ -146,7 +163,7 @@ def build_collection(kind: Product, items: Mapping[str, Json], wholes: Sequence[
         },
         "item_assets": _build_item_assets(kind, min(value["gsd"] for value in properties)),
         "renders": RENDERS[kind],
-        "assets": {whole.key: _build_index_asset(whole) for whole in wholes},
+        "assets": {file.key: _build_index_asset(file) for file in index_files},
         "links": [
             build_link("root", "../catalog.json", JSON_MEDIA_TYPE),
             build_link("parent", "../catalog.json", JSON_MEDIA_TYPE),
@@ -157,7 +174,7 @@ def build_collection(kind: Product, items: Mapping[str, Json], wholes: Sequence[
 
 
 def _build_item_assets(kind: Product, res: float) -> Json:
-    """What each item has; which scenes a provenance counts differs from item to item."""
+    """Build the assets that all items have; the scenes in the provenance are left out, since they differ by item."""
     assets: dict[str, Asset] = (
         {"mosaic": build_imagery_asset("", ""), "provenance": build_provenance_asset("", "", [])}
         if kind == "mosaic"
@@ -166,12 +183,13 @@ def _build_item_assets(kind: Product, res: float) -> Json:
     return {name: build_shared_asset_fields(asset, res) for name, asset in assets.items()}
 
 
-def _build_index_asset(whole: ProductIndexFile) -> Json:
+def _build_index_asset(file: ProductIndexFile) -> Json:
+    """Build the asset of a file that covers all tiles."""
     return {
-        "href": f"../{whole.key}",
-        "type": whole.media_type,
-        "title": whole.title,
+        "href": f"../{file.key}",
+        "type": file.media_type,
+        "title": file.title,
         "roles": ["index"],
-        "file:checksum": encode_multihash(whole.sha256),
-        "file:size": whole.size,
+        "file:checksum": encode_multihash(file.sha256),
+        "file:size": file.size,
     }

@@ -1,8 +1,8 @@
-"""STAC items of a run: pure builders, equal input gives equal bytes. Collections: `stac_catalog.py`.
+"""STAC items and assets of a run (collections: `stac_collection.py`). Pure builders: equal input gives equal bytes.
 
-Version 1.1 with the extensions projection, raster, eo, classification, file, processing and grid. Links and hrefs
-are relative, so a run can be copied anywhere. There are no creation times: an item says when its scenes
-were acquired, never when it was written, because a rerun must give the same bytes.
+STAC 1.1 with the extensions projection, raster, eo, classification, file, processing and grid. Links and hrefs are
+relative, so that a run can be copied. An item contains the acquisition times of its scenes, but no creation time: a
+second run must give the same bytes.
 """
 
 import math
@@ -14,12 +14,11 @@ from typing import Any, Final, Literal, TypeAlias
 
 from odc.geo.geobox import GeoBox
 
-from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, LandCover
+from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, Json, LandCover
 from s2ops.geo import mgrs_tiles
 from s2ops.geo.footprint import compute_bbox, to_geojson
 from s2ops.imaging.tone_curve import build_reflectance_table
 
-Json: TypeAlias = dict[str, Any]
 Product: TypeAlias = Literal["composite", "mosaic", "landcover"]
 
 STAC_VERSION: Final = "1.1.0"
@@ -40,7 +39,7 @@ ITEM_EXTENSIONS: Final = tuple(
     )
 )
 EO_EXTENSION: Final = f"{SCHEMA_BASE_URL}/eo/v2.0.0/schema.json"
-"""Imagery only: its schema refuses items without any eo: field."""
+"""Schema of the eo extension, for imagery only: it rejects items without an eo: field."""
 
 TITLES: Final[dict[Product, str]] = {
     "composite": "Cloud-free composite",
@@ -56,49 +55,51 @@ LINEAGES: Final[dict[Product, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file of an item."""
+    """Asset (file) of an item."""
 
     href: str
-    """Relative to the item, such as 'mosaic.tif'."""
+    """Path relative to the item, such as 'mosaic.tif'."""
     sha256: str
-    """Hex digest of the file."""
+    """SHA-256 of the file (hex)."""
     title: str
     bands: tuple[Json, ...]
-    """STAC 1.1 band objects, in the file's order."""
+    """STAC 1.1 band objects in file order."""
     roles: tuple[str, ...] = ("data",)
     media_type: str = COG_MEDIA_TYPE
     size: int | None = None
-    """Bytes, where known."""
+    """Size in bytes, if known."""
 
 
 def build_imagery_asset(href: str, sha256: str, size: int | None = None) -> Asset:
-    """Red, green, blue and nir as 8-bit levels; 0 is no data."""
+    """Build the asset of an image: red, green, blue and nir as 8-bit levels; 0 is no data."""
     bands = tuple({"name": name, "eo:common_name": name} for name in BANDS)
     return Asset(href, sha256, "8-bit levels of reflectance", bands, ("data", "reflectance"), size=size)
 
 
 def build_provenance_asset(href: str, sha256: str, scenes: Sequence[str], size: int | None = None) -> Asset:
-    """The scene of each pixel: n is the n-th of `scenes`, 0 a hole."""
+    """Build the asset of a provenance raster: pixel value n is the n-th of `scenes`, 0 is a hole."""
     classes = [{"value": 0, "name": "hole", "description": "no clear scene", "nodata": True}]
-    classes += [{"value": n, "name": _make_slug(scene), "description": scene} for n, scene in enumerate(scenes, start=1)]
+    classes += [
+        {"value": n, "name": _make_slug(scene), "description": scene} for n, scene in enumerate(scenes, start=1)
+    ]
     band = {"name": "scene", "classification:classes": classes}
     return Asset(href, sha256, "Scene that each pixel comes from", (band,), ("metadata",), size=size)
 
 
 def build_landcover_asset(href: str, sha256: str, size: int | None = None) -> Asset:
-    """Class codes 0 to 6 with the paper's colours."""
+    """Build the asset of a land-cover map: class codes 0 to 6 with the paper's colours."""
     band = {"name": "class", "classification:classes": list_landcover_classes()}
     return Asset(href, sha256, "Land-cover class", (band,), ("data", "classification"), size=size)
 
 
 def build_confidence_asset(href: str, sha256: str, size: int | None = None) -> Asset:
-    """Probability of the class in percent; 255 is no data."""
+    """Build the asset of a confidence raster: probability of the class in percent; 255 is no data."""
     band = {"name": "confidence", "unit": "%", "nodata": 255, "statistics": {"minimum": 0, "maximum": 100}}
     return Asset(href, sha256, "Probability of the class", (band,), ("data", "confidence"), size=size)
 
 
 def list_landcover_classes() -> list[Json]:
-    """The classification extension's list for the six classes and no data."""
+    """List the six classes and no data as objects of the classification extension."""
     return [
         {
             "value": int(code),
@@ -113,23 +114,23 @@ def list_landcover_classes() -> list[Json]:
 
 
 def list_level_reflectances() -> list[float | None]:
-    """Reflectance of each 8-bit level, 256 values with 5 decimals; level 0 is no data (None)."""
+    """List the reflectance of each 8-bit level: 256 values with 5 decimals; level 0 is no data (None)."""
     return [None if math.isnan(value) else round(float(value), 5) for value in build_reflectance_table()]
 
 
 def encode_multihash(sha256: str) -> str:
-    """The file extension's multihash: 0x12 says SHA-256, 0x20 its length in bytes."""
+    """Encode a SHA-256 as multihash (file extension): 0x12 is the code of SHA-256, 0x20 its length in bytes."""
     return f"1220{sha256}"
 
 
 def extract_sha256(asset: Mapping[str, Any]) -> str | None:
-    """Hex digest in a STAC asset's `file:checksum`, or None where it is absent or not SHA-256."""
+    """Extract the SHA-256 (hex) from an asset's `file:checksum`; None if it is absent or another hash."""
     text = asset.get("file:checksum")
     return text[4:] if isinstance(text, str) and text.startswith("1220") and len(text) == 68 else None
 
 
 def build_item_id(kind: Product, tile_name: str) -> str:
-    """Such as 's2ops-mosaic-33TWL'."""
+    """Build the identifier of an item, such as 's2ops-mosaic-33TWL'."""
     return f"s2ops-{kind}-{tile_name}"
 
 
@@ -142,10 +143,16 @@ def build_tile_item(
     properties: Mapping[str, Any],
     derived_from: Sequence[str] = (),
 ) -> Json:
-    """The STAC item of one tile on its grid.
+    """Build the STAC item of one tile.
 
-    `dates`: first and last acquisition (the run's date range for an empty tile). `properties`: `s2ops:...` values,
-    see docs/how-to/read-the-outputs.md. `derived_from`: hrefs of the items it was made from, relative to this one.
+    Args:
+        kind: Product of the item.
+        tile_name: MGRS name of the tile.
+        geobox: Pixel grid of the files.
+        dates: First and last acquisition; for an empty tile, the date range of the run.
+        assets: Files by asset name.
+        properties: Values named `s2ops:...` (docs/how-to/read-the-outputs.md).
+        derived_from: Hrefs of the source items, relative to this item.
     """
     tile, res = mgrs_tiles.parse_tile(tile_name), abs(geobox.resolution.x)
     imagery = {} if kind == "landcover" else {"s2ops:levels": list_level_reflectances()}
@@ -181,7 +188,7 @@ def build_tile_item(
 
 
 def build_shared_asset_fields(asset: Asset, resolution: float) -> Json:
-    """What all assets of this kind share, for an item and for a collection's `item_assets`."""
+    """Build the fields that an asset of an item shares with the `item_assets` of the collection."""
     return {
         "type": asset.media_type,
         "title": asset.title,
@@ -195,6 +202,7 @@ def build_shared_asset_fields(asset: Asset, resolution: float) -> Json:
 
 
 def _build_asset(asset: Asset, resolution: float) -> Json:
+    """Build the asset of an item, with href, checksum and size."""
     return {
         "href": f"./{asset.href}",
         **build_shared_asset_fields(asset, resolution),
@@ -204,8 +212,9 @@ def _build_asset(asset: Asset, resolution: float) -> Json:
 
 
 def _build_item_links(kind: Product, derived_from: Sequence[str]) -> list[Json]:
+    """Build the links of an item."""
     lineage = [build_link("derived_from", href, GEOJSON_MEDIA_TYPE) for href in derived_from]
-    if kind == "composite":  # an intermediate: in no collection
+    if kind == "composite":  # an intermediate product belongs to no collection
         return lineage
     return [
         build_link("root", "../../catalog.json", JSON_MEDIA_TYPE),
@@ -216,16 +225,16 @@ def _build_item_links(kind: Product, derived_from: Sequence[str]) -> list[Json]:
 
 
 def build_link(rel: str, href: str, media_type: str, title: str | None = None) -> Json:
-    """A STAC link."""
+    """Build a STAC link."""
     return {"rel": rel, "href": href, "type": media_type, **({"title": title} if title else {})}
 
 
 def _format_utc(moment: datetime) -> str:
-    """RFC 3339 in UTC, to the millisecond where there is one; a moment without zone counts as UTC."""
+    """Format a time as RFC 3339 in UTC, with milliseconds if there are any; a time without zone counts as UTC."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return aware.isoformat(timespec="milliseconds" if aware.microsecond else "seconds").replace("+00:00", "Z")
 
 
 def _make_slug(text: str) -> str:
-    """Class names of the classification extension allow letters, digits, '-' and '_' only."""
+    """Replace all but letters, digits, '-' and '_': the classification extension allows no other characters."""
     return "".join(character if character.isalnum() or character in "-_" else "-" for character in text)

@@ -1,59 +1,61 @@
-"""What the report tells, read from a run's records; whatever is missing is None and the report says so."""
+"""Facts for the report, gathered from the records of a run; a missing record is None."""
 
 import heapq
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
+from s2ops.constants import Json
 from s2ops.errors import InputError
 from s2ops.geo.mgrs_tiles import Tile, parse_tiles
 from s2ops.records import AcquireRecord, SelectRecord
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
+from s2ops.storage.done_marker import read_json
 from s2ops.storage.object_store import Store
 
-Json: TypeAlias = dict[str, Any]
-SCORES_KEY: Final = "report/scores.json"
 R = TypeVar("R", SelectRecord, AcquireRecord)
 
 MAX_SEAMS: Final = 200
-"""Edges kept, the worst first; a continent has a hundred thousand."""
+"""Maximum number of edges kept, worst first; a continent has a hundred thousand."""
 
 _SHOWN_PROPERTIES: Final = ("s2ops:holes", "s2ops:gains", "s2ops:scenes")
-"""Properties of items that the report shows; a whole item takes 40 kB of memory."""
+"""Item properties that are kept; a whole item takes 40 kB of memory."""
 
 _READER_THREADS: Final = 16
-"""Threads that read records: they only wait for the store."""
+"""Number of threads that read records; they mostly wait for the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileRecords:
-    """The records of one tile; None where a step has not run."""
+    """Records of one tile; None for steps that have not run."""
 
     tile: Tile
     select: SelectRecord | None
-    """None also for a tile of which no details are asked for, as the next."""
+    """Scene list; None also for tiles without details."""
     acquired: AcquireRecord | None
+    """Acquired scenes; None also for tiles without details."""
     composite: Json | None
-    """Those properties of the item that are shown, as for the next two."""
+    """Item properties that the report shows."""
     mosaic: Json | None
+    """Item properties that the report shows."""
     landcover: Json | None
+    """Item properties that the report shows."""
     looked: int | None
-    """Scenes that select looked at."""
+    """Number of scenes that the select step examined."""
     used: int | None
-    """Scenes that acquire read for the mosaic."""
+    """Number of scenes that the acquire step read for the mosaic."""
 
     @property
     def scenes(self) -> list[Json]:
-        """The scenes that the mosaic's provenance counts, each with id and date."""
+        """Scenes that the mosaic's provenance refers to, each with id and date."""
         return list((self.mosaic or {}).get("s2ops:scenes", []))
 
 
 @dataclass(frozen=True, slots=True)
 class StepUsage:
-    """What a step took for a tile (or 'all')."""
+    """Resource usage of a step for a tile (or 'all')."""
 
     step: str
     tile: str
@@ -64,7 +66,7 @@ class StepUsage:
 
 @dataclass(frozen=True, slots=True)
 class StepFailure:
-    """What a step said of a tile that it could not make."""
+    """Error of a step for a tile."""
 
     step: str
     tile: str
@@ -73,32 +75,35 @@ class StepFailure:
 
 @dataclass(frozen=True, slots=True)
 class SeamRecord:
-    """The edge of `tile` towards `neighbour`; figures as in docs/explanation/seams.md."""
+    """Seam metrics of the edge of `tile` towards `neighbour` (docs/explanation/seams.md)."""
 
     tile: str
     neighbour: str
     before: Json | None
+    """Metrics before blending."""
     after: Json | None
+    """Metrics after blending."""
 
     @property
     def rank(self) -> tuple[float, str, str]:
-        """The worst before blending first."""
+        """Sort key: worst before blending first."""
         return -get_excess(self.before), self.tile, self.neighbour
 
 
 @dataclass(frozen=True, slots=True)
 class SeamSummary:
-    """All edges that were measured."""
+    """Summary of all measured edges."""
 
     count: int = 0
     worst: tuple[SeamRecord, ...] = ()
-    """At most `MAX_SEAMS`, the worst before blending first."""
+    """At most `MAX_SEAMS` edges, worst before blending first."""
     before: float | None = None
-    """The largest step over the landscape's own before blending; None where none was measured."""
+    """Largest excess before blending; None if no edge was measured."""
     after: float | None = None
+    """Largest excess after blending; None if no edge was measured."""
 
     def merge(self, seams: Sequence[SeamRecord]) -> "SeamSummary":
-        """With those of one more tile."""
+        """Merge the edges of one more tile into a new summary."""
         measured = [seam for seam in seams if seam.before or seam.after]
         before = [self.before, *(get_excess(seam.before) for seam in measured if seam.before)]
         after = [self.after, *(get_excess(seam.after) for seam in measured if seam.after)]
@@ -107,48 +112,58 @@ class SeamSummary:
 
 
 def get_excess(figures: Json | None) -> float:
-    """The step of an edge over the landscape's own."""
+    """Get the excess of an edge: its step divided by that of the landscape; 0 if it was not measured."""
     return float((figures or {}).get("excess", 0.0))
 
 
 def _compute_max(values: Sequence[float | None]) -> float | None:
+    """Compute the maximum of the values that are not None."""
     return max((value for value in values if value is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """All that the report is made from, but pixels."""
+    """All inputs of the report except pixels."""
 
     config: Json
-    """The run's configuration as the plan holds it; empty where there is no plan."""
+    """Configuration of the run as stored in the plan; empty if there is no plan."""
     tiles: tuple[TileRecords, ...]
     edges: SeamSummary
     usage: tuple[StepUsage, ...]
     failures: tuple[StepFailure, ...]
     scores: Json
-    """Comparison with the truth of a simulated world; empty where there is none."""
+    """Comparison with the truth of a simulated world; empty if there is none."""
 
 
 def gather_run_facts(store: Store, names: Sequence[str], detailed: int | None = None) -> RunFacts:
-    """Read every record of the tiles of those names; a broken one counts as missing.
+    """Read all records of a run; a damaged record counts as missing.
 
-    Only the first `detailed` tiles keep their scene lists (default: all), so that a continent fits into memory.
+    Args:
+        store: Store of the run.
+        names: Names of the tiles.
+        detailed: Number of tiles that keep their scene lists (default: all), so that a continent fits into memory.
     """
-    plan = _json(store, layout.PLAN) or {}
+    plan = read_json(store, layout.PLAN) or {}
     tiles, edges = [], SeamSummary()
     most = len(names) if detailed is None else detailed
     for facts, seams in ordered_map(partial(_read_tile, store, most), enumerate(parse_tiles(names)), _READER_THREADS):
         tiles.append(facts)
         edges = edges.merge(seams)
     usage, failures = _read_usage_and_failures(store)
-    return RunFacts(dict(plan.get("config", {})), tuple(tiles), edges, usage, failures, _json(store, SCORES_KEY) or {})
+    return RunFacts(
+        dict(plan.get("config", {})), tuple(tiles), edges, usage, failures, read_json(store, layout.SCORES) or {}
+    )
 
 
 def _read_tile(store: Store, detailed: int, numbered: tuple[int, Tile]) -> tuple[TileRecords, list[SeamRecord]]:
+    """Read the records and edges of one tile, given with its position in the list."""
     number, tile = numbered
-    select = _read_record(SelectRecord, store, layout.select(tile.name))
-    acquired = _read_record(AcquireRecord, store, layout.acquired(tile.name))
-    items = {kind: _read_properties(store, layout.item(kind, tile.name)) for kind in ("composite", "mosaic", "landcover")}
+    select = _read_record(SelectRecord, store, layout.TileKeys(tile.name).selection)
+    acquired = _read_record(AcquireRecord, store, layout.TileKeys(tile.name).acquired)
+    items = {
+        kind: _read_properties(store, layout.TileKeys(tile.name).get_item(kind))
+        for kind in ("composite", "mosaic", "landcover")
+    }
     shown = {kind: _select_properties(found) for kind, found in items.items()}
     facts = TileRecords(
         tile,
@@ -165,10 +180,12 @@ def _read_tile(store: Store, detailed: int, numbered: tuple[int, Tile]) -> tuple
 
 
 def _select_properties(properties: Json | None) -> Json | None:
+    """Select the item properties that the report shows."""
     return None if properties is None else {name: properties[name] for name in _SHOWN_PROPERTIES if name in properties}
 
 
 def _read_record(kind: type[R], store: Store, key: str) -> R | None:
+    """Read a record; None if it is missing or damaged."""
     data = store.get(key)
     try:
         return None if data is None else kind.read(data, key)
@@ -177,14 +194,15 @@ def _read_record(kind: type[R], store: Store, key: str) -> R | None:
 
 
 def _read_properties(store: Store, key: str) -> Json | None:
-    found = _json(store, key)
+    """Read the properties of an item; None if it is missing or damaged."""
+    found = read_json(store, key)
     return None if found is None else dict(found.get("properties", {}))
 
 
 def _read_usage_and_failures(store: Store) -> tuple[tuple[StepUsage, ...], tuple[StepFailure, ...]]:
-    """What the steps took, and what they said where they failed."""
+    """Read the run records and failure records of all steps."""
     usage, failures = [], []
-    for value in ordered_map(partial(_json, store), store.keys("run"), _READER_THREADS):
+    for value in ordered_map(partial(read_json, store), store.keys("run"), _READER_THREADS):
         if value is None:
             continue
         step, tile, status = (str(value.get(name, "")) for name in ("step", "tile", "status"))
@@ -193,11 +211,3 @@ def _read_usage_and_failures(store: Store) -> tuple[tuple[StepUsage, ...], tuple
         elif {"step", "tile", "error"} <= value.keys():
             failures.append(StepFailure(step, tile, str(value["error"])))
     return tuple(usage), tuple(failures)
-
-
-def _json(store: Store, key: str) -> Json | None:
-    try:
-        value = json.loads(store.get(key) or b"")
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""The report's pictures: map layers with legends and figures, magnified seams, and preview strips."""
+"""Images of the report: map layers with legends, magnified seams, and preview strips (contact sheets)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,28 +17,26 @@ from s2ops.imaging import rendering
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.report.gather import RunFacts, SeamRecord, TileRecords
 from s2ops.report.maps import Canvas, find_border_midpoint
-from s2ops.selection.explain import ordered, overlay
+from s2ops.selection.explain import draw_mask_overlay, sort_candidates
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 
 CLOSE_UP_SIDE_PX: Final = 380
-"""Pixels of a magnified seam, at the run's resolution."""
+"""Side of a magnified seam in pixels of the run's resolution."""
 
 THUMBNAIL_PX: Final = 150
-"""Pixels of a preview in a strip."""
+"""Side of a preview in a strip."""
 
 MAX_STRIP_PREVIEWS: Final = 18
-"""Most previews a tile."""
-
-LEGEND: Final = 24
-"""Most dates in a legend; more become months, then years."""
+"""Maximum number of previews per tile."""
 
 _PERIODS: Final = {10: "day", 7: "month", 4: "year"}
+"""Name of the period by the number of characters of an ISO date."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
-    """A line of a legend, with its share where areas are meant."""
+    """Line of a legend, with its area if the layer has areas."""
 
     colour: str
     label: str
@@ -48,19 +46,21 @@ class LegendEntry:
 
 @dataclass(frozen=True, slots=True)
 class ReportLayer:
-    """One picture of the map."""
+    """Layer of the map: an image with its description and legend."""
 
     id: str
     label: str
     uri: str
+    """Image as data URI."""
     alt: str
+    """Alternative text of the image."""
     note: str
     legend: tuple[LegendEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TileOutline:
-    """A tile on the map: SVG points and where its name goes, in pixels."""
+    """Outline of a tile on the map: SVG points, and the position of its name in pixels."""
 
     name: str
     points: str
@@ -70,24 +70,31 @@ class TileOutline:
 
 @dataclass(frozen=True, slots=True)
 class SeamCloseUp:
-    """One edge before and after blending."""
+    """Magnified image of an edge before and after blending."""
 
     seam: SeamRecord
     before: str
+    """Image as data URI."""
     after: str
+    """Image as data URI."""
     km: float
+    """Side of the image in kilometres."""
 
 
 def draw_map_layers(store: Store, facts: RunFacts, canvas: Canvas) -> list[ReportLayer]:
-    """Mosaic, composites, land cover, confidence and dates, as far as there are files of them."""
+    """Draw mosaic, composites, land cover, confidence and dates; layers without data are left out."""
     tiles = [one.tile for one in facts.tiles]
     made = [_draw_imagery_layer(store, tiles, canvas, "mosaic"), _draw_imagery_layer(store, tiles, canvas, "composite")]
-    made += [_draw_landcover_layer(store, tiles, canvas), _draw_confidence_layer(store, tiles, canvas), _draw_dates_layer(store, facts, canvas)]
+    made += [
+        _draw_landcover_layer(store, tiles, canvas),
+        _draw_confidence_layer(store, tiles, canvas),
+        _draw_dates_layer(store, facts, canvas),
+    ]
     return [layer for layer in made if layer is not None]
 
 
 def project_outlines(tiles: Sequence[Tile], canvas: Canvas) -> list[TileOutline]:
-    """The tiles' borders on the canvas."""
+    """Project the outlines of tiles onto the canvas; two for a tile across the antimeridian."""
     project = Transformer.from_crs(4326, str(canvas.geobox.crs), always_xy=True)
     found = []
     for tile in tiles:
@@ -95,13 +102,15 @@ def project_outlines(tiles: Sequence[Tile], canvas: Canvas) -> list[TileOutline]
             x, y = project.transform(*shapely.get_coordinates(part).T)
             columns, rows = ~canvas.geobox.transform @ (np.asarray(x), np.asarray(y))
             corners = [f"{c:.0f},{r:.0f}" for c, r in zip(columns, rows, strict=True)]
-            points = " ".join(dict.fromkeys(corners))  # a polygon closes itself; on a wide map many fall together
+            points = " ".join(
+                dict.fromkeys(corners)
+            )  # an SVG polygon is closed; on a map of a large region many corners coincide
             found.append(TileOutline(tile.name, points, float(np.mean(columns[:-1])), float(np.mean(rows[:-1]))))
     return found
 
 
 def draw_seam_close_ups(store: Store, facts: RunFacts, res: int, most: int = 3) -> list[SeamCloseUp]:
-    """The edges with the largest step before blending, magnified; each pair of tiles once."""
+    """Draw the (at most `most`) edges with the largest step before blending, magnified; each pair of tiles once."""
     found: list[SeamCloseUp] = []
     seen: set[frozenset[str]] = set()
     for seam in facts.edges.worst:
@@ -123,11 +132,11 @@ def draw_seam_close_ups(store: Store, facts: RunFacts, res: int, most: int = 3) 
 
 
 def draw_preview_strip(store: Store, facts: TileRecords) -> list[tuple[str, str, str, str]]:
-    """(picture, date, decision, scene) of the candidates as they were looked at, cloud in red."""
+    """Draw the previews of a tile's candidates, cloud in red: (data URI, date, decision, scene) of each."""
     if facts.select is None or not facts.select.candidates:
         return []
     try:
-        with configure_gdal(), rasterio.open(store.gdal(layout.previews(facts.tile.name))) as src:
+        with configure_gdal(), rasterio.open(store.gdal(layout.TileKeys(facts.tile.name).previews)) as src:
             small = src.read(out_shape=(src.count, THUMBNAIL_PX, THUMBNAIL_PX), resampling=Resampling.nearest)
     except RasterioError:
         return []
@@ -136,26 +145,31 @@ def draw_preview_strip(store: Store, facts: TileRecords) -> list[tuple[str, str,
     stack: UInt8 = small.reshape(-1, 4, THUMBNAIL_PX, THUMBNAIL_PX)
     places = {one.id: number for number, one in enumerate(facts.select.candidates)}
     strip: list[tuple[str, str, str, str]] = []
-    for one in ordered(facts.select)[:MAX_STRIP_PREVIEWS]:
-        data = rendering.encode_image(overlay(stack[places[one.id]]), "jpeg", 76)
+    for one in sort_candidates(facts.select)[:MAX_STRIP_PREVIEWS]:
+        data = rendering.encode_image(draw_mask_overlay(stack[places[one.id]]), "jpeg", 76)
         strip.append((rendering.build_data_uri(data, "jpeg"), one.date, one.decision, one.id))
     return strip
 
 
 def _list_files(tiles: Sequence[Tile], product: str, name: str) -> list[tuple[Tile, str]]:
-    return [(tile, layout.data(product, tile.name, name)) for tile in tiles]
+    """List the tiles with the keys of their files."""
+    return [(tile, layout.TileKeys(tile.name).get_raster(product, name)) for tile in tiles]
 
 
 def _draw_true_colour(canvas: Canvas, store: Store, tiles: Sequence[Tile], product: str, quality: int) -> str | None:
+    """Draw a product in true colour as data URI (JPEG); None if there is no data."""
     levels = canvas.paint(store, _list_files(tiles, product, product), (1, 2, 3))
     if not levels.any():
         return None
-    return rendering.build_data_uri(rendering.encode_image(rendering.render_true_colour(levels), "jpeg", quality), "jpeg")
+    return rendering.build_data_uri(
+        rendering.encode_image(rendering.render_true_colour(levels), "jpeg", quality), "jpeg"
+    )
 
 
 def _draw_imagery_layer(
     store: Store, tiles: Sequence[Tile], canvas: Canvas, product: Literal["mosaic", "composite"]
 ) -> ReportLayer | None:
+    """Draw the mosaic or the composites in true colour; None if there is no data."""
     uri = _draw_true_colour(canvas, store, tiles, product, 85)
     if uri is None:
         return None
@@ -167,6 +181,7 @@ def _draw_imagery_layer(
 
 
 def _draw_landcover_layer(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> ReportLayer | None:
+    """Draw the land cover with the area of each class; None if there is no data."""
     codes = canvas.paint(store, _list_files(tiles, "landcover", "landcover"), (1,))[0]
     counts = np.bincount(codes.ravel(), minlength=7)
     total = int(counts[1:7].sum())
@@ -188,6 +203,7 @@ def _draw_landcover_layer(store: Store, tiles: Sequence[Tile], canvas: Canvas) -
 
 
 def _draw_confidence_layer(store: Store, tiles: Sequence[Tile], canvas: Canvas) -> ReportLayer | None:
+    """Draw the probability of the land-cover class; None if there is no data."""
     percent = canvas.paint(store, _list_files(tiles, "landcover", "confidence"), (1,), nodata=255)[0]
     valid = percent[percent <= 100]
     if not valid.size:
@@ -207,8 +223,9 @@ def _draw_confidence_layer(store: Store, tiles: Sequence[Tile], canvas: Canvas) 
 
 
 def _draw_dates_layer(store: Store, facts: RunFacts, canvas: Canvas) -> ReportLayer | None:
+    """Draw the acquisition date of each pixel from the provenance; None if there is no data."""
     days = {one.tile.name: [str(scene["date"]) for scene in one.scenes] for one in facts.tiles}
-    length = _label_length([day for some in days.values() for day in some])
+    length = rendering.choose_date_length([day for some in days.values() for day in some])
     periods = {name: [day[:length] for day in some] for name, some in days.items()}
     colours = rendering.assign_date_colours([period for some in periods.values() for period in some])
     numbers = {period: number for number, period in enumerate(colours, start=1)}
@@ -227,7 +244,12 @@ def _draw_dates_layer(store: Store, facts: RunFacts, canvas: Canvas) -> ReportLa
     if not total:
         return None
     legend = tuple(
-        LegendEntry(rendering.format_hex_colour(colours[label]), label, float(counts[n]) * canvas.km2, 100 * float(counts[n]) / total)
+        LegendEntry(
+            rendering.format_hex_colour(colours[label]),
+            label,
+            float(counts[n]) * canvas.km2,
+            100 * float(counts[n]) / total,
+        )
         for label, n in reversed(numbers.items())
         if counts[n]
     )
@@ -235,8 +257,3 @@ def _draw_dates_layer(store: Store, facts: RunFacts, canvas: Canvas) -> ReportLa
     uri = rendering.build_data_uri(rendering.encode_image(rgba, "png"), "png")
     note = f"The {_PERIODS[length]} in which most of each pixel was acquired."
     return ReportLayer("dates", "Dates", uri, "Acquisition date of each pixel", note, legend)
-
-
-def _label_length(days: Sequence[str]) -> int:
-    """Characters of an ISO date that leave a legend short enough to read: day, month or year."""
-    return next((length for length in (10, 7) if len({day[:length] for day in days}) <= LEGEND), 4)

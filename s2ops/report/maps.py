@@ -1,4 +1,4 @@
-"""Tiles on one map: an equal-area canvas around a region, filled from overviews of the tiles' files."""
+"""Map canvas (overview map, mosaic of tiles) in an equal-area projection, filled from overviews of the tiles' files."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,41 +29,53 @@ from s2ops.runtime.threads import ordered_map_on
 from s2ops.storage.object_store import Store
 
 MAX_SIDE_PX: Final = 1400
-"""Pixels of the longer side of an overview: sharp on a large screen, about half a megabyte as JPEG."""
+"""Maximum pixels of the longer side: sharp on a large screen, about half a megabyte as JPEG."""
 
 _READER_THREADS: Final = 8
-"""Threads that read files: on an object store each of them mostly waits."""
+"""Number of threads that read files; on an object store they mostly wait."""
 
 
 @cache
 def _get_thread_pool() -> ThreadPoolExecutor:
-    """Kept from one layer to the next: in each new thread GDAL opens PROJ's database and looks up systems anew."""
+    """Get the thread pool shared by all layers: GDAL opens PROJ's database again in every new thread."""
     return ThreadPoolExecutor(_READER_THREADS, "s2ops-report")
 
 
 Recode = Callable[[Tile, UInt8], UInt8]
-"""(tile, (band, y, x)) -> the same shape; provenance numbers become those of a common list of dates."""
+"""Function from a tile and its codes `(band, y, x)` to codes of the same shape.
+
+It maps provenance numbers, which differ by tile, to the numbers of a common list of dates.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class CanvasWindow:
-    """Where a tile may show on a canvas."""
+    """Part of a canvas that a tile may cover."""
 
     window: tuple[slice, slice]
     """Rows and columns."""
     whole: bool
-    """Whether no part of the tile lies beyond the canvas."""
+    """True if the whole tile lies on the canvas."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A north-up grid in Lambert's equal-area projection around a region's middle; areas are pixel counts."""
+    """North-up grid in Lambert's azimuthal equal-area projection around the centre of a region.
+
+    Areas are proportional to pixel counts.
+    """
 
     geobox: GeoBox
 
     @classmethod
     def from_tiles(cls, tiles: Sequence[Tile], res: float, max_side: int = MAX_SIDE_PX) -> Self:
-        """All tiles, at `res` metres or coarser so that neither side exceeds `max_side` pixels."""
+        """Build a canvas around all tiles.
+
+        Args:
+            tiles: Tiles to show.
+            res: Pixel size in metres; increased if a side would exceed `max_side`.
+            max_side: Maximum side in pixels.
+        """
         shapes = [tile.footprint for tile in tiles]
         west, south, east, north = merge_bboxes([part.bounds for shape in shapes for part in shapely.get_parts(shape)])
         lon = (west + (east if east >= west else east + 360.0)) / 2
@@ -77,18 +89,18 @@ class Canvas:
 
     @classmethod
     def from_center(cls, lon: float, lat: float, res: float, side: int) -> Self:
-        """A square of `side` pixels of `res` metres around a place."""
+        """Build a square canvas of `side` pixels of `res` metres around a point in degrees."""
         half = side * res / 2
         return cls(GeoBox((side, side), Affine(res, 0, -half, 0, -res, half), _build_equal_area_crs(lon, lat)))
 
     @property
     def res(self) -> float:
-        """Metres per pixel."""
+        """Pixel size in metres."""
         return float(self.geobox.resolution.x)
 
     @property
     def km2(self) -> float:
-        """Square kilometres of a pixel."""
+        """Area of a pixel in square kilometres."""
         return self.res**2 / 1e6
 
     def paint(
@@ -99,14 +111,25 @@ class Canvas:
         nodata: int = 0,
         recode: Recode | None = None,
     ) -> UInt8:
-        """(band, y, x) with every file in its place; where files overlap the first in the list stays on top.
+        """Paint files onto the canvas; where files overlap, the first in the list is on top.
 
-        One band counts as codes (nearest), more as imagery (averaged). A file that is missing or broken leaves its
-        place empty: the report states that elsewhere.
+        A missing or damaged file leaves its area empty; the report states that in another place.
+
+        Args:
+            store: Store of the run.
+            files: Tiles with the keys of their files.
+            bands: Band numbers. A single band contains codes (nearest pixel), several contain imagery (averaged).
+            nodata: No-data value.
+            recode: Function that is applied to the pixels of each tile.
+
+        Returns:
+            Pixels `(band, y, x)` as uint8.
         """
         shape = (len(bands), *self.geobox.shape)
         out = np.full(shape, nodata, np.uint8)
-        for tile, place, part in ordered_map_on(_get_thread_pool(), partial(self._part, store, bands, nodata), files, _READER_THREADS + 1):
+        for tile, place, part in ordered_map_on(
+            _get_thread_pool(), partial(self._part, store, bands, nodata), files, _READER_THREADS + 1
+        ):
             if part is None or place is None:
                 continue
             shown = recode(tile, part) if recode else part
@@ -118,7 +141,7 @@ class Canvas:
     def _part(
         self, store: Store, bands: Sequence[int], nodata: int, file: tuple[Tile, str]
     ) -> tuple[Tile, CanvasWindow | None, UInt8 | None]:
-        """A file's place and what it shows there; None where it shows nothing."""
+        """Read the part of a file that covers the canvas; None if there is none or the file is damaged."""
         tile, key = file
         place = self._place(tile)
         if place is None:
@@ -131,14 +154,14 @@ class Canvas:
 
     @cached_property
     def _project(self) -> Transformer:
-        """Longitude and latitude to the canvas' metres."""
+        """Transformer from longitude and latitude to metres on the canvas."""
         return Transformer.from_crs(4326, str(self.geobox.crs), always_xy=True)
 
     def _place(self, tile: Tile) -> CanvasWindow | None:
-        """Where a tile may show."""
+        """Locate the part of the canvas that a tile may cover; None if there is none."""
         x, y = self._project.transform(*_list_corners(tile.footprint))
         columns, rows = ~self.geobox.transform @ (np.asarray(x), np.asarray(y))
-        # a pixel of margin: an outline bends between its points
+        # a margin of one pixel, because an outline is curved between its points
         top, bottom = int(np.floor(rows.min())) - 1, int(np.ceil(rows.max())) + 1
         left, right = int(np.floor(columns.min())) - 1, int(np.ceil(columns.max())) + 1
         height, width = self.geobox.shape
@@ -149,7 +172,7 @@ class Canvas:
         return CanvasWindow((seen_rows, seen_columns), whole)
 
     def _warped(self, src: DatasetReader, place: CanvasWindow, bands: Sequence[int], nodata: int) -> UInt8:
-        """The file's part under `place`, read through its overviews, on the canvas' pixels."""
+        """Read the part of a file under `place` through its overviews, resampled to the canvas: `(band, y, x)`."""
         geobox = self.geobox[place.window]
         nearest = len(bands) == 1
         zoom = max(self.res / src.transform.a, 1.0)
@@ -185,7 +208,10 @@ class Canvas:
 
 
 def find_border_midpoint(upper: Tile, lower: Tile) -> tuple[float, float] | None:
-    """Longitude and latitude of the middle of `upper`'s border inside `lower`: where a hard edge would show."""
+    """Find the midpoint (longitude, latitude) of the border of `upper` inside `lower`, where a seam would be visible.
+
+    None if the tiles do not overlap.
+    """
     line = upper.footprint.boundary & lower.footprint
     if line.length == 0:
         return None
@@ -195,9 +221,11 @@ def find_border_midpoint(upper: Tile, lower: Tile) -> tuple[float, float] | None
 
 
 def _build_equal_area_crs(lon: float, lat: float) -> str:
+    """Build the PROJ string of an azimuthal equal-area projection around a point."""
     return f"+proj=laea +lat_0={lat:.4f} +lon_0={lon:.4f} +datum=WGS84 +units=m +no_defs"
 
 
 def _list_corners(shape: BaseGeometry) -> tuple[list[float], list[float]]:
+    """List longitudes and latitudes of the vertices of a shape."""
     points = shapely.get_coordinates(shape)
     return points[:, 0].tolist(), points[:, 1].tolist()

@@ -1,4 +1,4 @@
-"""The report's numbers: headline figures, step costs, class areas and what a tile's section shows."""
+"""Tables and headline figures of the report: coverage, seams, cost per step, scores."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from s2ops.cost.number_formats import format_exact_duration
 from s2ops.geo.equal_area import compute_covered_km2
-from s2ops.report.gather import SeamSummary, RunFacts
+from s2ops.report.gather import RunFacts, SeamSummary
 
 STEPS = ("plan", "select", "acquire", "composite", "balance", "blend", "landcover", "publish")
 
 
 @dataclass(frozen=True, slots=True)
 class HeadlineFigure:
-    """A headline number."""
+    """Headline number with label and note."""
 
     value: str
     label: str
@@ -24,7 +25,7 @@ class HeadlineFigure:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What a step took over all tiles."""
+    """Resource usage of a step over all tiles."""
 
     step: str
     tiles: int
@@ -34,13 +35,15 @@ class StepCost:
     max_tile: str
     peak_mib: float
     empty: int
-    """Tiles that the step found empty."""
+    """Number of tiles without data."""
 
 
 def build_headline(facts: RunFacts) -> list[HeadlineFigure]:
-    """The run in a row of numbers; those that cannot be told are left out."""
+    """Build the headline figures of a run; figures without data are left out."""
     ground = compute_covered_km2(one.tile for one in facts.tiles)
-    figures = [HeadlineFigure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{ground:,.0f} km²")]
+    figures = [
+        HeadlineFigure(str(len(facts.tiles)), "tile" if len(facts.tiles) == 1 else "tiles", f"{ground:,.0f} km²")
+    ]
     looked = sum(one.looked or 0 for one in facts.tiles)
     used = sum(one.used or 0 for one in facts.tiles)
     if any(one.used is not None for one in facts.tiles):
@@ -53,14 +56,18 @@ def build_headline(facts: RunFacts) -> list[HeadlineFigure]:
         figures.append(HeadlineFigure(f"{_format_rounded_down(covered)} %", "covered", worst))
     figures += _build_seam_figures(facts.edges)
     if facts.usage:
-        figures.append(HeadlineFigure(format_duration(sum(one.wall_s for one in facts.usage)), "of work", "all steps and tiles"))
+        figures.append(
+            HeadlineFigure(
+                format_exact_duration(sum(one.wall_s for one in facts.usage)), "of work", "all steps and tiles"
+            )
+        )
         peak = max(facts.usage, key=lambda one: one.peak_rss_mib)
         figures.append(HeadlineFigure(f"{peak.peak_rss_mib:,.0f} MiB", "peak memory", f"{peak.step} {peak.tile}"))
     return figures
 
 
 def build_cost_rows(facts: RunFacts) -> list[StepCost]:
-    """One row a step, in the chain's order."""
+    """Build one row per step, in the order of the pipeline."""
     by_step = defaultdict(list)
     for one in facts.usage:
         by_step[one.step].append(one)
@@ -85,7 +92,7 @@ def build_cost_rows(facts: RunFacts) -> list[StepCost]:
 
 
 def flatten_scores(scores: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    """Nested scores as (name, value) rows; text and numbers alike."""
+    """Flatten nested scores into (name, value) rows; lists are left out."""
     rows: list[tuple[str, str]] = []
     for name, value in scores.items():
         if isinstance(value, dict):
@@ -95,20 +102,13 @@ def flatten_scores(scores: dict[str, Any], path: tuple[str, ...] = ()) -> list[t
     return rows
 
 
-def format_duration(seconds: float) -> str:
-    """Such as '48 s', '3 min 20 s' or '5 h 12 min'."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _build_seam_figures(edges: SeamSummary) -> list[HeadlineFigure]:
+    """Build the figure of the worst seam; none if no edge was measured."""
     if edges.before is None or edges.after is None:
         return []
     return [HeadlineFigure(f"{edges.after:.2f}", "worst seam", f"was {edges.before:.2f}; 1 is invisible")]
 
 
 def _format_rounded_down(percent: float) -> str:
-    """Two decimals, never rounded up to 100."""
+    """Format a percentage with two decimals, rounded down so that less than all is never shown as 100."""
     return f"{np.floor(percent * 100) / 100:.2f}".removesuffix(".00")

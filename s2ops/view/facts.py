@@ -18,7 +18,7 @@ _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class SceneName:
+class SceneReference:
     """A scene in a provenance list: pixel n comes from the n-th."""
 
     id: str
@@ -27,7 +27,7 @@ class SceneName:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class TileSeam:
     """The border of `neighbour` inside a tile: how much its step exceeds the landscape's (docs/explanation/seams.md)."""
 
     neighbour: str
@@ -36,7 +36,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class TileFacts:
+class TileSummary:
     """One tile at one moment."""
 
     name: str
@@ -45,8 +45,8 @@ class TileFacts:
     """One sentence; empty where the tile is done."""
     holes: float | None = None
     """Part of the tile that no scene shows clear, 0 to 1."""
-    edges: tuple[Edge, ...] = ()
-    scenes: tuple[SceneName, ...] = ()
+    edges: tuple[TileSeam, ...] = ()
+    scenes: tuple[SceneReference, ...] = ()
     """Of the mosaic's provenance, neighbours' scenes included."""
     areas: Mapping[str, float] = field(default_factory=dict)
     """Square kilometres of each class."""
@@ -57,7 +57,7 @@ class TileFacts:
         return tuple(sorted({scene.date for scene in self.scenes if scene.tile == self.name}))
 
 
-def parsed(data: bytes | None, key: str) -> Json:
+def parse_json_object(data: bytes | None, key: str) -> Json:
     """The JSON object; a ValueError says in words what is wrong with it."""
     if data is None:
         raise ValueError(f"{key} is missing")
@@ -70,43 +70,43 @@ def parsed(data: bytes | None, key: str) -> Json:
     return value
 
 
-def mosaic_facts(store: Store, name: str) -> tuple[float, tuple[Edge, ...], tuple[SceneName, ...]]:
+def read_mosaic_facts(store: Store, name: str) -> tuple[float, tuple[TileSeam, ...], tuple[SceneReference, ...]]:
     """Holes, edges and scenes that the mosaic's item states; ValueError where it cannot be read."""
-    key = layout.item("mosaic", name)
-    item = parsed(store.get(key), key)
+    key = layout.TileKeys(name).get_item("mosaic")
+    item = parse_json_object(store.get(key), key)
     try:
         properties = item["properties"]
-        edges = tuple(_edge(one) for one in properties["s2ops:seams"])
+        edges = tuple(_parse_seam(one) for one in properties["s2ops:seams"])
         scenes = tuple(
-            SceneName(str(one["id"]), str(one["date"]), str(one["tile"])) for one in properties["s2ops:scenes"]
+            SceneReference(str(one["id"]), str(one["date"]), str(one["tile"])) for one in properties["s2ops:scenes"]
         )
         return float(properties["s2ops:holes"]), edges, scenes
     except _MALFORMED as error:
         raise ValueError(f"{key} is damaged: {type(error).__name__} {str(error)[:80]}") from error
 
 
-def class_areas(store: Store, name: str) -> dict[str, float]:
+def read_class_areas(store: Store, name: str) -> dict[str, float]:
     """Square kilometres of each class that the land cover's item states; ValueError where it cannot be read."""
-    key = layout.item("landcover", name)
-    item = parsed(store.get(key), key)
+    key = layout.TileKeys(name).get_item("landcover")
+    item = parse_json_object(store.get(key), key)
     try:
         return {str(label): float(km2) for label, km2 in item["properties"]["s2ops:areas_km2"].items()}
     except _MALFORMED as error:
         raise ValueError(f"{key} is damaged: {type(error).__name__} {str(error)[:80]}") from error
 
 
-def failure(store: Store, step: str, name: str) -> str:
+def read_failure(store: Store, step: str, name: str) -> str:
     """Why a step failed for a tile."""
-    key = layout.failure(step, name)
+    key = layout.TileKeys(name).get_failure(step)
     try:
-        return f"{step}: {parsed(store.get(key), key).get('error')}"
+        return f"{step}: {parse_json_object(store.get(key), key).get('error')}"
     except ValueError as error:
         return f"{step} failed, and {error}"
 
 
-def _edge(stated: Json) -> Edge:
+def _parse_seam(stated: Json) -> TileSeam:
     before, after = (stated.get(when) for when in ("before", "after"))
-    return Edge(
+    return TileSeam(
         str(stated["neighbour"]),
         None if before is None else float(before["excess"]),
         None if after is None else float(after["excess"]),

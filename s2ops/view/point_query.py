@@ -17,7 +17,7 @@ from s2ops.imaging.rendering import format_hex_colour
 from s2ops.imaging.tone_curve import build_reflectance_table
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.records import AcquireRecord, SelectRecord
-from s2ops.selection.explain import ordered
+from s2ops.selection.explain import sort_candidates
 from s2ops.storage import layout
 from s2ops.view.facts import Json, TileSummary
 from s2ops.view.run import ViewedRun
@@ -52,7 +52,7 @@ def query_point(run: ViewedRun, lon: float, lat: float) -> Json:
 def describe_tile(run: ViewedRun, name: str) -> Json:
     """What is known of a tile: status, figures, and the scene list with every reason (waits)."""
     facts = run.state.tiles.get(name) or _NOT_READ
-    chosen, acquired = run.read_record(layout.select(name), SelectRecord), run.read_acquired(name, run.state.tag)
+    chosen, acquired = run.read_record(layout.TileKeys(name).selection, SelectRecord), run.read_acquired(name, run.state.tag)
     used = {scene.id: scene for scene in acquired.scenes} if acquired else {}
     series = {scene.id for scene in acquired.series} if acquired else set()
     return {
@@ -68,7 +68,7 @@ def describe_tile(run: ViewedRun, name: str) -> Json:
                 "use": "mosaic" if one.id in used else "land cover" if one.id in series else None,
                 "added": used[one.id].added if one.id in used else None,
             }
-            for one in (ordered(chosen) if chosen else ())
+            for one in (sort_candidates(chosen) if chosen else ())
         ],
         "left_out": [{"id": one.id, "reason": one.reason} for one in _list_left_out(chosen, acquired)],
     }  # fmt: skip
@@ -137,7 +137,7 @@ def _get_first(values: list[int] | None) -> int | None:
 
 def _read_pixel(run: ViewedRun, pixel: _Pixel, product: str, file: str) -> list[int] | None:
     """The bands of one pixel; None where the file is not there, or cannot be read."""
-    key = layout.data(product, pixel.tile.name, file)
+    key = layout.TileKeys(pixel.tile.name).get_raster(product, file)
     if product != "composite" and key not in run.state.versions:
         return None
     path = run.store.gdal(key)

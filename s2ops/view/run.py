@@ -35,7 +35,7 @@ _REFRESH_INTERVAL_S: Final = {True: 5.0, False: 60.0}
 
 _MAX_PROBLEMS: Final = 100
 
-_LISTED_PREFIXES: Final = ("mosaic", "landcover", *(f"run/{step}" for step in STEPS))
+_LISTED_PREFIXES: Final = ("mosaic", "landcover", *map(layout.get_run_records_prefix, STEPS))
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class ViewedRun:
 
     def _acquired(self, name: str, _version: str) -> AcquireRecord | None:
         """The scenes of a tile (waits the first time); another `_version` makes it read them again."""
-        return self.read_record(layout.acquired(name), AcquireRecord)
+        return self.read_record(layout.TileKeys(name).acquired, AcquireRecord)
 
     def _plan(self) -> Json:
         try:
@@ -189,7 +189,7 @@ class ViewedRun:
     def _read(self, listed: dict[str, str], at_most: int | None = None) -> None:
         """Read the records that are new, and publish states as they grow."""
         ended = self._ended(listed)
-        steps = Counter(key.split("/")[1] for key in listed if _is_record(key))
+        steps = Counter(key.split("/")[1] for key in listed if layout.is_run_record(key))
         found: dict[str, TileSummary] = {}
         names = [one.name for one in self.tiles[:at_most]]
         for name, one in zip(
@@ -218,12 +218,12 @@ class ViewedRun:
 
     def _tile(self, name: str, listed: Mapping[str, str], ended: Json | None) -> TileSummary:
         for step in STEPS:
-            if layout.failure(step, name) in listed:
+            if layout.TileKeys(name).get_failure(step) in listed:
                 return TileSummary(name, "failed", facts.read_failure(self.store, step, name))
-        made = [product for product in ("mosaic", "landcover") if layout.item(product, name) in listed]
+        made = [product for product in ("mosaic", "landcover") if layout.TileKeys(name).get_item(product) in listed]
         if "mosaic" not in made:
             return _describe_unfinished(name, listed, ended)
-        version = " ".join(listed[layout.item(product, name)] for product in made)
+        version = " ".join(listed[layout.TileKeys(name).get_item(product)] for product in made)
         known = self._mosaics.get(name)
         if known is None or known[0] != version:
             known = self._mosaics[name] = (version, self._made(name, "landcover" in made))
@@ -246,12 +246,8 @@ class ViewedRun:
 def _describe_unfinished(name: str, listed: Mapping[str, str], ended: Json | None) -> TileSummary:
     if ended is not None and name in ended:
         return TileSummary(name, "missing", str(ended[name]))
-    through = [step for step in STEPS if f"run/{step}/{name}.json" in listed]
+    through = [step for step in STEPS if layout.TileKeys(name).get_run_record(step) in listed]
     return TileSummary(name, "waiting", f"not made yet; {through[-1]} is done" if through else "not begun yet")
-
-
-def _is_record(key: str) -> bool:
-    return key.startswith("run/") and not key.endswith(".failed.json") and key.count("/") == 2
 
 
 def _open_store(out: str) -> Store:

@@ -196,16 +196,16 @@ def _list_sources(run: ViewedRun, state: RunState, name: str, tiles: Sequence[Ti
     for tile in tiles:
         facts = state.tiles.get(tile.name)
         if layer.dated:
-            version = state.versions.get(layout.item("mosaic", tile.name), "")
+            version = state.versions.get(layout.TileKeys(tile.name).get_item("mosaic"), "")
             record = run.read_acquired(tile.name, version)
             for scene in (*record.scenes, *record.series) if record else ():
                 if scene.date == date:
-                    yield TileSource(tile, layout.image(tile.name, scene.id), scene.image_sha256)
+                    yield TileSource(tile, layout.SceneKeys(tile.name, scene.id).image, scene.image_sha256)
             continue
-        key = layout.data(layer.folder, tile.name, layer.file)
+        key = layout.TileKeys(tile.name).get_raster(layer.folder, layer.file)
         if layer.folder == "composite":
             if facts is not None and facts.scenes:
-                yield TileSource(tile, key, state.versions.get(layout.item("mosaic", tile.name), ""))
+                yield TileSource(tile, key, state.versions.get(layout.TileKeys(tile.name).get_item("mosaic"), ""))
         elif facts is not None and key in state.versions and (name != "dates" or facts.scenes):
             yield TileSource(tile, key, state.versions[key])
 

@@ -12,10 +12,11 @@ import numpy as np
 from s2ops.constants import BANDS, CLASS_NAMES, LandCover, UInt8
 from s2ops.geo.mgrs_tiles import parse_tile as tile_named
 from s2ops.publishing import stac_collection, stac_item
-from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, build_vrt, get_vrt_key
+from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, build_vrt
 from s2ops.raster.cog import CLASSES, CODES, IMAGERY, MASK, PERCENT, SHARE, STACK, CogKind, SlabFile
 from s2ops.records import AcquiredScene, AcquireRecord, Candidate, Cost, LeftOut, SelectRecord
 from s2ops.run.raster_writer import build_imagery_tags
+from s2ops.storage import layout
 from s2ops.storage.done_marker import to_json
 from s2ops.storage.object_store import Store
 
@@ -190,7 +191,7 @@ class Tree:
             for epsg in zones:
                 tiles = [tile_named(name) for name in self.tiles if tile_named(name).epsg == epsg]
                 sources = [VrtSource(f"{product}/{t.name}/{product}.tif", t.build_geobox(self.res)) for t in tiles]
-                self.store.put(get_vrt_key(product, epsg), build_vrt(sources, bands, colour_table=colours).encode())
+                self.store.put(layout.get_vrt_key(product, epsg), build_vrt(sources, bands, colour_table=colours).encode())
 
 
 def _candidate(scene: FakeScene, rank: int) -> Candidate:

@@ -29,13 +29,13 @@ def assert_meets_seam_requirements(ctx: RunContext) -> None:
     """Excess at most 1.05, 95 % of the gradient energy, mean colours of the interiors within one level."""
     corrections = (read_json(ctx.store, layout.BALANCE) or {})["corrections"]
     for one in ctx.tiles:
-        facts = (read_json(ctx.store, layout.item("mosaic", one.name)) or {})["properties"]
+        facts = (read_json(ctx.store, layout.TileKeys(one.name).get_item("mosaic")) or {})["properties"]
         assert facts["s2ops:seams"]
         for seam in facts["s2ops:seams"]:
             assert seam["after"]["excess"] <= 1.05, (one.name, seam)
         assert facts["s2ops:energy_kept"] >= 0.95, (one.name, facts["s2ops:energy_kept"])
         before, after = (
-            read_all(ctx.store.gdal(layout.data(step, one.name, step))) for step in ("composite", "mosaic")
+            read_all(ctx.store.gdal(layout.TileKeys(one.name).get_raster(step, step))) for step in ("composite", "mosaic")
         )
         wide = ctx.build_geobox(one).width
         inside = slice(wide // 4, 3 * wide // 4)

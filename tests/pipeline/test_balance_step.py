@@ -36,12 +36,12 @@ def make_composite(ctx: RunContext, name: str, brighter: int) -> None:
     """A tile's composite as the step leaves it."""
     one = parse_tile(name)
     with open_raster_writer(ctx.store, ctx.build_geobox(one)) as made:
-        image = made.file("composite", BANDS, IMAGERY, build_imagery_tags())
+        image = made.create_file("composite", BANDS, IMAGERY, build_imagery_tags())
         image.write(ground(name) + np.uint8(brighter))
-        source = made.file("provenance", ["scene"], CODES)
+        source = made.create_file("provenance", ["scene"], CODES)
         source.write(np.ones((1, *ctx.build_geobox(one).shape), np.uint8))
         files = {"composite": image, "provenance": source}
-        sums = made.put({layout.data("composite", name, kind): file for kind, file in files.items()}, 1)
+        sums = made.put({layout.TileKeys(name).get_raster("composite", kind): file for kind, file in files.items()}, 1)
     assets = {
         "composite": stac_item.build_imagery_asset("composite.tif", sums[0]),
         "provenance": stac_item.build_provenance_asset("provenance.tif", sums[1], ["S2A"]),
@@ -49,7 +49,7 @@ def make_composite(ctx: RunContext, name: str, brighter: int) -> None:
     facts = {"s2ops:fingerprint": sums[0], "s2ops:scenes": [{"id": "S2A", "date": "2023-06-02", "tile": name}]}
     day = datetime(2023, 6, 2, tzinfo=UTC)
     item = stac_item.build_tile_item("composite", name, ctx.build_geobox(one), (day, day), assets, facts)
-    ctx.store.put(layout.item("composite", name), to_json(item))
+    ctx.store.put(layout.TileKeys(name).get_item("composite"), to_json(item))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def corrections(ctx: RunContext) -> dict[str, object]:
 
 def repaint(ctx: RunContext, name: str, fingerprint: str) -> None:
     """Another fingerprint for a composite, as after a change of its pixels."""
-    key = layout.item("composite", name)
+    key = layout.TileKeys(name).get_item("composite")
     item = read_json(ctx.store, key)
     assert item is not None
     item["properties"]["s2ops:fingerprint"] = fingerprint
@@ -88,7 +88,7 @@ def repaint(ctx: RunContext, name: str, fingerprint: str) -> None:
 
 def pixels(ctx: RunContext, name: str) -> str:
     """SHA-256 of a mosaic."""
-    item = read_json(ctx.store, layout.item("mosaic", name))
+    item = read_json(ctx.store, layout.TileKeys(name).get_item("mosaic"))
     assert item is not None
     sha: str = item["assets"]["mosaic"]["file:checksum"]
     return sha
@@ -97,7 +97,7 @@ def pixels(ctx: RunContext, name: str) -> str:
 def test_the_mosaic_says_its_correction_and_what_texture_it_kept(made: Path) -> None:
     ctx = job_of(made)
     for name in THREE:
-        item = read_json(ctx.store, layout.item("mosaic", name))
+        item = read_json(ctx.store, layout.TileKeys(name).get_item("mosaic"))
         assert item is not None
         facts = item["properties"]
         assert facts["s2ops:correction"] == {k: v for k, v in corrections(ctx)[name].items() if k != "composite"}  # type: ignore[attr-defined]
@@ -153,7 +153,7 @@ def test_a_neighbour_that_is_missing_today_and_comes_tomorrow_leaves_the_same_by
     balance.run(ctx)
     blend.run(ctx, one)
     with_it = pixels(ctx, one.name)
-    key = layout.item("composite", "33TUM")
+    key = layout.TileKeys("33TUM").get_item("composite")
     data = ctx.store.get(key)
     assert data is not None
     ctx.store.delete(key)

@@ -1,10 +1,12 @@
-"""The chain's steps, in order. The local engine and the containers run these same functions."""
+"""Steps of the chain in their order; the local engine and the containers of a cluster run these same functions."""
+
+from typing import Any
 
 from s2ops.errors import ConfigError
 from s2ops.pipeline.steps import acquire, balance, blend, composite, landcover, plan, publish, select
 from s2ops.pipeline.steps.base import TileStep, WholeStep
 
-STAGES: tuple[TileStep | WholeStep, ...] = (
+STEPS: tuple[TileStep[Any] | WholeStep[Any], ...] = (
     plan.STEP,
     select.STEP,
     acquire.STEP,
@@ -16,12 +18,12 @@ STAGES: tuple[TileStep | WholeStep, ...] = (
 )
 
 
-def by_name(name: str) -> TileStep | WholeStep:
-    """The step called `name`; ConfigError names those that exist."""
-    for stage in STAGES:
-        if stage.name == name:
-            return stage
-    raise ConfigError(f"there is no step {name!r}; take one of {', '.join(stage.name for stage in STAGES)}")
+def get_step(name: str) -> TileStep[Any] | WholeStep[Any]:
+    """Return the step called `name`; raise ConfigError with the existing names if there is none."""
+    for step in STEPS:
+        if step.name == name:
+            return step
+    raise ConfigError(f"There is no step {name!r}; use one of {', '.join(step.name for step in STEPS)}.")
 
 
-__all__ = ["STAGES", "TileStep", "WholeStep", "by_name"]
+__all__ = ["STEPS", "TileStep", "WholeStep", "get_step"]

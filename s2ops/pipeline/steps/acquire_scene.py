@@ -1,14 +1,13 @@
-"""One scene of one tile: its bands read, its mask made, both put beside a record that says what they are."""
+"""Acquisition of one scene of a tile: bands read and converted to levels, cloud mask predicted, both stored as COGs."""
 
-from dataclasses import asdict
 from math import ceil
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from s2ops.acquisition.cloud_mask import DEFAULT
-from s2ops.acquisition.row_prefetch import Arriving
-from s2ops.acquisition.tiled_cloud_mask import whole_mask
+from s2ops.acquisition.cloud_mask import DEFAULT_PARAMS
+from s2ops.acquisition.row_prefetch import RowPrefetcher
+from s2ops.acquisition.tiled_cloud_mask import predict_cloud_mask
 from s2ops.raster.gdal_env import to_gdal_path
 from s2ops.catalog.signing import sign
 from s2ops.catalog.scene import Scene
@@ -28,44 +27,45 @@ from s2ops.storage.done_marker import DoneMarker, compute_fingerprint
 VERSION = 5
 
 _FRINGE_M = 1500
-"""Width of the coloured fringe at a swath's edge, where the bands' detectors end apart: 1.1 km seen at Zagreb."""
+"""Width of the coloured fringe at a swath's edge, where the bands' detectors end apart; 1.1 km was seen at Zagreb."""
 
 
-def make_scene(ctx: RunContext, tile: Tile, scene: Scene) -> SceneRecord:
-    """Write ID.tif and ID.mask.tif, then ID.json; what stands already is only read.
+def acquire_scene(ctx: RunContext, tile: Tile, scene: Scene) -> SceneRecord:
+    """Write ID.tif and ID.mask.tif of a scene, then ID.json; if they are current, only read the record.
 
-    Raises RasterError for a scene that cannot be used: a band missing, broken, or on another grid.
+    Raises:
+        RasterError: If the scene cannot be used: a band is missing, broken, or on another grid.
     """
     weights = ctx.load_weights_info("scene-cloud").sha256
-    facts = (scene.id, scene.processed, scene.offset, ctx.res, asdict(DEFAULT), weights)
-    mark = DoneMarker(layout.scene(tile.name, scene.id), compute_fingerprint("scene", VERSION, *facts))
-    if mark.is_current(ctx.store):
-        data = ctx.store.get(mark.key)
-        return SceneRecord.read(data or b"", mark.key)
+    facts = (scene.id, scene.processed, scene.offset, ctx.res, DEFAULT_PARAMS.to_facts(), weights)
+    marker = DoneMarker(layout.SceneKeys(tile.name, scene.id).record, compute_fingerprint("scene", VERSION, *facts))
+    if marker.is_current(ctx.store):
+        data = ctx.store.get(marker.key)
+        return SceneRecord.read(data or b"", marker.key)
     geobox = ctx.build_geobox(tile)
-    rows, width = _arriving(scene, geobox, ctx.res), geobox.width
-    seen = False
-    with open_raster_writer(ctx.store, geobox) as made:
-        image_file = made.file("image", BANDS, IMAGERY, {**build_imagery_tags(), "S2OPS_SCENE": scene.id})
-        mask_file = made.file("mask", ["mask"], MASK)
+    rows, width = _prefetch_levels(scene, geobox, ctx.res), geobox.width
+    has_data = False
+    with open_raster_writer(ctx.store, geobox) as writer:
+        image_file = writer.create_file("image", BANDS, IMAGERY, {**build_imagery_tags(), "S2OPS_SCENE": scene.id})
+        mask_file = writer.create_file("mask", ["mask"], MASK)
 
-        def levels(top: int, end: int) -> UInt8:
-            """The next rows, which are written on their way to the network that classifies them."""
-            nonlocal seen
+        def read_levels(top: int, end: int) -> UInt8:
+            """Read the next rows, and write them before the mask network gets them."""
+            nonlocal has_data
             part = rows.read(top, end)
             image_file.write(part)
-            seen |= bool(part.any())
+            has_data |= bool(part.any())
             return part
 
-        mask = whole_mask(ctx.open_segmenter("scene-cloud"), levels, geobox.height, width, ctx.res)
-        if not seen:
+        mask = predict_cloud_mask(ctx.open_segmenter("scene-cloud"), read_levels, geobox.height, width, ctx.res)
+        if not has_data:
             raise SceneOutsideTile(f"{scene.id} holds no data over {tile.name}: the swath misses it")
         for part in slabs(geobox.height):
             mask_file.write(mask[None, part])
-        image_sha256, mask_sha256 = made.put(
-            {layout.image(tile.name, scene.id): image_file, layout.mask(tile.name, scene.id): mask_file}, ctx.threads
+        image_sha256, mask_sha256 = writer.put(
+            {layout.SceneKeys(tile.name, scene.id).image: image_file, layout.SceneKeys(tile.name, scene.id).mask: mask_file}, ctx.threads
         )
-    # in slabs: bincount makes 8 bytes of each pixel, a gigabyte for a whole tile
+    # in slabs: bincount takes 8 bytes per pixel, a gigabyte for a whole tile
     counts = np.sum([np.bincount(mask[rows].ravel(), minlength=256) for rows in slabs(geobox.height)], axis=0)
     part = counts / mask.size
     record = SceneRecord(
@@ -78,14 +78,14 @@ def make_scene(ctx: RunContext, tile: Tile, scene: Scene) -> SceneRecord:
         cloud=float(part[Mask.CLOUD]),
         shadow=float(part[Mask.SHADOW]),
         nodata=float(part[Mask.NODATA]),
-        fingerprint=mark.fingerprint,
+        fingerprint=marker.fingerprint,
     )
-    ctx.store.put(mark.key, record.write())
+    ctx.store.put(marker.key, record.write())
     return record
 
 
-def _arriving(scene: Scene, geobox: GeoBox, res: int) -> Arriving:
-    """(4, y, x) levels of the tile, read ahead of whoever asks."""
+def _prefetch_levels(scene: Scene, geobox: GeoBox, res: int) -> RowPrefetcher:
+    """Read the levels (4, y, x) of a tile ahead of their use, in background threads."""
     hrefs = scene.band_hrefs
     files = [BandFile(to_gdal_path(sign(hrefs[band])), f"band {band} of {scene.id}") for band in BANDS]
 
@@ -96,4 +96,4 @@ def _arriving(scene: Scene, geobox: GeoBox, res: int) -> Arriving:
                 convert_bands_to_levels(file.read(geobox, rows), scene.offset, out)
         return levels
 
-    return Arriving(read, slabs(geobox.height), ceil(_FRINGE_M / res))
+    return RowPrefetcher(read, slabs(geobox.height), ceil(_FRINGE_M / res))

@@ -22,7 +22,7 @@ from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, TilePosition
 from s2ops.pipeline.steps.base import WholeStep
 from s2ops.raster.reader import read_decimated
 from s2ops.raster.reproject import Window, onto, pixels_in, window_of
-from s2ops.results import StepResult
+from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
@@ -40,15 +40,27 @@ _WRITERS = 16
 """Threads that write small files: they only wait for the store."""
 
 
-def marker(ctx: RunContext) -> DoneMarker:
-    """Stands while all composites are the same; for a refresh also what was solved for them without freezing."""
-    composites = _composites(ctx)
-    solved = compute_fingerprint("balance", VERSION, composites)
-    if ctx.config.since is not None and DoneMarker(layout.BALANCE, solved).is_current(ctx.store):
-        return DoneMarker(layout.BALANCE, solved)
-    return DoneMarker(
-        layout.BALANCE, compute_fingerprint("balance", VERSION, composites, "freeze") if _freezes(ctx) else solved
-    )
+class BalanceInputs(NamedTuple):
+    """Inputs of balance: the composites of all tiles, and what a refresh solves for."""
+
+    composites: dict[str, str]
+    """Fingerprint of each tile's composite."""
+    is_freeze_marked: bool
+    """True if the marker says that corrections were frozen."""
+
+
+def prepare(ctx: RunContext) -> BalanceInputs:
+    """Read the fingerprints of all composites; a refresh accepts what was solved for them without freezing."""
+    inputs = BalanceInputs(_composites(ctx), is_freeze_marked=False)
+    if ctx.config.since is not None and DoneMarker(layout.BALANCE, fingerprint(inputs)).is_current(ctx.store):
+        return inputs
+    return inputs._replace(is_freeze_marked=_freezes(ctx))
+
+
+def fingerprint(inputs: BalanceInputs) -> str:
+    """Return the SHA-256 over all composites."""
+    marks = ("freeze",) if inputs.is_freeze_marked else ()
+    return compute_fingerprint("balance", VERSION, inputs.composites, *marks)
 
 
 def _freezes(ctx: RunContext) -> bool:
@@ -58,7 +70,7 @@ def _freezes(ctx: RunContext) -> bool:
 
 def composite_item(ctx: RunContext, tile: Tile) -> dict[str, Any]:
     """The composite's item; NotMade where composite has not run."""
-    key = layout.item("composite", tile.name)
+    key = layout.TileKeys(tile.name).get_item("composite")
     item = read_json(ctx.store, key)
     if item is None or read_fingerprint(item) is None:
         raise MissingInput(f"{ctx.config.out} has no {key}: run the step composite for {tile.name} first")
@@ -69,7 +81,7 @@ def _composites(ctx: RunContext) -> dict[str, str]:
     """The fingerprint of each tile's composite; a tile that has none is left out. NotMade where none has one."""
 
     def found(tile: Tile) -> str | None:
-        return read_fingerprint(read_json(ctx.store, layout.item("composite", tile.name)))
+        return read_fingerprint(read_json(ctx.store, layout.TileKeys(tile.name).get_item("composite")))
 
     each = zip(ctx.tiles, ordered_map(found, ctx.tiles, _WRITERS), strict=True)
     there = {tile.name: one for tile, one in each if one is not None}
@@ -103,9 +115,9 @@ class _Before(NamedTuple):
         return {(one["a"], one["b"], *one["composites"]): Overlap.read(one) for one in stored}
 
 
-def run(ctx: RunContext) -> StepResult:
+def run(ctx: RunContext, inputs: BalanceInputs) -> StepResult:
     """Measure new overlaps, solve for all corrections, write balance/T.json of all tiles, then balance.json."""
-    mark, composites, before = marker(ctx), _composites(ctx), _before(ctx)
+    composites, before = inputs.composites, _before(ctx)
     lands, overlaps = _measured(ctx, composites, before)
     frozen = before.frozen(composites) if _freezes(ctx) else {}
     light = IlluminationGradient(*before.balance["light"]) if frozen else None
@@ -130,9 +142,9 @@ def run(ctx: RunContext) -> StepResult:
             {"a": one.a, "b": one.b, "pixels": one.pixels, "remaining": list(one.remaining(made.corrections))}
             for one in overlaps
         ],
-        "fingerprint": mark.fingerprint,
+        "fingerprint": fingerprint(inputs),
     }
-    ctx.store.put(mark.key, to_json(record))
+    ctx.store.put(layout.BALANCE, to_json(record))
     facts = {"tiles": len(tiles), "overlaps": len(overlaps), "frozen": len(frozen)}
     return StepResult("balance", "all", "done", facts)
 
@@ -148,11 +160,13 @@ def _put(ctx: RunContext, corrections: Mapping[str, CorrectionPlane], tile: Tile
     """Write what blending a tile needs, where it has changed."""
     names = sorted(one.name for one in (tile, *ctx.find_neighbours(tile)) if one.name in corrections)
     data = to_json({"corrections": {name: corrections[name].to_json() for name in names}})
-    if ctx.store.get(layout.corrections(tile.name)) != data:
-        ctx.store.put(layout.corrections(tile.name), data)
+    if ctx.store.get(layout.TileKeys(tile.name).corrections) != data:
+        ctx.store.put(layout.TileKeys(tile.name).corrections, data)
 
 
-def _measured(ctx: RunContext, composites: Mapping[str, str], before: _Before) -> tuple[dict[str, LandTrend], list[Overlap]]:
+def _measured(
+    ctx: RunContext, composites: Mapping[str, str], before: _Before
+) -> tuple[dict[str, LandTrend], list[Overlap]]:
     """The plane of every tile's land, and every overlap that says something; measured where not known already."""
     levels = lru_cache(maxsize=_HELD)(partial(_levels, ctx))
     known = before.overlaps()
@@ -207,12 +221,12 @@ def _coarse(ctx: RunContext, tile: Tile) -> GeoBox:
 
 def _levels(ctx: RunContext, tile: Tile) -> UInt8:
     height, width = _coarse(ctx, tile).shape
-    return read_decimated(ctx.store.gdal(layout.data("composite", tile.name, "composite")), (height, width))
+    return read_decimated(ctx.store.gdal(layout.TileKeys(tile.name).get_raster("composite", "composite")), (height, width))
 
 
 def corrections_of(ctx: RunContext, tile: Tile) -> dict[str, CorrectionPlane]:
     """What balance wrote for the tile and those neighbours that have a composite; NotMade where it has not run."""
-    key = layout.corrections(tile.name)
+    key = layout.TileKeys(tile.name).corrections
     stored = (read_json(ctx.store, key) or {}).get("corrections", {})
     known = sorted({one.name for one in (tile, *ctx.find_neighbours(tile))} & set(stored))
     if tile.name not in known:
@@ -220,4 +234,4 @@ def corrections_of(ctx: RunContext, tile: Tile) -> dict[str, CorrectionPlane]:
     return {name: CorrectionPlane.read(stored[name]) for name in known}
 
 
-STEP = WholeStep("balance", marker, run)
+STEP = WholeStep(StepName.BALANCE, layout.BALANCE, prepare, fingerprint, run)

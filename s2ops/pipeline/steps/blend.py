@@ -13,7 +13,15 @@ from s2ops.constants import BANDS, Float32, UInt8
 from s2ops.errors import InputError
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.mosaic.balance.correction_plane import CorrectionPlane, PlaneOffsets
-from s2ops.mosaic.blend.feather_blend import BlendLayer, TileWeight, correct_single_tile, blend_layers, apply_correction, split_columns, create_valid_cells
+from s2ops.mosaic.blend.feather_blend import (
+    BlendLayer,
+    TileWeight,
+    correct_single_tile,
+    blend_layers,
+    apply_correction,
+    split_columns,
+    create_valid_cells,
+)
 from s2ops.mosaic.blend.low_pass import PREVIEW_SIDE, LowPassImage
 from s2ops.pipeline.steps.balance import composite_item, corrections_of
 from s2ops.pipeline.steps.base import TileStep
@@ -24,26 +32,41 @@ from s2ops.raster.cog import CODES, IMAGERY
 from s2ops.raster.dataset_pool import Opened, Shelf, opened, shelf
 from s2ops.raster.reader import read_decimated, slabs
 from s2ops.raster.reproject import Window, border_inside, onto, window_of
-from s2ops.results import StepResult
+from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
-from s2ops.storage.done_marker import DoneMarker, compute_fingerprint, to_json
+from s2ops.storage.done_marker import compute_fingerprint, to_json
 from s2ops.telemetry import metrics
 
 VERSION = 6
 
 
-def marker(ctx: RunContext, tile: Tile) -> DoneMarker:
-    """Stands while the composites and the corrections of the tile and its neighbours are the same."""
+@dataclass(frozen=True)
+class BlendInputs:
+    """Inputs of the blend of a tile: composites and corrections of the tile and of its neighbours, by tile."""
+
+    corrections: dict[str, CorrectionPlane]
+    composites: dict[str, dict[str, Any]]
+    """Properties of the composites' items."""
+    res: int
+
+
+def prepare(ctx: RunContext, tile: Tile) -> BlendInputs:
+    """Read the composites' items and the corrections of a tile and of its neighbours."""
     corrections = corrections_of(ctx, tile)
-    inputs = {
-        one.name: (composite_item(ctx, one)["properties"]["s2ops:fingerprint"], corrections[one.name].to_json())
-        for one in (tile, *ctx.find_neighbours(tile))
-        if one.name in corrections
+    tiles = [one for one in (tile, *ctx.find_neighbours(tile)) if one.name in corrections]
+    return BlendInputs(corrections, {one.name: composite_item(ctx, one)["properties"] for one in tiles}, ctx.res)
+
+
+def fingerprint(inputs: BlendInputs) -> str:
+    """Return the SHA-256 over the composites and the corrections."""
+    facts = {
+        name: (properties["s2ops:fingerprint"], inputs.corrections[name].to_json())
+        for name, properties in inputs.composites.items()
     }
-    return DoneMarker(layout.item("mosaic", tile.name), compute_fingerprint("blend", VERSION, ctx.res, inputs))
+    return compute_fingerprint("blend", VERSION, inputs.res, facts)
 
 
 @dataclass(frozen=True)
@@ -68,7 +91,7 @@ class _Source:
 
     def raw(self, files: Opened, window: Window) -> UInt8:
         """(4, y, x) levels as the composite has them."""
-        return files.read(self.ctx.store.gdal(layout.data("composite", self.tile.name, "composite")), *window)
+        return files.read(self.ctx.store.gdal(layout.TileKeys(self.tile.name).get_raster("composite", "composite")), *window)
 
     def plane(self, window: Window) -> PlaneOffsets:
         """The correction over a window of the tile's own grid."""
@@ -89,7 +112,7 @@ class _Source:
 
     def origin(self, files: Opened, window: Window) -> UInt8:
         """(1, y, x): number of the scene in the mosaic's list."""
-        path = self.ctx.store.gdal(layout.data("composite", self.tile.name, "provenance"))
+        path = self.ctx.store.gdal(layout.TileKeys(self.tile.name).get_raster("composite", "provenance"))
         return self.numbers[files.read(path, *window)]
 
 
@@ -106,10 +129,10 @@ class _Edge:
         self.before, self.after = self.line.allocate_strip(), self.line.allocate_strip()
 
 
-def run(ctx: RunContext, tile: Tile) -> StepResult:
+def run(ctx: RunContext, tile: Tile, inputs: BlendInputs) -> StepResult:
     """Write mosaic.tif and provenance.tif, then item.json."""
-    mark, geobox = marker(ctx, tile), ctx.build_geobox(tile)
-    sources = _sources(ctx, tile)
+    geobox = ctx.build_geobox(tile)
+    sources = _sources(ctx, tile, inputs)
     own = next(source for source in sources if source.tile == tile)
     edges = [
         _Edge(source, EdgeLine.from_polyline(points))
@@ -118,8 +141,8 @@ def run(ctx: RunContext, tile: Tile) -> StepResult:
     ]
     empty, energy = 0, GradientEnergy()
     with open_raster_writer(ctx.store, geobox) as made, shelf() as files:
-        image = made.file("mosaic", BANDS, IMAGERY, build_imagery_tags())
-        provenance = made.file("provenance", ["scene"], CODES)
+        image = made.create_file("mosaic", BANDS, IMAGERY, build_imagery_tags())
+        provenance = made.create_file("provenance", ["scene"], CODES)
         for levels, origin, found in ordered_map(
             _Mosaic(ctx, geobox, files, own, sources, edges).slab, slabs(geobox.height), ctx.threads
         ):
@@ -127,17 +150,19 @@ def run(ctx: RunContext, tile: Tile) -> StepResult:
             image.write(levels)
             provenance.write(origin[None])
             empty += int(np.count_nonzero(origin == 0))
-        named = partial(layout.data, "mosaic", tile.name)
+        named = partial(layout.TileKeys(tile.name).get_raster, "mosaic")
         written = {named("mosaic"): image, named("provenance"): provenance}
         image_sha256, provenance_sha256 = made.put(written, ctx.threads)
     holes = round(empty / (geobox.height * geobox.width), 6)
     scenes = [scene for source in (own, *(one for one in sources if one is not own)) for scene in source.scenes]
     assets = {
         "mosaic": stac_item.build_imagery_asset("mosaic.tif", image_sha256),
-        "provenance": stac_item.build_provenance_asset("provenance.tif", provenance_sha256, [one["id"] for one in scenes]),
+        "provenance": stac_item.build_provenance_asset(
+            "provenance.tif", provenance_sha256, [one["id"] for one in scenes]
+        ),
     }
     properties = {
-        "s2ops:fingerprint": mark.fingerprint,
+        "s2ops:fingerprint": fingerprint(inputs),
         "s2ops:scenes": scenes,
         "s2ops:gains": list(own.correction.gains),
         "s2ops:correction": own.correction.to_json(),
@@ -147,17 +172,17 @@ def run(ctx: RunContext, tile: Tile) -> StepResult:
         "s2ops:composites": {source.tile.name: source.facts["s2ops:fingerprint"] for source in sources},
     }
     item = stac_item.build_tile_item("mosaic", tile.name, geobox, _dates(sources), assets, properties)
-    ctx.store.put(mark.key, to_json(item))
+    ctx.store.put(layout.TileKeys(tile.name).get_item("mosaic"), to_json(item))
     return StepResult("blend", tile.name, "done" if holes < 1 else "empty", {"edges": len(edges), "holes": holes})
 
 
-def _sources(ctx: RunContext, tile: Tile) -> list[_Source]:
+def _sources(ctx: RunContext, tile: Tile, inputs: BlendInputs) -> list[_Source]:
     """The tile and its neighbours, in the order of names; the scene list begins with the tile's own."""
-    corrections, number = corrections_of(ctx, tile), 0
-    tiles, made = [tile, *(one for one in ctx.find_neighbours(tile) if one.name in corrections)], []
+    corrections, number = inputs.corrections, 0
+    tiles, made = [ctx.tiles_by_name[name] for name in inputs.composites], []
     shapes = ordered_map(partial(_shape, ctx), tiles, ctx.threads)
     for one, (weight, afar) in zip(tiles, shapes, strict=True):
-        facts = composite_item(ctx, one)["properties"]
+        facts = inputs.composites[one.name]
         scenes = len(facts["s2ops:scenes"])
         numbers = np.zeros(256, np.uint8)
         numbers[1 : scenes + 1] = np.arange(number + 1, number + scenes + 1)
@@ -172,8 +197,8 @@ def _sources(ctx: RunContext, tile: Tile) -> list[_Source]:
 
 def _shape(ctx: RunContext, tile: Tile) -> tuple[TileWeight, LowPassImage]:
     """The weight that a tile's own valid area gives it, and how it looks from afar; the same whoever asks."""
-    composite = ctx.store.gdal(layout.data("composite", tile.name, "composite"))
-    path = ctx.store.gdal(layout.data("composite", tile.name, "provenance"))
+    composite = ctx.store.gdal(layout.TileKeys(tile.name).get_raster("composite", "composite"))
+    path = ctx.store.gdal(layout.TileKeys(tile.name).get_raster("composite", "provenance"))
     cells = create_valid_cells((ctx.build_geobox(tile).height, ctx.build_geobox(tile).width), ctx.res)
     with opened() as files:
         for rows in slabs(ctx.build_geobox(tile).height):
@@ -197,7 +222,9 @@ class _Mosaic:
         shape = (rows.stop - rows.start, self.geobox.width)
         levels, origin = np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8)
         places = [
-            window_of(self.geobox[rows, :], self.ctx.build_geobox(one.tile)) for one in self.sources if one is not self.own
+            window_of(self.geobox[rows, :], self.ctx.build_geobox(one.tile))
+            for one in self.sources
+            if one is not self.own
         ]
         others = [(place[1].start, place[1].stop) for place in places if place is not None]
         energy = GradientEnergy()
@@ -251,7 +278,9 @@ class _Mosaic:
             if high is None:
                 continue
             seen = onto(partial(_floats, edge.source.raw, files), grid, self.geobox[high, cols], len(BANDS), "sharp")
-            hard = overlay_without_blending(np.clip(np.rint(seen), 0, 255).astype(np.uint8), self.own.raw(files, (high, cols)))
+            hard = overlay_without_blending(
+                np.clip(np.rint(seen), 0, 255).astype(np.uint8), self.own.raw(files, (high, cols))
+            )
             line.gather(hard, before, high.start, cols.start)
             inner = slice(high.start - rows.start, high.stop - rows.start)
             line.gather(mosaic[:, inner, cols], after, high.start, cols.start)
@@ -281,4 +310,4 @@ def _dates(sources: Sequence[_Source]) -> tuple[datetime, datetime]:
     return datetime.fromisoformat(first), datetime.fromisoformat(last)
 
 
-STEP = TileStep("blend", partial(layout.item, "mosaic"), marker, run)
+STEP = TileStep(StepName.BLEND, lambda tile: layout.TileKeys(tile).get_item("mosaic"), prepare, fingerprint, run)

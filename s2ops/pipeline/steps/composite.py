@@ -8,16 +8,23 @@ from itertools import combinations
 
 import numpy as np
 
+from s2ops.config import Composite
 from s2ops.constants import BANDS, Bool, Float32, Mask, UInt8
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.imaging.distance import CELL_M, BilinearGrid
 from s2ops.mosaic.composite.compositing import Composite
 from s2ops.mosaic.composite.edge_weights import EdgeWeights, create_clear_cells
-from s2ops.mosaic.composite.gain_matching import Gains, ScenePair, convert_gain_to_level_offset, measure_brightness_ratio, solve_gains
+from s2ops.mosaic.composite.gain_matching import (
+    Gains,
+    ScenePair,
+    convert_gain_to_level_offset,
+    measure_brightness_ratio,
+    solve_gains,
+)
 from s2ops.mosaic.composite.local_matching import OffsetField, fit_local_offsets
 from s2ops.mosaic.composite.reducers import COMPOSITE_METHODS
 from s2ops.mosaic.composite.scene_stack import MaskedScene, SceneStack
-from s2ops.pipeline.steps.acquire import acquired
+from s2ops.pipeline.steps.acquire import read_acquired
 from s2ops.pipeline.steps.base import TileStep
 from s2ops.publishing import stac_item
 from s2ops.quality.patch_seam_metrics import sample_patch_borders, measure_patch_seams
@@ -25,12 +32,12 @@ from s2ops.raster.cog import CODES, IMAGERY, SHARE
 from s2ops.raster.dataset_pool import Opened, Shelf, opened, shelf
 from s2ops.raster.reader import read_sampled, slabs
 from s2ops.records import AcquireRecord
-from s2ops.results import StepResult
+from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import find_date_range, build_imagery_tags, open_raster_writer
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
-from s2ops.storage.done_marker import DoneMarker, compute_fingerprint, to_json
+from s2ops.storage.done_marker import compute_fingerprint, to_json
 
 VERSION = 6
 
@@ -38,22 +45,35 @@ _MATCH_SIDE = 1098
 """Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
 
 
-def marker(ctx: RunContext, tile: Tile) -> DoneMarker:
-    """Stands while the acquired scenes and the options of the composite are the same."""
-    scenes = [(scene.id, scene.image_sha256, scene.mask_sha256) for scene in acquired(ctx, tile).scenes]
-    facts = compute_fingerprint("composite", VERSION, ctx.config.composite, ctx.res, scenes)
-    return DoneMarker(layout.item("composite", tile.name), facts)
+@dataclass(frozen=True)
+class CompositeInputs:
+    """Inputs of the composite of a tile: its acquired scenes and the options."""
+
+    record: AcquireRecord
+    options: Composite
+    res: int
 
 
-def run(ctx: RunContext, tile: Tile) -> StepResult:
+def prepare(ctx: RunContext, tile: Tile) -> CompositeInputs:
+    """Read the acquired scenes of a tile."""
+    return CompositeInputs(read_acquired(ctx, tile), ctx.config.composite, ctx.res)
+
+
+def fingerprint(inputs: CompositeInputs) -> str:
+    """Return the SHA-256 over the acquired scenes and the options of the composite."""
+    scenes = [(scene.id, scene.image_sha256, scene.mask_sha256) for scene in inputs.record.scenes]
+    return compute_fingerprint("composite", VERSION, inputs.options, inputs.res, scenes)
+
+
+def run(ctx: RunContext, tile: Tile, inputs: CompositeInputs) -> StepResult:
     """Write composite.tif, provenance.tif and weight.tif, then item.json."""
-    record, mark, geobox = acquired(ctx, tile), marker(ctx, tile), ctx.build_geobox(tile)
+    record, geobox = inputs.record, ctx.build_geobox(tile)
     looks, gains, shifts = _prepared(ctx, tile, record)
     holes, borders = 0, []
     with open_raster_writer(ctx.store, geobox) as made, shelf() as files:
-        image = made.file("composite", BANDS, IMAGERY, build_imagery_tags())
-        provenance = made.file("provenance", ["scene"], CODES)
-        weight = made.file("weight", ["weight"], SHARE)
+        image = made.create_file("composite", BANDS, IMAGERY, build_imagery_tags())
+        provenance = made.create_file("provenance", ["scene"], CODES)
+        weight = made.create_file("weight", ["weight"], SHARE)
         fusion = _Fusion(ctx, tile, files, looks, gains, shifts)
         for fused in ordered_map(fusion.slab, slabs(geobox.height), ctx.threads):
             image.write(fused.levels)
@@ -61,7 +81,7 @@ def run(ctx: RunContext, tile: Tile) -> StepResult:
             weight.write(fused.weight[None])
             holes += fused.holes
             borders.append(sample_patch_borders(fused.levels, fused.source))
-        named = partial(layout.data, "composite", tile.name)
+        named = partial(layout.TileKeys(tile.name).get_raster, "composite")
         written = {named("composite"): image, named("provenance"): provenance, named("weight"): weight}
         image_sha256, provenance_sha256, weight_sha256 = made.put(written, ctx.threads)
     assets = {
@@ -73,7 +93,7 @@ def run(ctx: RunContext, tile: Tile) -> StepResult:
     }
     part = round(holes / (geobox.height * geobox.width), 6)
     properties = {
-        "s2ops:fingerprint": mark.fingerprint,
+        "s2ops:fingerprint": fingerprint(inputs),
         "s2ops:scenes": [{"id": scene.id, "date": scene.date, "tile": tile.name} for scene in record.scenes],
         "s2ops:rule": ctx.config.composite.rule,
         "s2ops:gains": {scene: list(values) for scene, values in gains.items()},
@@ -81,7 +101,10 @@ def run(ctx: RunContext, tile: Tile) -> StepResult:
         "s2ops:patches": measure_patch_seams(borders),
     }
     dates = find_date_range(record.scenes, ctx.config)
-    ctx.store.put(mark.key, to_json(stac_item.build_tile_item("composite", tile.name, geobox, dates, assets, properties)))
+    ctx.store.put(
+        layout.TileKeys(tile.name).get_item("composite"),
+        to_json(stac_item.build_tile_item("composite", tile.name, geobox, dates, assets, properties)),
+    )
     return StepResult(
         "composite", tile.name, "done" if record.scenes else "empty", {"scenes": len(record.scenes), "holes": part}
     )
@@ -110,10 +133,13 @@ class _Seen:
 
 def _seen(ctx: RunContext, tile: Tile, name: str) -> _Seen:
     grid, fade = ctx.build_geobox(tile), ctx.config.composite.fade_m / ctx.res
-    cells, bits = create_clear_cells((grid.height, grid.width), fade), np.empty((grid.height, -(-grid.width // 8)), np.uint8)
+    cells, bits = (
+        create_clear_cells((grid.height, grid.width), fade),
+        np.empty((grid.height, -(-grid.width // 8)), np.uint8),
+    )
     with opened() as files:
         for rows in slabs(grid.height):
-            clear = files.read(ctx.store.gdal(layout.mask(tile.name, name)), rows)[0] == Mask.CLEAR
+            clear = files.read(ctx.store.gdal(layout.SceneKeys(tile.name, name).mask), rows)[0] == Mask.CLEAR
             cells.feed(clear, rows.start)
             bits[rows] = np.packbits(clear, axis=1)
     return _Seen(name, EdgeWeights.of(cells, fade), bits)
@@ -138,7 +164,8 @@ def _matched(ctx: RunContext, tile: Tile, record: AcquireRecord) -> tuple[dict[s
     names = [scene.id for scene in record.scenes]
 
     def read(name: str) -> tuple[UInt8, Bool]:
-        image, mask = (read_sampled(ctx.store.gdal(key(tile.name, name)), side) for key in (layout.image, layout.mask))
+        keys = layout.SceneKeys(tile.name, name)
+        image, mask = (read_sampled(ctx.store.gdal(key), side) for key in (keys.image, keys.mask))
         return image, mask[0] == Mask.CLEAR
 
     seen = dict(zip(names, ordered_map(read, names, ctx.threads), strict=True))
@@ -198,12 +225,14 @@ class _Fusion:
             shift = field.rows(rows.start, rows.stop, width, CELL_M / self.ctx.res)
         gain = convert_gain_to_level_offset(self.gains[seen.scene]) if seen.scene in self.gains else None
         image, claim = (
-            self.ctx.store.gdal(layout.image(self.tile.name, seen.scene)),
+            self.ctx.store.gdal(layout.SceneKeys(self.tile.name, seen.scene).image),
             seen.fade.at(rows, slice(0, width)),
         )
         return _Layer(image, seen.clear(rows, width), claim, seen.fade, gain, shift)
 
-    def _block(self, files: Opened, looks: SceneStack, layers: Sequence[_Layer], window: tuple[slice, slice]) -> Composite:
+    def _block(
+        self, files: Opened, looks: SceneStack, layers: Sequence[_Layer], window: tuple[slice, slice]
+    ) -> Composite:
         rule, (rows, cols) = COMPOSITE_METHODS[self.ctx.config.composite.rule], window
         open_ = np.ones_like(layers[0].fade.whole(rows, cols)) if layers else np.zeros(0, np.bool_)
         for layer in layers:
@@ -221,4 +250,4 @@ class _Fusion:
         return rule.result(looks)
 
 
-STEP = TileStep("composite", partial(layout.item, "composite"), marker, run)
+STEP = TileStep(StepName.COMPOSITE, lambda tile: layout.TileKeys(tile).get_item("composite"), prepare, fingerprint, run)

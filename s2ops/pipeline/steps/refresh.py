@@ -1,12 +1,13 @@
-"""Select in a refresh (`since`): the list of the earlier run, with newer scenes where they improve the tile.
+"""Refresh form of the select step (`since`): the scene list of an earlier run, updated by newer scenes.
 
-Where it begins is a file of its own (`select/T.base.json` and the previews), written before anything is changed: a
-killed refresh, or the same one with more scenes in the catalog, starts from there again and gives the same bytes.
+The list and previews of the earlier run (`select/T.base.json`, `select/T.base.previews.tif`) are stored before anything
+changes. A refresh that was killed, or that is repeated with more scenes in the catalog, starts from that base again and
+writes the same bytes.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,47 +15,73 @@ from s2ops.catalog.scene import Scene
 from s2ops.config import RunConfig
 from s2ops.constants import Mask, UInt8
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.pipeline.steps.previews import Seen, look_at, put_previews, stored_previews
-from s2ops.records import AcquireRecord, BaseRecord, Candidate, LeftOut, Renewed, SelectRecord
-from s2ops.results import StepResult
+from s2ops.pipeline.steps.previews import (
+    ScenePreview,
+    read_previews,
+    read_stored_previews,
+    read_weights_checksums,
+    write_previews,
+)
+from s2ops.records import AcquireRecord, BaseRecord, Candidate, LeftOut, RefreshInfo, SelectRecord
+from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
-from s2ops.selection.refresh import Renewal, renew
-from s2ops.selection.scene_selection import Look, Rule, candidate
+from s2ops.selection.refresh import RefreshResult, refresh_selection
+from s2ops.selection.scene_selection import PreviewCandidate, CostModel, build_candidate_record
 from s2ops.storage import layout
-from s2ops.storage.done_marker import DoneMarker, compute_fingerprint
+from s2ops.storage.done_marker import compute_fingerprint
 
 VERSION = 1
 
 
-class Begun(NamedTuple):
-    """Where a refresh of a tile begins."""
+@dataclass(frozen=True)
+class RefreshBase:
+    """Scene list from which the refresh of a tile starts."""
 
-    base: BaseRecord
-    kept: bool
-    """Whether it has been put aside already; else it is the list that is there."""
+    record: BaseRecord
+    is_stored: bool
+    """True if the refresh has stored its base already; false if the base is the tile's current list."""
 
 
-def begun(ctx: RunContext, tile: Tile) -> Begun | None:
-    """Where the refresh of a tile begins; None outside a refresh, and where the tile has no list yet."""
+@dataclass(frozen=True)
+class RefreshInputs:
+    """Inputs of the refresh of a tile: its base, the newer scenes, the options and the preview networks."""
+
+    config: RunConfig
+    base: RefreshBase
+    scenes: list[Scene]
+    """Scenes from `since` on that the earlier run did not examine."""
+    left_out: list[LeftOut]
+    """Scenes that the catalog search left out."""
+    weights: list[str]
+    """SHA-256 of the weights of the preview networks; empty if there is nothing to do."""
+
+    @property
+    def has_work(self) -> bool:
+        """False without a newer scene if nothing has been refreshed yet: the list stays, whatever made it."""
+        return bool(self.scenes) or self.base.is_stored
+
+
+def find_base(ctx: RunContext, tile: Tile) -> RefreshBase | None:
+    """Return the base of the refresh of a tile; None outside a refresh, and if the tile has no scene list yet."""
     since = ctx.config.since
     if since is None:
         return None
-    stored = ctx.store.get(layout.base(tile.name))
+    stored = ctx.store.get(layout.TileKeys(tile.name).base_selection)
     if stored is not None:
-        base = BaseRecord.read(stored, layout.base(tile.name))
+        base = BaseRecord.read(stored, layout.TileKeys(tile.name).base_selection)
         if base.since == since.isoformat():
-            return Begun(base, kept=True)
-    data = ctx.store.get(layout.select(tile.name))
+            return RefreshBase(base, is_stored=True)
+    data = ctx.store.get(layout.TileKeys(tile.name).selection)
     if data is None:
         return None
-    record = SelectRecord.read(data, layout.select(tile.name))
-    scenes = _composited(ctx, tile, record)
-    return Begun(BaseRecord(since=since.isoformat(), record=record, scenes=scenes), kept=False)
+    record = SelectRecord.read(data, layout.TileKeys(tile.name).selection)
+    scenes = _find_composited_scenes(ctx, tile, record)
+    return RefreshBase(BaseRecord(since=since.isoformat(), record=record, scenes=scenes), is_stored=False)
 
 
-def _composited(ctx: RunContext, tile: Tile, record: SelectRecord) -> tuple[str, ...]:
-    """The scenes that acquire brought into the composite; the list itself where it has not run."""
-    key = layout.acquired(tile.name)
+def _find_composited_scenes(ctx: RunContext, tile: Tile, record: SelectRecord) -> tuple[str, ...]:
+    """Return the scenes that acquire brought into the composite; the list itself if acquire has not run."""
+    key = layout.TileKeys(tile.name).acquired
     data = ctx.store.get(key)
     if data is None:
         return record.selected
@@ -62,123 +89,143 @@ def _composited(ctx: RunContext, tile: Tile, record: SelectRecord) -> tuple[str,
     return tuple(one.id for one in AcquireRecord.read(data, key).scenes if one.id in known)
 
 
-def forget(ctx: RunContext, tile: Tile) -> None:
-    """Remove the base of an earlier refresh: the tile has a list of its own again."""
-    for key in (layout.base(tile.name), layout.base_previews(tile.name)):
+def delete_base(ctx: RunContext, tile: Tile) -> None:
+    """Delete the base of an earlier refresh, because the tile has a list of its own again."""
+    for key in (layout.TileKeys(tile.name).base_selection, layout.TileKeys(tile.name).base_previews):
         if ctx.store.exists(key):
             ctx.store.delete(key)
 
 
-def _newer(ctx: RunContext, tile: Tile, base: BaseRecord) -> tuple[list[Scene], list[LeftOut]]:
-    """Scenes from `since` on that the earlier run has not looked at, and what the catalog leaves out."""
-    found, known = ctx.find_newer_scenes(tile), {one.id for one in base.record.candidates}
+def prepare(ctx: RunContext, tile: Tile, base: RefreshBase) -> RefreshInputs:
+    """Search the newer scenes of a tile."""
+    found, known = ctx.find_newer_scenes(tile), {one.id for one in base.record.record.candidates}
+    scenes = [scene for scene in found.scenes if scene.id not in known]
     left_out = [LeftOut(id=scene, reason=reason) for scene, reason in found.left_out]
-    return [scene for scene in found.scenes if scene.id not in known], left_out
+    weights = read_weights_checksums(ctx) if scenes or base.is_stored else []
+    return RefreshInputs(ctx.config, base, scenes, left_out, weights)
 
 
-def marker(ctx: RunContext, tile: Tile, start: Begun) -> DoneMarker:
-    """Stands while the base, the newer scenes, the rules and the networks are the same.
+def fingerprint(inputs: RefreshInputs) -> str:
+    """Return the SHA-256 over the base, the newer scenes, the options and the networks.
 
-    Without a newer scene the list that is there stands, whatever it was made by.
+    If there is nothing to do, return the fingerprint of the current list, so that it stays.
     """
-    config, base, (scenes, left_out) = ctx.config, start.base, _newer(ctx, tile, start.base)
-    key = layout.select(tile.name)
-    if not scenes and not start.kept:
-        return DoneMarker(key, base.record.fingerprint)
-    rules = (config.dates, config.target.isoformat(), config.max_scenes, config.selection, config.refresh)
-    weights = [ctx.load_weights_info(name).sha256 for name in ("preview-cloud", "preview-haze")]
-    newer = [(scene.id, scene.processed, scene.offset) for scene in scenes]
-    facts = (base.since, rules, newer, left_out, weights, base.record.fingerprint, base.scenes)
-    return DoneMarker(key, compute_fingerprint("refresh", VERSION, *facts))
+    config, base = inputs.config, inputs.base.record
+    if not inputs.has_work:
+        return base.record.fingerprint
+    options = (config.dates, config.target.isoformat(), config.max_scenes, config.selection, config.refresh)
+    scenes = [(scene.id, scene.processed, scene.offset) for scene in inputs.scenes]
+    facts = (base.since, options, scenes, inputs.left_out, inputs.weights, base.record.fingerprint, base.scenes)
+    return compute_fingerprint("refresh", VERSION, *facts)
 
 
-def run(ctx: RunContext, tile: Tile, start: Begun) -> StepResult:
-    """Keep the base, then write select/T.previews.tif, then select/T.json."""
-    mark, base = marker(ctx, tile, start), start.base
-    if not start.kept:
-        _keep(ctx, tile, base)
-    scenes, left_out = _newer(ctx, tile, base)
-    seen, broken = look_at(ctx, tile, scenes)
-    stacks = stored_previews(ctx, base.record, layout.base_previews(tile.name))
-    looks = [_look(base.record.candidate(one), stacks[one]) for one in base.scenes]
-    renewal = renew(looks, [one.look for one in seen], Rule.of(ctx.config), ctx.config.refresh)
-    stacks |= {one.scene.id: one.stack for one in seen}
-    put_previews(ctx, tile, list(stacks.items()))
-    record = renewed(ctx.config, base, renewal, _coverable(stacks.values()), mark.fingerprint, seen)
-    record = record.model_copy(update={"left_out": (*left_out, *broken.left_out)})
-    ctx.store.put(mark.key, record.write())
-    facts = {"candidates": len(seen), "selected": len(renewal.taken), "dropped": len(renewal.dropped)}
-    return StepResult("select", tile.name, "done" if record.selected else "empty", facts)
+def run(ctx: RunContext, tile: Tile, inputs: RefreshInputs) -> StepResult:
+    """Store the base, then write select/T.previews.tif, then select/T.json."""
+    base = inputs.base.record
+    if not inputs.base.is_stored:
+        _store_base(ctx, tile, base)
+    previews, unusable = read_previews(ctx, tile, inputs.scenes)
+    stacks = read_stored_previews(ctx, base.record, layout.TileKeys(tile.name).base_previews)
+    looks = [_restore_look(base.record.candidate(one), stacks[one]) for one in base.scenes]
+    renewal = refresh_selection(
+        looks, [one.look for one in previews], CostModel.from_config(ctx.config), ctx.config.refresh
+    )
+    stacks |= {one.scene.id: one.stack for one in previews}
+    write_previews(ctx, tile, list(stacks.items()))
+    left_out = (*inputs.left_out, *unusable.left_out)
+    record = _build_record(inputs, renewal, previews, left_out, _compute_coverable(stacks.values()))
+    ctx.store.put(layout.TileKeys(tile.name).selection, record.write())
+    facts = {"candidates": len(previews), "selected": len(renewal.added), "dropped": len(renewal.dropped)}
+    return StepResult(StepName.SELECT, tile.name, "done" if record.selected else "empty", facts)
 
 
-def _keep(ctx: RunContext, tile: Tile, base: BaseRecord) -> None:
-    """Put the base aside; its record last, since that says it is whole."""
-    previews = ctx.store.get(layout.previews(tile.name)) if base.record.candidates else None
+def _store_base(ctx: RunContext, tile: Tile, base: BaseRecord) -> None:
+    """Store the base: first its previews, then its record, which marks the base as complete."""
+    previews = ctx.store.get(layout.TileKeys(tile.name).previews) if base.record.candidates else None
     if previews is not None:
-        ctx.store.put(layout.base_previews(tile.name), previews)
-    ctx.store.put(layout.base(tile.name), base.write())
+        ctx.store.put(layout.TileKeys(tile.name).base_previews, previews)
+    ctx.store.put(layout.TileKeys(tile.name).base_selection, base.write())
 
 
-def _look(one: Candidate, stack: UInt8) -> Look:
-    """An earlier candidate as its stored preview shows it."""
+def _restore_look(one: Candidate, stack: UInt8) -> PreviewCandidate:
+    """Rebuild an earlier candidate from its stored preview (4, y, x)."""
     day = date.fromisoformat(one.date)
-    return Look(one.id, day, one.haze, stack[3] == Mask.CLEAR, stack[3] != Mask.NODATA)
+    return PreviewCandidate(one.id, day, one.haze, stack[3] == Mask.CLEAR, stack[3] != Mask.NODATA)
 
 
-def _coverable(stacks: Iterable[UInt8]) -> float:
-    """Part of the tile that some candidate sees clear."""
-    seen = [stack[3] == Mask.CLEAR for stack in stacks]
-    return float(np.any(seen, axis=0).mean()) if seen else 0.0
+def _compute_coverable(stacks: Iterable[UInt8]) -> float:
+    """Return the part of the tile that at least one candidate shows clear, 0 to 1."""
+    clear = [stack[3] == Mask.CLEAR for stack in stacks]
+    return float(np.any(clear, axis=0).mean()) if clear else 0.0
 
 
-def renewed(
-    config: RunConfig, base: BaseRecord, renewal: Renewal, coverable: float, facts: str, seen: Sequence[Seen]
+def _build_record(
+    inputs: RefreshInputs,
+    renewal: RefreshResult,
+    previews: Sequence[ScenePreview],
+    left_out: tuple[LeftOut, ...],
+    coverable: float,
 ) -> SelectRecord:
-    """The record after a refresh; where nothing was taken, list, figures and basis are the base's."""
-    record, verdicts = base.record, renewal.verdicts
-    dates, changed = config.dates, bool(renewal.taken)
-    fresh = {one.scene.id: candidate(one.scene, one.look, verdicts[one.scene.id], one.source) for one in seen}
-    spares = sorted(
-        (name for name in verdicts if verdicts[name].decision == "spare"), key=lambda n: verdicts[n].rank or 0
-    )
-    spares += [name for name in record.spares if name not in verdicts]
-    if changed:
-        earlier = tuple(_placed(one, renewal, spares) for one in record.candidates)
-        solved: dict[str, object] = {
-            "selected": renewal.selected, "spares": tuple(spares), "covered": renewal.covered, "coverable": coverable,
-            "objective": 0.0, "lower_bound": 0.0, "gap": 0.0, "status": "refreshed", "elements": 0,
-        }  # fmt: skip
-    else:
-        earlier, solved = record.candidates, {}
-        fresh = {name: one.model_copy(update={"decision": "left", "rank": None}) for name, one in fresh.items()}
-    renewed = Renewed(
-        since=base.since,
-        base=record.fingerprint,
-        basis=facts if changed else record.basis,
-        taken=renewal.taken,
-        dropped=renewal.dropped,
-    )
-    return SelectRecord.model_validate(
-        {
-            **record.model_dump(),
-            **solved,
-            "start": dates.start.isoformat(),
-            "end": dates.end.isoformat(),
-            "target": config.target.isoformat(),
-            "parameters": {
-                **config.selection.model_dump(), **config.refresh.model_dump(),
-                "max_scenes": config.max_scenes, "max_cloud": config.max_cloud,
-            },
-            "candidates": (*earlier, *fresh.values()),
-            "fingerprint": facts,
-            "renewed": renewed,
-        }
+    """Build the record after a refresh; if no newer scene was taken, list and figures are those of the base."""
+    config, base = inputs.config, inputs.base.record
+    scene_list = _update_list(base.record, renewal, coverable) if renewal.added else base.record
+    facts = fingerprint(inputs)
+    return SelectRecord(
+        tile=base.record.tile,
+        start=config.dates.start.isoformat(),
+        end=config.dates.end.isoformat(),
+        target=config.target.isoformat(),
+        parameters={
+            **config.selection.model_dump(), **config.refresh.model_dump(),
+            "max_scenes": config.max_scenes, "max_cloud": config.max_cloud,
+        },
+        preview_shape=base.record.preview_shape,
+        candidates=(*scene_list.candidates, *_describe_new_candidates(renewal, previews)),
+        selected=scene_list.selected,
+        spares=scene_list.spares,
+        coverable=scene_list.coverable,
+        covered=scene_list.covered,
+        objective=scene_list.objective,
+        lower_bound=scene_list.lower_bound,
+        gap=scene_list.gap,
+        status=scene_list.status,
+        elements=scene_list.elements,
+        left_out=left_out,
+        fingerprint=facts,
+        renewed=RefreshInfo(
+            since=base.since,
+            base=base.record.fingerprint,
+            basis=facts if renewal.added else base.record.basis,
+            taken=renewal.added,
+            dropped=renewal.dropped,
+        ),
     )  # fmt: skip
 
 
-def _placed(one: Candidate, renewal: Renewal, spares: Sequence[str]) -> Candidate:
-    """An earlier candidate in its place of the new list."""
-    verdict = renewal.verdicts.get(one.id)
+def _update_list(record: SelectRecord, renewal: RefreshResult, coverable: float) -> SelectRecord:
+    """Return the earlier record with the refreshed list; nothing was solved, so objective and bound are 0."""
+    verdicts = renewal.decisions
+    ranked = sorted((verdicts[name].rank or 0, name) for name in verdicts if verdicts[name].decision == "spare")
+    spares = (*(name for _, name in ranked), *(name for name in record.spares if name not in verdicts))
+    return record.model_copy(
+        update={
+            "candidates": tuple(_update_candidate(one, renewal, spares) for one in record.candidates),
+            "selected": renewal.selected,
+            "spares": spares,
+            "covered": renewal.covered,
+            "coverable": coverable,
+            "objective": 0.0,
+            "lower_bound": 0.0,
+            "gap": 0.0,
+            "status": "refreshed",
+            "elements": 0,
+        }
+    )
+
+
+def _update_candidate(one: Candidate, renewal: RefreshResult, spares: Sequence[str]) -> Candidate:
+    """Return an earlier candidate with its decision and rank in the refreshed list."""
+    verdict = renewal.decisions.get(one.id)
     update: dict[str, object] = {"rank": spares.index(one.id) + 1 if one.id in spares else None}
     if verdict is not None:
         update |= {"cost": verdict.cost, "gain": verdict.gain, "decision": verdict.decision, "reason": verdict.reason}
@@ -186,3 +233,13 @@ def _placed(one: Candidate, renewal: Renewal, spares: Sequence[str]) -> Candidat
     elif one.decision == "taken":
         update |= {"decision": "left", "reason": "of the earlier list: it could not be used at full resolution"}
     return Candidate.model_validate({**one.model_dump(), **update})
+
+
+def _describe_new_candidates(renewal: RefreshResult, previews: Sequence[ScenePreview]) -> list[Candidate]:
+    """Describe the newer scenes; if none was taken, the list stays as it is and none of them is a spare."""
+    described = [
+        build_candidate_record(one.scene, one.look, renewal.decisions[one.scene.id], one.source) for one in previews
+    ]
+    if renewal.added:
+        return described
+    return [one.model_copy(update={"decision": "left", "rank": None}) for one in described]
