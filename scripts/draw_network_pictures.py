@@ -11,15 +11,15 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from s2ops.acquisition.cloud_mask import preview_mask, scene_mask
+from s2ops.acquisition.cloud_mask import compute_preview_mask, compute_scene_mask
 from s2ops.constants import LandCover, UInt8
-from s2ops.imaging.rendering import encode, land_cover, true_colour
-from s2ops.imaging.tone_curve import to_levels
-from s2ops.inference.onnx import open_scorer, open_segmenter
+from s2ops.imaging.rendering import encode_image, render_land_cover, render_true_colour
+from s2ops.imaging.tone_curve import convert_dn_to_levels
+from s2ops.inference.onnx import open_image_classifier, open_segmenter
 from s2ops.inference.sliding_window import segment
-from s2ops.landcover.date_fusion import VEIL_WEIGHT, Fusion, date_weight, seen_through
-from s2ops.models.registry import LANDCOVER, by_head
-from s2ops.training.datasets.real_scenes import previews, scenes
+from s2ops.landcover.date_fusion import THIN_CLOUD_WEIGHT, DateFusion, compute_date_weight, find_thin_cloud_or_shadow
+from s2ops.models.registry import LANDCOVER, split_by_head
+from s2ops.training.datasets.real_scenes import read_previews, read_scenes
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
 SIDE = 380
@@ -38,7 +38,7 @@ BARE = (235, 225, 200)
 
 def mixed(probs: UInt8, first: LandCover, second: LandCover | None) -> UInt8:
     """(class, y, x) probabilities -> (y, x, 3): the colours of one or two classes, as strong as they are probable."""
-    colours = [BARE, *(land_cover(np.array([[code]], np.uint8))[0, 0, :3] for code in (first, second) if code)]
+    colours = [BARE, *(render_land_cover(np.array([[code]], np.uint8))[0, 0, :3] for code in (first, second) if code)]
     total = np.maximum(probs.sum(axis=0, dtype=np.float32), 1)
     picture = sum(
         part[..., None] / total[..., None] * np.array(colour) for part, colour in zip(probs, colours, strict=True)
@@ -49,18 +49,18 @@ def mixed(probs: UInt8, first: LandCover, second: LandCover | None) -> UInt8:
 def panels(levels: UInt8, res: int, models: str | None) -> Iterator[UInt8]:
     """(y, x, 3) each: the image, the mask, water, vegetation, buildings, the six classes."""
     valid = np.asarray((levels > 0).all(axis=0))
-    mask = scene_mask(segment(open_segmenter("scene-cloud", models), levels), valid, res)
-    probs = by_head(LANDCOVER, segment(open_segmenter(LANDCOVER, models), levels))
-    fusion = Fusion(valid.shape)
-    weight = date_weight(mask, res)
-    weight[seen_through(mask, levels)] = VEIL_WEIGHT
+    mask = compute_scene_mask(segment(open_segmenter("scene-cloud", models), levels), valid, res)
+    probs = split_by_head(LANDCOVER, segment(open_segmenter(LANDCOVER, models), levels))
+    fusion = DateFusion(valid.shape)
+    weight = compute_date_weight(mask, res)
+    weight[find_thin_cloud_or_shadow(mask, levels)] = THIN_CLOUD_WEIGHT
     fusion.feed(probs[0], probs[1], probs[2], weight)
-    yield true_colour(levels)[..., :3]
+    yield render_true_colour(levels)[..., :3]
     yield MASK_COLOURS[np.minimum(mask, 3)]
     yield mixed(probs[0], LandCover.WATER, None)
     yield mixed(probs[1], LandCover.GRASS, LandCover.TREE)
     yield mixed(probs[2], LandCover.RESIDENTIAL, LandCover.INDUSTRIAL)
-    yield land_cover(fusion.decide()[0])[..., :3]
+    yield render_land_cover(fusion.decide()[0])[..., :3]
 
 
 def write(name: str, pictures: list[UInt8], columns: int) -> None:
@@ -69,12 +69,12 @@ def write(name: str, pictures: list[UInt8], columns: int) -> None:
     size = (SIDE * width // max(height, width), SIDE * height // max(height, width))
     small = [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) for picture in pictures]
     rows = [np.concatenate(small[start : start + columns], axis=1) for start in range(0, len(small), columns)]
-    (IMAGES / f"networks-{name}.jpg").write_bytes(encode(np.concatenate(rows), "jpeg", quality=80))
+    (IMAGES / f"networks-{name}.jpg").write_bytes(encode_image(np.concatenate(rows), "jpeg", quality=80))
 
 
 def main(root: Path, models: str | None = None) -> None:
     """Write all pictures below docs/images."""
-    for scene in scenes(root):
+    for scene in read_scenes(root):
         if scene.name in SCENES:
             write(scene.name, list(panels(scene.levels, scene.res, models)), 3)
     folder = root / "zagreb-two-tiles" / "sentinel-2-l2a" / ZAGREB
@@ -82,12 +82,12 @@ def main(root: Path, models: str | None = None) -> None:
     for band in ("B04", "B03", "B02", "B08"):
         with rasterio.open(folder / f"{band}.tif") as src:
             numbers.append(src.read(1))
-    write("zagreb-2023-08-20", list(panels(to_levels(np.stack(numbers)), 120, models)), 3)
-    for name, image, _ in previews(root):
+    write("zagreb-2023-08-20", list(panels(convert_dn_to_levels(np.stack(numbers)), 120, models)), 3)
+    for name, image, _ in read_previews(root):
         valid = np.asarray(image.any(axis=0))
-        mask = preview_mask(segment(open_segmenter("preview-cloud", models), image), valid)
+        mask = compute_preview_mask(segment(open_segmenter("preview-cloud", models), image), valid)
         write(f"preview-{name}", [np.moveaxis(image, 0, -1), MASK_COLOURS[np.minimum(mask, 3)]], 2)
-        haze = open_scorer("preview-haze", models).score(image[None])[0] / 255
+        haze = open_image_classifier("preview-haze", models).score(image[None])[0] / 255
         print(f"{name}: hazy with {haze:.0%}, cloud {np.mean(mask[valid] == 1):.0%}")
 
 

@@ -1,69 +1,87 @@
-"""From a network's probabilities to masks: threshold, drop specks, grow to the cloud's soft edge.
+"""Cloud and shadow mask from network probabilities: thresholds, removal of small objects, dilation (buffer).
 
-Sizes are metres and square metres on the ground, so that one rule serves every resolution. A slab cut with
-`halo_px` rows more on each side gives, inside, exactly the mask of the whole.
+Sizes are metres and square metres on the ground, so that the same parameters apply at every resolution. A slab that is
+cut with `compute_halo_px` more rows on each side has, inside, exactly the mask of the whole image.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import scipy
 
 from s2ops.constants import Bool, Mask, UInt8
-from s2ops.runtime.lazy_scipy import ndimage
 
-_TOUCHING: Final = np.ones((3, 3), bool)
+_EIGHT_CONNECTED: Final = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, slots=True)
-class MaskRule:
-    """Thresholds (probability of 255) and sizes."""
+class CloudMaskParams:
+    """Thresholds (probability, 0 to 255) and sizes of the cloud mask."""
 
-    cloud: int = 89
-    """A cloud missed spoils the mosaic, a clear pixel lost costs nothing while another scene sees it: 35 %."""
-    shadow: int = 165
-    """65 %: dark woods look like shadow. Of those drawn at Zurich 22 % are masked at 45 %, 15 % at 65 %."""
-    speck_m2: float = 2500.0
+    cloud_threshold: int = 89
+    """35 %: a missed cloud spoils the mosaic; a lost clear pixel costs nothing while another scene shows it."""
+    shadow_threshold: int = 165
+    """65 %: dark woods resemble shadow. Of those drawn at Zurich 22 % are masked at 45 %, 15 % at 65 %."""
+    min_object_m2: float = 2500.0
     """Smaller clouds and shadows are bright roofs and dark ponds."""
     cloud_buffer_m: float = 40.0
-    """What ukis-csmask lacks against masks drawn by people, who draw generously."""
+    """Margin that ukis-csmask lacks against masks drawn by people, who draw generously."""
     shadow_buffer_m: float = 20.0
-    fringe: int = 77
-    """30 %: where the buffer is less than half a pixel, of the pixels beside a cloud only these are cloud too."""
+    edge_threshold: int = 77
+    """30 %: if the buffer is less than half a pixel, a pixel beside a cloud is masked only from this probability on."""
 
-    def speck_px(self, res: float) -> int:
-        """Fewest pixels that a cloud or shadow has."""
-        return max(1, round(self.speck_m2 / res**2))
+    def to_facts(self) -> dict[str, float]:
+        """Convert to the facts of a scene's fingerprint; their names must not change."""
+        return {
+            "cloud": self.cloud_threshold,
+            "shadow": self.shadow_threshold,
+            "speck_m2": self.min_object_m2,
+            "cloud_buffer_m": self.cloud_buffer_m,
+            "shadow_buffer_m": self.shadow_buffer_m,
+            "fringe": self.edge_threshold,
+        }
 
-    def halo_px(self, res: float) -> int:
-        """Rows around a slab that its mask depends on.
+    def compute_min_object_px(self, res: float) -> int:
+        """Compute the smallest number of pixels of a cloud or shadow at `res` metres."""
+        return max(1, round(self.min_object_m2 / res**2))
 
-        A pixel in the slab may be masked by one `buffer` away (or by its neighbour), whose object of fewer than
-        `speck_px` pixels reaches at most `speck_px - 1` further.
+    def compute_halo_px(self, res: float) -> int:
+        """Compute the number of rows around a slab that its mask depends on.
+
+        A pixel in the slab may be masked by a pixel one buffer away (or by its neighbour). The object of that pixel, if
+        it has fewer than `compute_min_object_px` pixels, extends at most that number minus one further.
         """
-        return max(grow_px(self.cloud_buffer_m, res), grow_px(self.shadow_buffer_m, res), 1) + self.speck_px(res) - 1
+        buffer_px = max(to_px(self.cloud_buffer_m, res), to_px(self.shadow_buffer_m, res), 1)
+        return buffer_px + self.compute_min_object_px(res) - 1
 
 
-DEFAULT: Final = MaskRule()
+DEFAULT_PARAMS: Final = CloudMaskParams()
 
 
-def grow_px(metres: float, res: float) -> int:
-    """A distance in whole pixels: 40 m are 4 at 10 m, 1 at 60 m and 0 at 120 m."""
+def to_px(metres: float, res: float) -> int:
+    """Convert a distance to whole pixels: 40 m are 4 at 10 m, 1 at 60 m and 0 at 120 m."""
     return int(metres / res + 0.5)
 
 
-def scene_mask(probs: UInt8, valid: Bool, res: float, rule: MaskRule = DEFAULT) -> UInt8:
-    """Codes of `Mask` (y, x) from scene-cloud's probabilities (clear, cloud, shadow; y, x).
+def compute_scene_mask(probs: UInt8, valid: Bool, res: float, params: CloudMaskParams = DEFAULT_PARAMS) -> UInt8:
+    """Compute the mask of a scene at full resolution; cloud takes precedence over shadow.
 
-    `valid` (y, x) is False outside the swath: those pixels become 255, whatever the network says of them.
-    Cloud wins over shadow.
+    Args:
+        probs: Probabilities of the network scene-cloud (clear, cloud, shadow; y, x), 0 to 255.
+        valid: (y, x): False outside the swath; these pixels become 255, regardless of their probabilities.
+        res: Pixel size in metres.
+        params: Thresholds and sizes.
+
+    Returns:
+        Codes of `Mask` (y, x).
     """
-    speck = rule.speck_px(res)
-    cloud = without_specks((probs[1] >= rule.cloud) & valid, speck)
-    reach = grow_px(rule.cloud_buffer_m, res)
-    cloud = grow(cloud, reach) if reach else _with_fringe(cloud, probs[1], rule)
-    shadow = (probs[2] >= rule.shadow) & (probs[2] >= probs[1]) & valid
-    shadow = grow(without_specks(shadow, speck), grow_px(rule.shadow_buffer_m, res))
+    least_px = params.compute_min_object_px(res)
+    cloud = remove_small_objects((probs[1] >= params.cloud_threshold) & valid, least_px)
+    buffer_px = to_px(params.cloud_buffer_m, res)
+    cloud = dilate(cloud, buffer_px) if buffer_px else _add_cloud_edge(cloud, probs[1], params)
+    shadow = (probs[2] >= params.shadow_threshold) & (probs[2] >= probs[1]) & valid
+    shadow = dilate(remove_small_objects(shadow, least_px), to_px(params.shadow_buffer_m, res))
     mask = np.zeros(valid.shape, np.uint8)
     mask[shadow] = Mask.SHADOW
     mask[cloud] = Mask.CLOUD
@@ -71,36 +89,45 @@ def scene_mask(probs: UInt8, valid: Bool, res: float, rule: MaskRule = DEFAULT) 
     return mask
 
 
-def preview_mask(probs: UInt8, valid: Bool, rule: MaskRule = DEFAULT) -> UInt8:
-    """Codes 0, 1, 255 (y, x) from preview-cloud's probabilities (clear, cloud; y, x).
+def compute_preview_mask(probs: UInt8, valid: Bool, params: CloudMaskParams = DEFAULT_PARAMS) -> UInt8:
+    """Compute the cloud mask of a preview.
 
-    Its pixels of some 320 m are far larger than a cloud's soft edge: only doubtful ones beside a cloud join it.
+    Its pixels of some 320 m are far larger than the soft edge of a cloud. So clouds are not dilated: only adjacent
+    pixels above the edge threshold are added.
+
+    Args:
+        probs: Probabilities of the network preview-cloud (clear, cloud; y, x), 0 to 255.
+        valid: (y, x): False outside the swath.
+        params: Thresholds.
+
+    Returns:
+        Codes 0, 1 and 255 of `Mask` (y, x).
     """
-    cloud = _with_fringe((probs[1] >= rule.cloud) & valid, probs[1], rule)
+    cloud = _add_cloud_edge((probs[1] >= params.cloud_threshold) & valid, probs[1], params)
     mask = np.where(cloud, np.uint8(Mask.CLOUD), np.uint8(Mask.CLEAR))
     mask[~valid] = Mask.NODATA
     return mask
 
 
-def _with_fringe(cloud: Bool, prob: UInt8, rule: MaskRule) -> Bool:
-    """`cloud` (y, x) and those of its neighbours that are perhaps cloud."""
-    joined: Bool = cloud | (grow(cloud, 1) & (prob >= rule.fringe))
+def _add_cloud_edge(cloud: Bool, prob: UInt8, params: CloudMaskParams) -> Bool:
+    """Add to `cloud` (y, x) the adjacent pixels whose probability reaches the edge threshold."""
+    joined: Bool = cloud | (dilate(cloud, 1) & (prob >= params.edge_threshold))
     return joined
 
 
-def without_specks(mask: Bool, least_px: int) -> Bool:
-    """`mask` (y, x) without its objects (8-connected) of fewer than `least_px` pixels."""
+def remove_small_objects(mask: Bool, least_px: int) -> Bool:
+    """Remove 8-connected objects of fewer than `least_px` pixels from `mask` (y, x)."""
     if least_px <= 1:
         return mask
-    labels, count = ndimage.label(mask, _TOUCHING)
+    labels, count = scipy.ndimage.label(mask, _EIGHT_CONNECTED)
     keep = np.bincount(labels.ravel(), minlength=count + 1) >= least_px
     keep[0] = False
     kept: Bool = keep[labels]
     return kept
 
 
-def grow(mask: Bool, radius: int) -> Bool:
-    """`mask` (y, x) with every pixel within `radius` of it: a disc, so that no direction is favoured."""
+def dilate(mask: Bool, radius: int) -> Bool:
+    """Dilate `mask` (y, x) by a disc of `radius` pixels, which favours no direction."""
     grown = mask.copy()
     height, width = mask.shape
     for dy in range(-min(radius, height - 1), min(radius, height - 1) + 1):

@@ -24,7 +24,7 @@ class _CountingRetry(Retry):
         following = super().increment(*args, **words)
         status = following.history[-1].status if following.history else None
         reason = str(status or "no answer")
-        metrics.retried("catalog", reason)
+        metrics.count_retry("catalog", reason)
         path = urlsplit(str(args[1])).path if len(args) > 1 else ""  # without the query, which may hold a token
         host = getattr(words.get("_pool"), "host", "")
         _LOG.warning("catalog request retried", extra={"url": f"{host}{path}", "reason": reason})

@@ -1,59 +1,68 @@
-"""Six classes from three tasks, and one map from several dates (paper, section 2; docs/explanation/landcover.md).
+"""Bayesian fusion of land-cover predictions: three networks to six classes, and several dates to one map.
 
-Everything is per pixel except `date_weight`, which looks as far as `ramp_px`. All arrays may be slabs.
+Paper, section 2; docs/explanation/landcover.md derives the formulas. Everything is computed per pixel except
+`compute_date_weight`, whose result depends on pixels up to `compute_ramp_px` away. All arrays may be slabs.
 """
 
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import scipy
 
 from s2ops.constants import BANDS, CLASS_NAMES, Bool, Float32, LandCover, Mask, UInt8
 from s2ops.errors import InputError
-from s2ops.imaging.tone_curve import levels_of
-from s2ops.runtime.lazy_scipy import ndimage
+from s2ops.imaging.tone_curve import apply_tone_curve
 
-CLASSES: Final = tuple(LandCover)[1:]
+CLASS_ORDER: Final = tuple(LandCover)[1:]
 """Order of the class axis: water, grass, tree, residential, industrial, barren."""
-BARREN: Final = CLASSES.index(LandCover.BARREN)
-NOTHING: Final = 0.5
-"""Odds of barren: three times "other" is weaker evidence than if the three tasks erred independently."""
+BARREN_INDEX: Final = CLASS_ORDER.index(LandCover.BARREN)
+BARREN_ODDS: Final = 0.5
+"""Odds of barren: "other" from all three tasks is weaker evidence than if their errors were independent."""
 NO_CONFIDENCE: Final = 255
-"""Confidence where there is no data."""
+"""Confidence code for no data."""
 BLOCK_ROWS: Final = 32
-"""Rows worked on at once: the temporaries of a 10,980 px wide tile stay in the processor's cache."""
+"""Rows processed at once: the temporary arrays of a 10,980 px wide tile fit into the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
-class FusionRule:
-    """The probabilistic model's numbers; docs/explanation/landcover.md derives the formula."""
+class FusionParams:
+    """Parameters of the probabilistic model (docs/explanation/landcover.md)."""
 
     error: float = 0.02
-    """Part of the looks that say nothing of the ground (haze, a missed shadow): mixed in evenly, so that no
-    date can veto what the others say."""
+    """Fraction of observations that do not show the ground (haze, a missed shadow). It is spread evenly over the
+    classes, so that no single date can veto the others."""
     correlation: float = 0.5
-    """Of two dates' errors: the same roof is mistaken on every date. 0: independent, 1: a date counts once."""
+    """Correlation of two dates' errors: the same roof is misclassified on every date.
+    0: independent errors; 1: all dates together count as one."""
     absence: float = 0.5
-    """Part by which a look that finds nothing (barren) weighs less than one that finds something: haze and blur hide
-    houses and woods, and a field is bare for half the year; nothing makes houses out of sand on one date alone."""
+    """Fraction by which an observation of barren ground weighs less than one of another class. Haze and blur hide
+    houses and woods, and a field is bare for half the year; but nothing turns sand into houses on one date alone."""
     prior: tuple[float, ...] = (1 / 6,) * 6
-    """Probability of each class before any look; the networks are trained on balanced classes."""
+    """Prior probability of each class; the networks are trained on balanced classes."""
 
 
-DEFAULT: Final = FusionRule()
+DEFAULT_PARAMS: Final = FusionParams()
 
 
-def combine(water: UInt8, vegetation: UInt8, building: UInt8) -> Float32:
-    """Probabilities (6, y, x) from those of the three tasks: exactly one of them is right.
+def combine_tasks(water: UInt8, vegetation: UInt8, building: UInt8) -> Float32:
+    """Combine the probabilities of the three tasks into those of six classes, of which exactly one is true.
 
-    Inputs are (class, y, x), 255 is certainty: water (other, water), vegetation (other, grass, tree), building
-    (none, residential, industrial). A pixel is grass if vegetation says grass while water and building say
-    "other", and so on; barren is "other" for all three. Taken as independent and normalised, each class has
-    the odds against barren that its own task states against "other":
+    A pixel is grass if the vegetation task predicts grass while water and building predict "other", and so on; barren
+    is "other" in all three. If the tasks are independent, the odds of a class against barren are those of its own task
+    against "other":
 
-        odds(water) = water / other,  odds(grass) = grass / other, ...,  odds(barren) = NOTHING
+        odds(water) = water / other,  odds(grass) = grass / other, ...,  odds(barren) = BARREN_ODDS
 
-    Half a level is added everywhere, so that 0 is "under 1/500" rather than "never".
+    Half a level is added to each probability, so that 0 means "below 1/500" instead of "impossible".
+
+    Args:
+        water: (other, water; y, x) uint8; 255 is certainty.
+        vegetation: (other, grass, tree; y, x) uint8.
+        building: (none, residential, industrial; y, x) uint8.
+
+    Returns:
+        Probabilities (6, y, x) float32 in `CLASS_ORDER`; they sum to 1.
     """
     odds = np.empty((6, *water.shape[1:]), np.float32)
     for first, probs in ((0, water), (1, vegetation), (3, building)):
@@ -61,62 +70,74 @@ def combine(water: UInt8, vegetation: UInt8, building: UInt8) -> Float32:
         for offset, level in enumerate(probs[1:]):
             np.add(level, np.float32(0.5), out=odds[first + offset])
             odds[first + offset] /= other
-    odds[BARREN] = NOTHING
+    odds[BARREN_INDEX] = BARREN_ODDS
     odds /= odds.sum(axis=0)
     return odds
 
 
 @dataclass
-class Fusion:
-    """Dates of one slab, fed one after another; sums alone are kept: (6 + 2, y, x) float32.
+class DateFusion:
+    """Accumulator that fuses the dates of one slab; it stores sums only: (6 + 2, y, x) float32.
 
-    The order of feeding changes rounding only; feed in a fixed order for equal bytes.
+    The order of the dates changes only the rounding; feed them in a fixed order to get equal bytes.
     """
 
     shape: tuple[int, int]
-    rule: FusionRule = DEFAULT
+    params: FusionParams = DEFAULT_PARAMS
     evidence: Float32 = field(init=False, repr=False)
-    """(6, y, x): sum over dates of told weight * log(likelihood of the class)."""
-    told: Float32 = field(init=False, repr=False)
-    """(y, x): sum of the weights, less where a look found nothing."""
+    """(6, y, x): sum over dates of evidence weight * log(likelihood of the class)."""
+    evidence_weight: Float32 = field(init=False, repr=False)
+    """(y, x): sum of the weights, reduced where an observation is barren (see `absence`)."""
     weight: Float32 = field(init=False, repr=False)
     """(y, x): sum of the weights."""
 
     def __post_init__(self) -> None:
         self.evidence = np.zeros((6, *self.shape), np.float32)
-        self.told = np.zeros(self.shape, np.float32)
+        self.evidence_weight = np.zeros(self.shape, np.float32)
         self.weight = np.zeros(self.shape, np.float32)
 
     def feed(self, water: UInt8, vegetation: UInt8, building: UInt8, weight: Float32) -> None:
-        """Add one date. `weight` (y, x) is 0 (not seen) to 1 (surely clear): see `date_weight`."""
+        """Add one date.
+
+        Args:
+            water: (other, water; y, x) uint8.
+            vegetation: (other, grass, tree; y, x) uint8.
+            building: (none, residential, industrial; y, x) uint8.
+            weight: (y, x), 0 (hidden) to 1 (surely clear): see `compute_date_weight`.
+
+        Raises:
+            InputError: If an array has another shape than the fusion.
+        """
         if weight.shape != self.shape or any(p.shape[1:] != self.shape for p in (water, vegetation, building)):
             raise InputError(
-                f"a date of {water.shape[1:]} pixels with weights of {weight.shape} was fed to a fusion of "
-                f"{self.shape}: cut all to the same slab"
+                f"Cannot add a date of {water.shape[1:]} pixels with weights of {weight.shape} to a fusion of "
+                f"{self.shape}: the shapes differ; cut all to the same slab."
             )
-        prior = np.array(self.rule.prior, np.float32)[:, None, None]
-        for rows in _blocks(self.shape[0]):
-            share = combine(water[:, rows], vegetation[:, rows], building[:, rows])
-            told = weight[rows] * (1 - np.float32(self.rule.absence) * share[BARREN])
-            share *= np.float32(1 - self.rule.error)
-            share += np.float32(self.rule.error / 6)
+        prior = np.array(self.params.prior, np.float32)[:, None, None]
+        for rows in _split_rows(self.shape[0]):
+            share = combine_tasks(water[:, rows], vegetation[:, rows], building[:, rows])
+            trusted = weight[rows] * (1 - np.float32(self.params.absence) * share[BARREN_INDEX])
+            share *= np.float32(1 - self.params.error)
+            share += np.float32(self.params.error / 6)
             share /= prior
             np.log(share, out=share)
-            share *= told
+            share *= trusted
             self.evidence[:, rows] += share
-            self.told[rows] += told
+            self.evidence_weight[rows] += trusted
         self.weight += weight
 
     def decide(self) -> tuple[UInt8, UInt8]:
-        """Classes (y, x), 0 where no date saw the pixel; confidence (y, x) in percent, 255 there.
+        """Decide for the most probable class.
 
-        Confidence is the posterior probability of the class given.
+        Returns:
+            Classes (y, x) uint8, codes of `LandCover`, 0 where no date shows the pixel; confidence (y, x) uint8, the
+            posterior probability of the class in percent, 255 where no date shows the pixel.
         """
         classes, confidence = np.zeros(self.shape, np.uint8), np.full(self.shape, NO_CONFIDENCE, np.uint8)
-        prior = np.log(np.array(self.rule.prior, np.float32))[:, None, None]
-        for rows in _blocks(self.shape[0]):
+        prior = np.log(np.array(self.params.prior, np.float32))[:, None, None]
+        for rows in _split_rows(self.shape[0]):
             weight = self.weight[rows]
-            posterior = self.evidence[:, rows] * self._scale(weight, self.told[rows]) + prior
+            posterior = self.evidence[:, rows] * self._compute_scale(weight, self.evidence_weight[rows]) + prior
             best = posterior.argmax(axis=0)
             posterior -= posterior.max(axis=0)
             np.exp(posterior, out=posterior)
@@ -125,68 +146,75 @@ class Fusion:
             confidence[rows] = np.where(weight > 0, percent, NO_CONFIDENCE)
         return classes, confidence
 
-    def _scale(self, weight: Float32, told: Float32) -> Float32:
-        """What the sum of all looks is multiplied by: their mean, times the number of independent looks it is worth.
+    def _compute_scale(self, weight: Float32, evidence_weight: Float32) -> Float32:
+        """Compute the factor that turns the sum of evidence into its mean times the effective number of observations.
 
-        W dates of equal correlation r are worth W / (1 + r (W - 1)); a doubtful look alone is worth one. What is seen
-        through veils alone is worth one look that is trusted half.
+        W dates of equal correlation r count as W / (1 + r (W - 1)); a single doubtful date counts as one. Pixels seen
+        only through thin cloud or in shadow count as one observation with the factor THIN_CLOUD_TRUST.
         """
         dates = np.maximum(weight, 1)
-        worth = dates / (1 + np.float32(self.rule.correlation) * (dates - 1))
-        worth[(weight > 0) & (weight < LEAST_WEIGHT)] = VEIL_TRUST
-        scale: Float32 = np.divide(worth, np.maximum(told, np.float32(1e-6)), dtype=np.float32)
+        effective = dates / (1 + np.float32(self.params.correlation) * (dates - 1))
+        effective[(weight > 0) & (weight < MIN_CLEAR_WEIGHT)] = THIN_CLOUD_TRUST
+        scale: Float32 = np.divide(effective, np.maximum(evidence_weight, np.float32(1e-6)), dtype=np.float32)
         return scale
 
 
-RAMP_M: Final = 200.0
-"""Distance from cloud and shadow at which a pixel counts in full: haze fringes reach about so far."""
-LEAST_WEIGHT: Final = 0.25
-"""Weight of a clear pixel that touches a cloud, beside other dates; seen only there, it counts in full."""
+WEIGHT_RAMP_M: Final = 200.0
+"""Distance from cloud and shadow, in metres, from which a pixel has full weight: haze reaches about that far."""
+MIN_CLEAR_WEIGHT: Final = 0.25
+"""Weight of a clear pixel beside a cloud, relative to other dates; if no other date shows it, it counts in full."""
 
-VEIL_WEIGHT: Final = 0.01
-"""Of a look through a veil or into a shadow: any clear look outweighs two dozen of them."""
-VEIL_TRUST: Final = 0.5
-"""What such looks are worth together where no date is clear."""
-VEIL_REFLECTANCE: Final = 0.2
-"""In blue: cloud that is darker lets the ground shine through (haze over Boadella is 0.04 to 0.13, its clouds 0.36 and
-more)."""
-
-
-def ramp_px(res: float) -> int:
-    """Rows around a slab that `date_weight` depends on."""
-    return max(1, round(RAMP_M / res))
+THIN_CLOUD_WEIGHT: Final = 0.01
+"""Weight of an observation through thin cloud or in shadow: one clear observation outweighs two dozen of them."""
+THIN_CLOUD_TRUST: Final = 0.5
+"""Effective number of such observations together where no date is clear."""
+THIN_CLOUD_REFLECTANCE: Final = 0.2
+"""Blue reflectance below which the ground is visible through a cloud (haze over Boadella has 0.04 to 0.13, its clouds
+0.36 and more)."""
 
 
-def date_weight(mask: UInt8, res: float) -> Float32:
-    """Weight (y, x) of one date, 0 to 1: 0 under cloud, shadow and no data, and low near cloud and shadow.
+def compute_ramp_px(res: float) -> int:
+    """Compute the number of rows around a slab that `compute_date_weight` depends on."""
+    return max(1, round(WEIGHT_RAMP_M / res))
 
-    `mask` (y, x) holds the codes of `Mask`.
+
+def compute_date_weight(mask: UInt8, res: float) -> Float32:
+    """Compute the weight of one date: 0 under cloud, shadow and no data, and low near cloud and shadow.
+
+    Args:
+        mask: Codes of `Mask` (y, x).
+        res: Pixel size in metres.
+
+    Returns:
+        Weight (y, x) float32, 0 to 1.
     """
     masked = (mask == Mask.CLOUD) | (mask == Mask.SHADOW)
     weight = np.ones(mask.shape, np.float32)
     if masked.any():
-        ramp = ramp_px(res)
-        distance = np.minimum(ndimage.distance_transform_cdt(~masked, "chessboard"), ramp)
-        weight = np.float32(LEAST_WEIGHT) + distance.astype(np.float32) * np.float32((1 - LEAST_WEIGHT) / ramp)
+        ramp = compute_ramp_px(res)
+        distance = np.minimum(scipy.ndimage.distance_transform_cdt(~masked, "chessboard"), ramp)
+        weight = np.float32(MIN_CLEAR_WEIGHT) + distance.astype(np.float32) * np.float32((1 - MIN_CLEAR_WEIGHT) / ramp)
     weight[mask != Mask.CLEAR] = 0
     return weight
 
 
-def seen_through(mask: UInt8, levels: UInt8) -> Bool:
-    """(y, x) where a masked pixel still shows something of the ground: shadow, and thin cloud.
+def find_thin_cloud_or_shadow(mask: UInt8, levels: UInt8) -> Bool:
+    """Find masked pixels (y, x) in which the ground is still visible: shadow, and thin cloud.
 
-    `mask` (y, x) holds the codes of `Mask`, `levels` (4, y, x) the image.
+    Args:
+        mask: Codes of `Mask` (y, x).
+        levels: Image (4, y, x), uint8 levels.
     """
-    thin = levels[BANDS.index("blue")] < levels_of(np.array(VEIL_REFLECTANCE, np.float32))
+    thin = levels[BANDS.index("blue")] < apply_tone_curve(np.array(THIN_CLOUD_REFLECTANCE, np.float32))
     out: Bool = (mask == Mask.SHADOW) | ((mask == Mask.CLOUD) & thin)
     return out
 
 
-def class_areas(classes: UInt8, res: float) -> dict[str, float]:
-    """Area of each class in km2, by name; no data left out. `classes` (y, x) has pixels of `res` metres."""
+def compute_class_areas(classes: UInt8, res: float) -> dict[str, float]:
+    """Compute the area of each class in km2, by name, from codes (y, x) with pixels of `res` metres; omit no data."""
     counts = np.bincount(classes.ravel(), minlength=len(LandCover))
-    return {CLASS_NAMES[code]: round(int(counts[code]) * res**2 / 1e6, 6) for code in CLASSES}
+    return {CLASS_NAMES[code]: round(int(counts[code]) * res**2 / 1e6, 6) for code in CLASS_ORDER}
 
 
-def _blocks(height: int) -> list[slice]:
+def _split_rows(height: int) -> list[slice]:
     return [slice(top, min(top + BLOCK_ROWS, height)) for top in range(0, height, BLOCK_ROWS)]

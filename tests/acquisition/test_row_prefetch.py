@@ -1,4 +1,4 @@
-"""Facts about rows that are read ahead of whoever computes on them."""
+"""Row prefetching: rows arrive in order, cleaned, and a bounded number is read ahead."""
 
 import time
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2ops.acquisition.row_prefetch import AHEAD, Arriving, settled
+from s2ops.acquisition.row_prefetch import PREFETCH_SLABS, RowPrefetcher, clean_swath_edge_stream
 from s2ops.constants import UInt8
 from s2ops.errors import RasterError
-from s2ops.imaging.tone_curve import settle_bands
+from s2ops.imaging.swath_edge import clean_swath_edge
 from s2ops.raster.reader import slabs
 
 HEIGHT, WIDTH = 31, 17
 
 
-def scene(seed: int) -> UInt8:
-    """Rows with a swath's edge, bands that end apart, and gaps."""
+def make_levels(seed: int) -> UInt8:
+    """Make rows with a swath's edge, bands that end at different columns, and gaps."""
     levels = np.random.default_rng(seed).integers(0, 3, (4, HEIGHT, WIDTH), dtype=np.uint8)
     levels[:, :, :5] = 0
     levels[:, seed % HEIGHT, 5:9] = 0
@@ -27,61 +27,61 @@ def scene(seed: int) -> UInt8:
 
 
 @given(seed=st.integers(0, 40), heights=st.lists(st.integers(1, 12), min_size=1), edge=st.integers(1, 9))
-def test_rows_settled_as_they_come_are_the_whole_settled(seed: int, heights: list[int], edge: int) -> None:
-    levels = scene(seed)
+def test_clean_swath_edge_stream_equals_clean_swath_edge_of_the_whole(seed: int, heights: list[int], edge: int) -> None:
+    levels = make_levels(seed)
 
-    def parts() -> Iterator[UInt8]:
+    def split_rows() -> Iterator[UInt8]:
         top = 0
         for height in [*heights, HEIGHT]:
             if top < HEIGHT:
                 yield levels[:, top : top + height].copy()
             top += height
 
-    found = np.concatenate(list(settled(parts(), edge)), axis=1)
-    settle_bands(levels, edge)
+    found = np.concatenate(list(clean_swath_edge_stream(split_rows(), edge)), axis=1)
+    clean_swath_edge(levels, edge)
     np.testing.assert_array_equal(found, levels)
 
 
-def test_rows_come_in_any_pieces_but_each_once_and_in_order() -> None:
-    levels = scene(3)
-    rows = Arriving(lambda part: levels[:, part].copy(), slabs(HEIGHT, 4), 2)
+def test_row_prefetcher_reads_any_number_of_rows_once_and_in_order() -> None:
+    levels = make_levels(3)
+    rows = RowPrefetcher(lambda part: levels[:, part].copy(), slabs(HEIGHT, 4), 2)
     whole = levels.copy()
-    settle_bands(whole, 2)
+    clean_swath_edge(whole, 2)
     np.testing.assert_array_equal(rows.read(0, 9), whole[:, :9])
     np.testing.assert_array_equal(rows.read(9, 10), whole[:, 9:10])
-    with pytest.raises(ValueError, match="rows from 9 are asked for, but 10 is next"):
+    with pytest.raises(ValueError, match="Cannot read rows from 9: the next row is 10"):
         rows.read(9, 12)
     np.testing.assert_array_equal(rows.read(10, HEIGHT), whole[:, 10:])
-    with pytest.raises(ValueError, match="there are none after 31"):
+    with pytest.raises(ValueError, match="Cannot read rows to 32: there are too few rows after 31"):
         rows.read(HEIGHT, HEIGHT + 1)
 
 
-def test_while_the_first_rows_are_computed_on_the_next_ones_are_read_and_no_more() -> None:
+def test_row_prefetcher_reads_a_bounded_number_of_rows_ahead() -> None:
     begun, lock, enough = [], Lock(), Event()
 
     def read(rows: slice) -> UInt8:
         with lock:
             begun.append(rows.start)
-            if len(begun) > AHEAD:
+            if len(begun) > PREFETCH_SLABS:
                 enough.set()
         return np.ones((4, rows.stop - rows.start, WIDTH), np.uint8)
 
-    rows = Arriving(read, slabs(40 * AHEAD, 4), 1)
+    rows = RowPrefetcher(read, slabs(40 * PREFETCH_SLABS, 4), 1)
     rows.read(0, 3)
     assert enough.wait(20)
-    time.sleep(0.05)  # what would be read beyond the bound has begun by then
-    assert max(begun) < 4 * (AHEAD + 3)
-    assert rows.read(3, 40 * AHEAD).all()
-    assert sorted(begun) == list(range(0, 40 * AHEAD, 4))
+    time.sleep(0.05)  # by then, any read beyond the bound would have begun
+    assert max(begun) < 4 * (PREFETCH_SLABS + 3)
+    assert rows.read(3, 40 * PREFETCH_SLABS).all()
+    assert sorted(begun) == list(range(0, 40 * PREFETCH_SLABS, 4))
 
 
-def test_a_row_that_cannot_be_read_is_an_error_in_its_place() -> None:
+def test_row_prefetcher_raises_the_error_of_a_row_where_it_is_read() -> None:
     def read(rows: slice) -> UInt8:
         if rows.start == 8:
             raise RasterError("band red is truncated")
         return np.ones((4, rows.stop - rows.start, WIDTH), np.uint8)
 
-    rows = Arriving(read, slabs(20, 4), 1)
+    rows = RowPrefetcher(read, slabs(20, 4), 1)
     assert rows.read(0, 7).all()
     with pytest.raises(RasterError, match="truncated"):
         rows.read(7, 20)
