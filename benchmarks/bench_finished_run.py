@@ -18,10 +18,10 @@ from bench_many_tiles import CONFIG, command
 from process_usage import took
 
 from s2ops import config
+from s2ops.constants import Json
 from s2ops.geo.footprint import compute_bbox, to_geojson
 from s2ops.geo.mgrs_tiles import Tile, TileIndex, list_all_tiles, parse_tile
 from s2ops.pipeline.steps import blend, landcover
-from s2ops.publishing import stac_item
 from s2ops.run.context import RunContext
 from s2ops.storage.done_marker import to_json
 
@@ -74,7 +74,7 @@ def copied(source: Path, out: Path, tiles: tuple[Tile, ...]) -> None:
                 to.write_text(texts[path].replace(ONE, one.name))
 
 
-def placed(item: dict[str, object], one: Tile) -> stac_item.Json:
+def placed(item: dict[str, object], one: Tile) -> Json:
     """The item where its new tile is."""
     item |= {"bbox": list(compute_bbox(one.footprint)), "geometry": to_geojson(one.footprint)}
     properties = item["properties"]

@@ -7,6 +7,7 @@ from typing import Final
 
 from s2ops.catalog.hrefs import is_remote
 from s2ops.catalog.search import PROVIDERS
+from s2ops.constants import Json
 from s2ops.cost import plan_file, run_history
 from s2ops.cost.estimate import Capacity, CostEstimate, estimate_cost
 from s2ops.cost.prices import Prices, load_prices
@@ -34,7 +35,7 @@ class RunPlan:
     region: RegionSummary
     prices: Prices
 
-    def to_json(self, ctx: RunContext) -> plan_file.Json:
+    def to_json(self, ctx: RunContext) -> Json:
         """Convert to the JSON document of run/forecast.json."""
         return plan_file.build_document(self.estimate, self.prices, ctx.config, self.price_per_1000_km2)
 

@@ -1,16 +1,14 @@
 """Plan file (JSON): cost estimate for `--json` and OUT/run/forecast.json, which is later compared with the run."""
 
-from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from s2ops.config import RunConfig, describe
+from s2ops.constants import Json
 from s2ops.cost.estimate import CostEstimate, ResourceAmounts, StepEstimate
 from s2ops.cost.prices import Prices
 from s2ops.cost.scene_model import SceneCounts
 from s2ops.errors import InputError
-
-Json: TypeAlias = dict[str, Any]
 
 
 def build_document(estimate: CostEstimate, prices: Prices, config: RunConfig, price_per_1000_km2: float) -> Json:

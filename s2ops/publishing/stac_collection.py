@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from s2ops.constants import CLASS_COLOURS, LandCover
+from s2ops.constants import CLASS_COLOURS, Json, LandCover
 from s2ops.errors import InputError
 from s2ops.geo.footprint import merge_bboxes
 from s2ops.publishing.stac_item import (
@@ -19,7 +19,6 @@ from s2ops.publishing.stac_item import (
     STAC_VERSION,
     TITLES,
     Asset,
-    Json,
     Product,
     build_confidence_asset,
     build_imagery_asset,

@@ -1,25 +1,24 @@
-"""What the map tells of a tile without looking at a pixel, read from the run's records; they are not trusted."""
+"""Facts about tiles from the records of a run, without reading pixels. Records may be malformed and are checked."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal
 
+from s2ops.constants import Json
+from s2ops.constants import Json
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 
-Json: TypeAlias = dict[str, Any]
 Status = Literal["done", "empty", "failed", "waiting", "missing", "damaged"]
 
-STEPS: Final = ("select", "acquire", "composite", "blend", "landcover")
-"""Steps that leave a record for each tile, in their order."""
-
 _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""Errors that indicate a malformed record."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneReference:
-    """A scene in a provenance list: pixel n comes from the n-th."""
+    """Scene of a provenance list: pixel value n refers to the n-th scene."""
 
     id: str
     date: str
@@ -28,37 +27,39 @@ class SceneReference:
 
 @dataclass(frozen=True, slots=True)
 class TileSeam:
-    """The border of `neighbour` inside a tile: how much its step exceeds the landscape's (docs/explanation/seams.md)."""
+    """Seam along the border of `neighbour` inside a tile: its excess (docs/explanation/seams.md)."""
 
     neighbour: str
     before: float | None
+    """Excess before blending."""
     after: float | None
+    """Excess after blending."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileSummary:
-    """One tile at one moment."""
+    """Status and metrics of one tile at one time."""
 
     name: str
     status: Status
     reason: str = ""
-    """One sentence; empty where the tile is done."""
+    """One sentence; empty if the tile is done."""
     holes: float | None = None
-    """Part of the tile that no scene shows clear, 0 to 1."""
+    """Fraction of the tile without clear pixels, 0 to 1."""
     edges: tuple[TileSeam, ...] = ()
     scenes: tuple[SceneReference, ...] = ()
-    """Of the mosaic's provenance, neighbours' scenes included."""
+    """Scenes of the mosaic's provenance, including scenes of neighbours."""
     areas: Mapping[str, float] = field(default_factory=dict)
-    """Square kilometres of each class."""
+    """Area of each class in square kilometres."""
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """The days of the tile's own scenes, oldest first."""
+        """Acquisition days of the tile's own scenes, oldest first."""
         return tuple(sorted({scene.date for scene in self.scenes if scene.tile == self.name}))
 
 
 def parse_json_object(data: bytes | None, key: str) -> Json:
-    """The JSON object; a ValueError says in words what is wrong with it."""
+    """Parse a JSON object; raise ValueError with a sentence for people if it is missing or damaged."""
     if data is None:
         raise ValueError(f"{key} is missing")
     try:
@@ -66,12 +67,12 @@ def parse_json_object(data: bytes | None, key: str) -> Json:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{key} is damaged: it is not JSON ({error})") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{key} is damaged: it holds no JSON object")
+        raise ValueError(f"{key} is damaged: it is not a JSON object")
     return value
 
 
 def read_mosaic_facts(store: Store, name: str) -> tuple[float, tuple[TileSeam, ...], tuple[SceneReference, ...]]:
-    """Holes, edges and scenes that the mosaic's item states; ValueError where it cannot be read."""
+    """Read fraction of holes, seams and scenes from a mosaic's item; raise ValueError if it is damaged."""
     key = layout.TileKeys(name).get_item("mosaic")
     item = parse_json_object(store.get(key), key)
     try:
@@ -86,7 +87,7 @@ def read_mosaic_facts(store: Store, name: str) -> tuple[float, tuple[TileSeam, .
 
 
 def read_class_areas(store: Store, name: str) -> dict[str, float]:
-    """Square kilometres of each class that the land cover's item states; ValueError where it cannot be read."""
+    """Read the class areas (square kilometres) from a land cover's item; raise ValueError if it is damaged."""
     key = layout.TileKeys(name).get_item("landcover")
     item = parse_json_object(store.get(key), key)
     try:
@@ -96,7 +97,7 @@ def read_class_areas(store: Store, name: str) -> dict[str, float]:
 
 
 def read_failure(store: Store, step: str, name: str) -> str:
-    """Why a step failed for a tile."""
+    """Read the reason why a step failed for a tile."""
     key = layout.TileKeys(name).get_failure(step)
     try:
         return f"{step}: {parse_json_object(store.get(key), key).get('error')}"
@@ -105,6 +106,7 @@ def read_failure(store: Store, step: str, name: str) -> str:
 
 
 def _parse_seam(stated: Json) -> TileSeam:
+    """Parse the seam metrics of one edge."""
     before, after = (stated.get(when) for when in ("before", "after"))
     return TileSeam(
         str(stated["neighbour"]),

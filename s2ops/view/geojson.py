@@ -1,4 +1,4 @@
-"""What the map draws as lines: tiles with their status, and the borders between them with their seam figures."""
+"""GeoJSON of a run: tile outlines with their status, and tile borders with their seam metrics."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -7,30 +7,32 @@ import shapely
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
+from s2ops.constants import Json
+from s2ops.constants import Json
 from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.view.facts import TileSeam, Json, TileSummary
+from s2ops.view.facts import TileSeam, TileSummary
 from s2ops.view.run import ViewedRun
 
 MAX_SEAMS: Final = 20_000
-"""Lines of one answer, the worst first: a browser still draws them fluently."""
+"""Maximum number of seams in one document, worst first; a browser still draws them fluently."""
 
 _DECIMALS: Final = 5
-"""Of a degree: a metre."""
+"""Decimals of coordinates in degrees: about 1 m."""
 
 _TOLERANCE_DEG: Final = 0.0002
-"""Degrees by which an outline may stray: 20 m, which no map shows where whole tiles are seen."""
+"""Simplification tolerance: 20 m, which is invisible at zooms that show whole tiles."""
 
 _INSET_DEG: Final = 0.0005
-"""Degrees, 50 m."""
+"""Distance from the tile's own border within which seams are not drawn: 50 m."""
 
 _ANTIMERIDIANS: Final = shapely.MultiLineString([((-180, -90), (-180, 90)), ((180, -90), (180, 90))])
 
 
 def build_tiles(run: ViewedRun) -> Json:
-    """GeoJSON of all tiles of the run."""
+    """Build the outlines of all tiles with their status."""
     state = run.state
-    unread = "its records are not read yet"
+    unread = "its records have not been read yet"
     return _build_collection(
         _build_feature(one.footprint, _describe_tile(state.tiles.get(one.name) or TileSummary(one.name, "waiting", unread)))
         for one in run.tiles
@@ -38,7 +40,7 @@ def build_tiles(run: ViewedRun) -> Json:
 
 
 def build_seams(run: ViewedRun) -> Json:
-    """GeoJSON of the borders that were measured, the worst after blending first; `left_out` counts the rest."""
+    """Build the measured seams, worst after blending first; `left_out` is the number of those left out."""
     found = [
         (facts, edge)
         for facts in run.state.tiles.values()
@@ -51,12 +53,13 @@ def build_seams(run: ViewedRun) -> Json:
 
 
 def compute_bounds(run: ViewedRun) -> tuple[float, float, float, float]:
-    """West, south, east, north of all tiles; west above east where that crosses the antimeridian."""
+    """Compute west, south, east, north of all tiles; west is greater than east across the antimeridian."""
     boxes = [part.bounds for one in run.tiles for part in shapely.get_parts(one.footprint)]
     return merge_bboxes(boxes)
 
 
 def _describe_tile(facts: TileSummary) -> Json:
+    """Describe a tile as GeoJSON properties."""
     worst = max((edge.after for edge in facts.edges if edge.after is not None), default=None)
     return {
         "tile": facts.name, "status": facts.status, "reason": facts.reason,
@@ -65,24 +68,26 @@ def _describe_tile(facts: TileSummary) -> Json:
 
 
 def _build_seam(run: ViewedRun, name: str, edge: TileSeam) -> Json | None:
-    """The neighbour's border inside the tile: the line along which the figures were taken."""
+    """Build the line along which a seam was measured: the neighbour's border inside the tile; None if there is none."""
     inner, outer = run.get_tile(name), run.get_tile(edge.neighbour)
     if inner is None or outer is None:
         return None
-    line = _get_border(outer) & inner.footprint.buffer(-_INSET_DEG)  # without what runs along the tile's own border
+    line = _get_border(outer) & inner.footprint.buffer(-_INSET_DEG)  # without the part along the tile's own border
     facts = {"tile": name, "neighbour": edge.neighbour, "before": edge.before, "after": edge.after}
     return None if line.is_empty else _build_feature(line, facts)
 
 
 def _get_border(tile: Tile) -> BaseGeometry:
+    """Get the border of a tile, without the cut along the antimeridian."""
     shape = tile.footprint
     return shape.boundary - _ANTIMERIDIANS if isinstance(shape, MultiPolygon) else shape.boundary
 
 
 def _build_feature(shape: BaseGeometry, properties: Json) -> Json:
+    """Build a GeoJSON feature with simplified geometry."""
     plain = shapely.simplify(shape, _TOLERANCE_DEG)
     geometry = shapely.geometry.mapping(plain)
-    if geometry["type"] == "GeometryCollection":  # where lines touch a corner: the points say nothing
+    if geometry["type"] == "GeometryCollection":  # lines that touch a corner: the points are dropped
         lines = [part for part in shapely.get_parts(plain) if part.geom_type == "LineString"]
         geometry = shapely.geometry.mapping(shapely.MultiLineString(lines))
     return {
@@ -93,8 +98,10 @@ def _build_feature(shape: BaseGeometry, properties: Json) -> Json:
 
 
 def _round_coordinates(value: Any) -> Any:
+    """Round all numbers of nested coordinates."""
     return round(value, _DECIMALS) if isinstance(value, float) else [_round_coordinates(each) for each in value]
 
 
 def _build_collection(features: Iterator[Json]) -> Json:
+    """Build a GeoJSON feature collection."""
     return {"type": "FeatureCollection", "features": list(features)}

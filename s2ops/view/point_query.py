@@ -10,7 +10,7 @@ from pyproj import Transformer
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, LandCover
+from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, Json, LandCover
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.geo.tile_ownership import compute_border_distance
 from s2ops.imaging.rendering import format_hex_colour
@@ -19,7 +19,7 @@ from s2ops.raster.gdal_env import configure_gdal
 from s2ops.records import AcquireRecord, SelectRecord
 from s2ops.selection.explain import sort_candidates
 from s2ops.storage import layout
-from s2ops.view.facts import Json, TileSummary
+from s2ops.view.facts import TileSummary
 from s2ops.view.run import ViewedRun
 
 _NOT_READ: Final = TileSummary("", "waiting", "its records are not read yet")
@@ -140,7 +140,7 @@ def _read_pixel(run: ViewedRun, pixel: _Pixel, product: str, file: str) -> list[
     key = layout.TileKeys(pixel.tile.name).get_raster(product, file)
     if product != "composite" and key not in run.state.versions:
         return None
-    path = run.store.gdal(key)
+    path = run.store.get_gdal_path(key)
     try:
         with configure_gdal(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
             values = np.asarray(src.read(window=Window(pixel.column, pixel.row, 1, 1))).ravel()

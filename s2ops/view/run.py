@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
+from s2ops.constants import Json
 from s2ops.errors import GridError, InputError, S2opsError
 from s2ops.geo.mgrs_tiles import Tile, TileIndex, parse_tile
 from s2ops.records import AcquireRecord, Record
@@ -20,7 +21,7 @@ from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 from s2ops.view import facts
-from s2ops.view.facts import STEPS, Json, Status, TileSummary
+from s2ops.view.facts import STEPS, Status, TileSummary
 
 R = TypeVar("R", bound=Record)
 
@@ -158,7 +159,7 @@ class ViewedRun:
     def _listing(self) -> dict[str, str]:
         with ThreadPoolExecutor(len(_LISTED_PREFIXES)) as threads:
             found: dict[str, str] = {}
-            for part in threads.map(self.store.versions, _LISTED_PREFIXES):
+            for part in threads.map(self.store.list_versions, _LISTED_PREFIXES):
                 found |= part
         return found
 

@@ -134,3 +134,8 @@ def test_remove_small_objects_connects_pixels_over_corners() -> None:
 def test_compute_halo_px_per_resolution(res: int, halo: int) -> None:
     assert CloudMaskParams().compute_halo_px(res) == halo
     assert to_px(40, res) <= halo
+
+
+def test_cloud_mask_params_keep_the_facts_of_earlier_fingerprints() -> None:
+    facts = {"cloud": 89, "shadow": 165, "speck_m2": 2500.0, "cloud_buffer_m": 40.0, "shadow_buffer_m": 20.0}
+    assert CloudMaskParams().to_facts() == facts | {"fringe": 77}
