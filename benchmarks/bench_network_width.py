@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from s2ops.models.onnx_export import export
+from s2ops.models.onnx_export import export_to_onnx
 from s2ops.models.registry import NETWORKS, ModelMeta
 from s2ops.models.unet import UNet
 
@@ -29,7 +29,7 @@ def untrained(width: int, folder: Path) -> Path:
         levels="tone-curve", temperature=1.0, trained_on=("nothing",), scores={}, licence="Apache-2.0",
     )  # fmt: skip
     path = folder / f"width-{width}.onnx"
-    export(UNet(len(spec.bands), len(spec.classes), width), meta, path)
+    export_to_onnx(UNet(len(spec.bands), len(spec.classes), width), meta, path)
     return path
 
 

@@ -5,14 +5,14 @@ python scripts/make_calibration_images.py
 
 import numpy as np
 
-from s2ops.inference.gpu.calibration_images import FILE, SAMPLES, SIDE
-from s2ops.training.datasets.build_pools import simulated
+from s2ops.inference.gpu.calibration_images import CALIBRATION_FILE, SAMPLE_COUNT, SAMPLE_SIDE_PX
+from s2ops.training.datasets.build_pools import simulate_sample
 
 
 def main() -> None:
     """Write one simulated sample after another to `calibration_images.npz`."""
-    levels = np.stack([simulated(seed)[0][:, :SIDE, :SIDE] for seed in range(SAMPLES)])
-    np.savez_compressed(FILE, levels=levels)
+    levels = np.stack([simulate_sample(seed)[0][:, :SAMPLE_SIDE_PX, :SAMPLE_SIDE_PX] for seed in range(SAMPLE_COUNT)])
+    np.savez_compressed(CALIBRATION_FILE, levels=levels)
 
 
 if __name__ == "__main__":

@@ -1,110 +1,126 @@
-"""Commands about the networks: train, score, models."""
+"""Model commands: train, score, models (list, pull, push)."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from s2ops.cli.options import MODELS_PANEL
 from s2ops.errors import ConfigError
 
-models = typer.Typer(help="List, pull and push weights, with their checksums.", no_args_is_help=True)
+models_app = typer.Typer(help="List, pull and push model weights with their checksums.", no_args_is_help=True)
 
-Networks = Annotated[list[str] | None, typer.Argument(help="networks; default: all that lie there")]
+Networks = Annotated[list[str] | None, typer.Argument(help="Names of networks; default: all in the store.")]
 
 
-def _train(
+def _train_network(
     network: Annotated[
-        str, typer.Argument(help="preview-cloud, preview-haze, scene-cloud, water, vegetation, building")
+        str, typer.Argument(help="Network: preview-cloud, preview-haze, scene-cloud, water, vegetation or building.")
     ],
-    config: Annotated[Path, typer.Option("--config", help="training YAML; see examples/train/")],
-    out: Annotated[Path, typer.Option("--out", help="folder for checkpoints, curve and weights")] = Path("train"),
+    config: Annotated[Path, typer.Option("--config", help="Training configuration in YAML (see examples/train/).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, learning curve and weights.")] = Path(
+        "train"
+    ),
 ) -> None:
-    """Train one network and export it as ONNX with its metadata; continues where it was stopped."""
+    """Train one network and export it as ONNX with its metadata; an interrupted training continues."""
     try:
         from s2ops.training.train import train_command  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise ConfigError(f"training needs {error.name}: pip install 's2ops[torch]'") from error
+        raise ConfigError(f"training needs the package {error.name}: run pip install 's2ops[torch]'.") from error
     train_command(network, config, out)
 
 
-def _score(
+def _score_networks(
     data: Annotated[
-        Path | None, typer.Option("--data", envvar="S2OPS_REAL_DATA", help="folder of the real data")
+        Path | None, typer.Option("--data", envvar="S2OPS_REAL_DATA", help="Folder of the real scenes and labels.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="a small part, under a minute; writes nothing")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Score a small part in less than a minute, without writing files.")
+    ] = False,
     check: Annotated[
-        Path | None, typer.Option("--check", help="scorecard.json to compare the quick part with; exit 1 on drift")
+        Path | None,
+        typer.Option("--check", help="scorecard.json to compare the quick scores with; exit 1 if they differ."),
     ] = None,
     all_classes: Annotated[
         str | None,
-        typer.Option("--all-classes", help="folder with all-classes.onnx, to compare the three networks with"),
+        typer.Option(
+            "--all-classes", help="Folder with all-classes.onnx, the single network to compare with the three networks."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="folder of scorecard.md and scorecard.json")] = Path("docs/reference"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for scorecard.md and scorecard.json.")] = Path(
+        "docs/reference"
+    ),
 ) -> None:
-    """Score every network, next to what others do on the same pixels, and write the scorecard."""
+    """Score all networks and other methods on the same pixels, and write the scorecard."""
     from s2ops.evaluation import scorecard, scorecard_page  # noqa: PLC0415
 
-    committed = None if check is None else scorecard.read(check)
+    committed = None if check is None else scorecard.read_scorecard(check)
     if data is None:
-        _note("the simulated world alone: give --data or S2OPS_REAL_DATA for real scenes too")
-    small = scorecard.run(data, quick=True, say=_note)
+        _print_progress("only simulated scenes: give --data or S2OPS_REAL_DATA for real scenes")
+    small = scorecard.run_scorecard(data, quick=True, report=_print_progress)
     if quick or committed is not None:
-        for line in scorecard_page.lines(small.figures):
+        for line in scorecard_page.format_lines(small.figures):
             typer.echo(line)
-        found = [] if committed is None else scorecard.drift(committed, small, scorecard.weights())
+        found = [] if committed is None else scorecard.find_drift(committed, small, scorecard.hash_weights())
         for line in found:
             typer.echo(f"drift: {line}")
         raise typer.Exit(1 if found else 0)
-    full = scorecard.run(data, quick=False, say=_note, all_classes=all_classes)
+    full = scorecard.run_scorecard(data, quick=False, report=_print_progress, all_classes=all_classes)
     if all_classes is None and (out / "scorecard.json").exists():
-        full = scorecard.with_claim(full, scorecard.read(out / "scorecard.json"), scorecard.weights())
-    scorecard.write(scorecard.Card(weights=scorecard.weights(), full=full, quick=small), out)
-    for line in scorecard_page.lines(full.figures):
+        full = scorecard.keep_network_comparison(
+            full, scorecard.read_scorecard(out / "scorecard.json"), scorecard.hash_weights()
+        )
+    scorecard.write_scorecard(scorecard.Scorecard(weights=scorecard.hash_weights(), full=full, quick=small), out)
+    for line in scorecard_page.format_lines(full.figures):
         typer.echo(line)
 
 
-def _note(text: str) -> None:
+def _print_progress(text: str) -> None:
     typer.echo(f"scoring {text}", err=True)
 
 
-@models.command("list")
-def _list(
-    uri: Annotated[str | None, typer.Argument(help="folder or URI; default: the package's weights")] = None,
+@models_app.command("list")
+def _list_models(
+    uri: Annotated[
+        str | None, typer.Argument(help="Folder or URI of the weights; default: weights of the package.")
+    ] = None,
 ) -> None:
-    """Version, width, size, temperature, SHA-256 and scores of each network."""
+    """List version, width, size, temperature, SHA-256 and scores of each network."""
     from s2ops.models import model_store  # noqa: PLC0415
 
-    for line in model_store.table(model_store.entries(uri)):
+    for line in model_store.format_table(model_store.list_entries(uri)):
         typer.echo(line)
 
 
-@models.command("pull")
-def _pull(
-    uri: Annotated[str, typer.Argument(help="folder or URI that `s2ops models push` wrote")],
+@models_app.command("pull")
+def _pull_models(
+    uri: Annotated[str, typer.Argument(help="Folder or URI that `s2ops models push` has written.")],
     networks: Networks = None,
-    out: Annotated[Path, typer.Option("--out", help="folder to put them in; give it as `models`")] = Path("models"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the weights; set `models` to it.")] = Path("models"),
 ) -> None:
-    """Fetch weights and check each against the manifest's checksum."""
+    """Download weights and verify the checksum of each against the manifest."""
     from s2ops.models import model_store  # noqa: PLC0415
 
-    for entry in model_store.pull(uri, out, networks or ()):
+    for entry in model_store.pull_weights(uri, out, networks or ()):
         typer.echo(f"{out / entry.key} {entry.sha256}")
 
 
-@models.command("push")
-def _push(
-    uri: Annotated[str, typer.Argument(help="folder, file://, s3://, gs:// or az:// URI")],
-    source: Annotated[str | None, typer.Option("--from", help="folder of NETWORK.onnx; default: the package's")] = None,
+@models_app.command("push")
+def _push_models(
+    uri: Annotated[str, typer.Argument(help="Destination: folder, or URI (file://, s3://, gs://, az://).")],
+    source: Annotated[
+        str | None, typer.Option("--from", help="Folder of NETWORK.onnx files; default: weights of the package.")
+    ] = None,
 ) -> None:
-    """Copy weights to an object store, with a manifest of checksums."""
+    """Copy weights to a folder or object store, with a manifest of checksums."""
     from s2ops.models import model_store  # noqa: PLC0415
 
-    for entry in model_store.push(source, uri):
+    for entry in model_store.push_weights(source, uri):
         typer.echo(f"{uri.rstrip('/')}/{entry.key} {entry.sha256}")
 
 
-def add_to(app: typer.Typer) -> None:
+def register_commands(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("train")(_train)
-    app.command("score")(_score)
-    app.add_typer(models, name="models")
+    app.command("train", rich_help_panel=MODELS_PANEL)(_train_network)
+    app.command("score", rich_help_panel=MODELS_PANEL)(_score_networks)
+    app.add_typer(models_app, name="models", rich_help_panel=MODELS_PANEL)

@@ -1,4 +1,4 @@
-"""The scorecard: what is run, the page and the JSON that are written, and whether the figures have drifted."""
+"""Scorecard (benchmark of all networks): run the scores, read and write scorecard.json, detect drift of the figures."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,126 +18,147 @@ from s2ops.evaluation import (
     simulated_scenes,
     single_network_comparison,
 )
-from s2ops.evaluation.accuracy import Curve, Figure
-from s2ops.evaluation.scorecard_page import page
-from s2ops.evaluation.simulated_scenes import Tally
-from s2ops.models.registry import LANDCOVER, NETWORKS, find, tasks
+from s2ops.evaluation.accuracy import Figure, ReliabilityCurve
+from s2ops.evaluation.scorecard_page import render_page
+from s2ops.evaluation.simulated_scenes import FigureCollection
+from s2ops.models.registry import LANDCOVER, NETWORKS, find_weights, list_tasks
 
 TOLERANCE: Final = 0.02
-"""How far a figure of the quick part may lie from the committed one: processors round convolutions differently."""
+"""Maximum difference of a quick figure from the committed one: processors round convolutions differently."""
 
 
-class Part(BaseModel):
-    """All figures of one run."""
+class ScorecardPart(BaseModel):
+    """Figures and reliability curves of one run."""
 
     model_config = ConfigDict(frozen=True)
 
     figures: tuple[Figure, ...]
-    curves: tuple[Curve, ...]
+    curves: tuple[ReliabilityCurve, ...]
 
 
-class Card(BaseModel):
-    """Content of scorecard.json."""
+class Scorecard(BaseModel):
+    """Scorecard: content of scorecard.json."""
 
     model_config = ConfigDict(frozen=True)
 
     weights: dict[str, str]
-    """SHA-256 of the networks that were scored."""
-    full: Part
-    quick: Part
-    """The part that is run again to see whether anything has drifted."""
+    """SHA-256 of each network that was scored."""
+    full: ScorecardPart
+    quick: ScorecardPart
+    """Small part that `s2ops score --check` runs again to detect drift."""
 
 
-def run(data: Path | None, *, quick: bool, say: Callable[[str], None], all_classes: str | None = None) -> Part:
-    """Score everything that the data at hand allows; without `data`, the simulated world alone.
+def run_scorecard(
+    data: Path | None, *, quick: bool, report: Callable[[str], None], all_classes: str | None = None
+) -> ScorecardPart:
+    """Score all networks on the available data.
 
-    `all_classes` is a folder or URI with the network for all classes that the three are compared with.
+    Args:
+        data: Folder of the real data; None scores the simulated world alone.
+        quick: Score a small part only.
+        report: Called with the name of each job before it starts.
+        all_classes: Folder or URI with the network for all classes, to compare the three networks with it.
     """
-    tally = Tally()
-    for name, job in _jobs(data, all_classes, quick=quick):
-        say(name)
+    tally = FigureCollection()
+    for name, job in _list_jobs(data, all_classes, quick=quick):
+        report(name)
         job(tally)
-    return Part(figures=tuple(tally.figures), curves=tuple(tally.curves))
+    return ScorecardPart(figures=tuple(tally.figures), curves=tuple(tally.curves))
 
 
-Job: TypeAlias = Callable[[Tally], None]
+Job: TypeAlias = Callable[[FigureCollection], None]
 
 
-def _jobs(data: Path | None, all_classes: str | None, *, quick: bool) -> Iterator[tuple[str, Job]]:
+def _list_jobs(data: Path | None, all_classes: str | None, *, quick: bool) -> Iterator[tuple[str, Job]]:
+    """Yield (name, job) for everything that is scored; a job adds its figures to a collection."""
     places = 12 if quick else 40
     for res in (10, 120):
-        yield f"clouds, {res} m", partial(simulated_scenes.clouds, res=res, count=places)
-        yield f"cover, {res} m", partial(simulated_scenes.cover, res=res, count=places)
-    yield "previews", partial(simulated_scenes.previews, count=places)
+        yield f"clouds, {res} m", partial(simulated_scenes.score_clouds, res=res, count=places)
+        yield f"cover, {res} m", partial(simulated_scenes.score_land_cover, res=res, count=places)
+    yield "previews", partial(simulated_scenes.score_previews, count=places)
     tiles, dates = (1, 3) if quick else (4, 6)
     series: tuple[tuple[int, fusion_ablation.Weather], ...] = ((10, "mixed weather"),)
     if not quick:
         series = (*series, (10, "often cloudy"), (10, "never clear"), (120, "mixed weather"))
     for res, weather in series:
-        job = partial(fusion_ablation.land_cover, res=res, tiles=tiles, dates=dates, weather=weather)
+        job = partial(fusion_ablation.score_land_cover, res=res, tiles=tiles, dates=dates, weather=weather)
         yield f"series, {res} m, {weather}", job
     if all_classes is not None and not quick:
         yield (
             single_network_comparison.TITLE,
-            partial(single_network_comparison.three_or_one, root=data, folder=all_classes, count=places),
+            partial(single_network_comparison.compare_networks, root=data, folder=all_classes, count=places),
         )
     if data is not None:
         real_scenes.check_folder(data)
-        yield "Boadella", partial(reservoir_water.boadella, root=data, quick=quick)
-        yield "Zagreb", partial(real_scenes.zagreb, root=data, quick=quick)
-        yield "EuroSAT", partial(real_scenes.chips, root=data, quick=quick)
+        yield "Boadella", partial(reservoir_water.score_boadella, root=data, quick=quick)
+        yield "Zagreb", partial(real_scenes.score_zagreb, root=data, quick=quick)
+        yield "EuroSAT", partial(real_scenes.score_chips, root=data, quick=quick)
         if not quick:
-            yield "Exeter", partial(real_scenes.exeter, root=data)
-            yield "EuroSAT, all bands", partial(eurosat_chips.chips, root=data)
-            yield "EuroSAT, clear", partial(eurosat_chips.clear, root=data)
-            yield "clouds drawn by hand", partial(polygon_references.clouds, root=data)
-            yield "towns drawn by hand", partial(polygon_references.towns, root=data)
+            yield "Exeter", partial(real_scenes.score_exeter, root=data)
+            yield "EuroSAT, all bands", partial(eurosat_chips.score_chips, root=data)
+            yield "EuroSAT, clear", partial(eurosat_chips.score_clear_chips, root=data)
+            yield "clouds drawn by hand", partial(polygon_references.score_clouds, root=data)
+            yield "towns drawn by hand", partial(polygon_references.score_towns, root=data)
 
 
-def weights() -> dict[str, str]:
-    """SHA-256 of the package's networks."""
-    return {name: find(name).sha256 for name in NETWORKS}
+def hash_weights() -> dict[str, str]:
+    """Return the SHA-256 of each network of the package."""
+    return {name: find_weights(name).sha256 for name in NETWORKS}
 
 
-def write(card: Card, folder: Path) -> None:
-    """Write scorecard.json and scorecard.md."""
+def write_scorecard(card: Scorecard, folder: Path) -> None:
+    """Write scorecard.json and scorecard.md. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "scorecard.json").write_text(card.model_dump_json(indent=1) + "\n")
-        (folder / "scorecard.md").write_text(page(card.full.figures, card.full.curves))
+        (folder / "scorecard.md").write_text(render_page(card.full.figures, card.full.curves))
     except OSError as error:
-        raise OutputError(f"cannot write the scorecard into {folder}: {error.strerror}; give another --out") from error
+        raise OutputError(
+            f"Cannot write the scorecard to {folder}: {error.strerror}; give another folder as --out."
+        ) from error
 
 
-def read(path: Path) -> Card:
+def read_scorecard(path: Path) -> Scorecard:
     """Read scorecard.json. Raises ConfigError."""
     try:
-        return Card.model_validate_json(path.read_bytes())
+        return Scorecard.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"cannot read the scorecard {path}: {error.strerror}; write it with `s2ops score`") from error
+        raise ConfigError(
+            f"Cannot read the scorecard {path}: {error.strerror}; write it with `s2ops score`."
+        ) from error
     except ValidationError as error:
-        raise ConfigError(f"{path} is no scorecard ({describe(error)}): write it with `s2ops score`") from error
+        raise ConfigError(
+            f"{path} is not a valid scorecard: {describe(error)}; write it with `s2ops score`."
+        ) from error
 
 
-def with_claim(now: Part, old: Card, current: dict[str, str]) -> Part:
-    """`now`, made without the network for all classes, with what `old` says of it.
+def keep_network_comparison(now: ScorecardPart, old: Scorecard, current: dict[str, str]) -> ScorecardPart:
+    """Keep the comparison with the network for all classes from an earlier scorecard, if a run did not repeat it.
 
-    Where the networks are others by now, those figures name the weights that they are of.
+    Args:
+        now: Figures of the run without the network for all classes.
+        old: Earlier scorecard.
+        current: SHA-256 of the present networks. If they differ from those of `old`, the kept figures name the weights
+            that they were computed with.
     """
-    names = (LANDCOVER, *(task.name for task in tasks(LANDCOVER)))
+    names = (LANDCOVER, *(task.name for task in list_tasks(LANDCOVER)))
     theirs = ", ".join(f"{name} {old.weights.get(name, 'unknown')[:8]}" for name in names)
     other = any(old.weights.get(name) != current[name] for name in names)
     kept = [figure for figure in old.full.figures if figure.data.startswith(single_network_comparison.TITLE)]
     if other:
         kept = [figure.model_copy(update={"weights": figure.weights or theirs}) for figure in kept]
     curves = [curve for curve in old.full.curves if curve.data.startswith(single_network_comparison.TITLE)]
-    return Part(figures=(*now.figures, *kept), curves=(*now.curves, *curves))
+    return ScorecardPart(figures=(*now.figures, *kept), curves=(*now.curves, *curves))
 
 
-def drift(card: Card, now: Part, current: dict[str, str]) -> list[str]:
-    """What differs from the committed card: other weights, figures beyond `TOLERANCE`, figures that are missing there.
+def find_drift(card: Scorecard, now: ScorecardPart, current: dict[str, str]) -> list[str]:
+    """Find differences from the committed scorecard.
 
-    Figures of data that are not at hand now are not missed.
+    Figures of the committed scorecard whose data is not available now are not compared.
+
+    Returns:
+        One line per difference: other weights, a figure that moved by more than `TOLERANCE`, a figure that the
+        committed scorecard lacks.
     """
     found = [
         f"{name}: the scorecard is of other weights" for name in current if card.weights.get(name) != current[name]
@@ -146,7 +167,7 @@ def drift(card: Card, now: Part, current: dict[str, str]) -> list[str]:
     for figure in now.figures:
         name = ", ".join(figure.key)
         old = committed.get(figure.key)
-        if old is None and figure.seen != "no training":  # a peer may be installed here and not there
+        if old is None and figure.seen != "no training":  # a compared package may be installed on this machine only
             found.append(f"{name}: not in the scorecard")
         elif old is not None and abs(old.value - figure.value) > TOLERANCE:
             found.append(f"{name}: {figure.value:.4f}, in the scorecard {old.value:.4f}")

@@ -1,10 +1,10 @@
-"""The scorecard as people read it."""
+"""Scorecard page (Markdown report of accuracy and calibration), written from the figures of `scorecard.json`."""
 
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
-from s2ops.evaluation.accuracy import BINS, Curve, Figure
+from s2ops.evaluation.accuracy import CONFIDENCE_BINS, Figure, ReliabilityCurve
 
 TITLES: Final = {
     "scene-cloud": "Clouds and shadows",
@@ -18,7 +18,8 @@ TITLES: Final = {
 
 INTRODUCTION: Final = """# Scorecard
 
-Written by `s2ops score`; do not edit. `s2ops score --quick --check docs/reference/scorecard.json` runs a small part again and
+Written by `s2ops score`; do not edit. `s2ops score --quick --check docs/reference/scorecard.json` runs a small part \
+again and
 fails where a figure has moved by more than 0.02.
 
 - *training*: places `held out` were never shown to it, `seen` were; `no training` marks thresholds and methods of
@@ -73,20 +74,22 @@ Cloud masks of people at 10 m, and points that people have visited: our polygons
 those who made the networks. Networks of full width. Snow, the tropics, cities of other continents."""
 
 
-def lines(figures: Sequence[Figure]) -> list[str]:
-    """Figures for a terminal."""
+def format_lines(figures: Sequence[Figure]) -> list[str]:
+    """Format the figures for a terminal, one line each."""
     return [
-        f"{figure.network:13} {figure.data}; {figure.method}: {figure.score} {figure.value:.3f}{_interval(figure)}"
+        f"{figure.network:13} {figure.data}; {figure.method}: {figure.score} {figure.value:.3f}"
+        f"{_format_interval(figure)}"
         for figure in figures
     ]
 
 
-def _interval(figure: Figure) -> str:
+def _format_interval(figure: Figure) -> str:
+    """Return the 95 % interval in brackets, or nothing if there is none."""
     return "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
 
 
-def page(figures: Sequence[Figure], curves: Sequence[Curve]) -> str:
-    """The scorecard as Markdown."""
+def render_page(figures: Sequence[Figure], curves: Sequence[ReliabilityCurve]) -> str:
+    """Render the scorecard as Markdown."""
     told = NEVER_CLEAR if any("never clear" in figure.data for figure in figures) else ""
     text = [INTRODUCTION + told]
     order = [*TITLES]
@@ -96,17 +99,18 @@ def page(figures: Sequence[Figure], curves: Sequence[Curve]) -> str:
         for data, part in groupby(group, key=lambda figure: figure.data):
             rows = [figure for figure in part if figure.score != "calibration error"]
             if rows:
-                text += _table(f"{network} · {data}", rows)
+                text += _render_table(f"{network} · {data}", rows)
     text.append(CALIBRATION)
-    text += _calibration(figures, curves)
+    text += _render_calibration(figures, curves)
     text.append(CONTEXT)
     return "\n".join(text) + "\n"
 
 
-def _table(title: str, rows: Sequence[Figure]) -> list[str]:
+def _render_table(title: str, rows: Sequence[Figure]) -> list[str]:
+    """Render the figures of one network on one data set as a Markdown table."""
     head = [f"**{title}**, {rows[0].pixels:,} px, {rows[0].units}", ""]
     body = [
-        f"| {figure.method} | {figure.score} | {figure.value:.3f} | {_interval(figure).strip(' ()') or '-'} | "
+        f"| {figure.method} | {figure.score} | {figure.value:.3f} | {_format_interval(figure).strip(' ()') or '-'} | "
         f"{figure.seen} |"
         for figure in rows
     ]
@@ -115,10 +119,11 @@ def _table(title: str, rows: Sequence[Figure]) -> list[str]:
     return [*head, "| method | score | value | 95 % interval | training |", "|---|---|---|---|---|", *body, ""]
 
 
-def _calibration(figures: Sequence[Figure], curves: Sequence[Curve]) -> list[str]:
+def _render_calibration(figures: Sequence[Figure], curves: Sequence[ReliabilityCurve]) -> list[str]:
+    """Render calibration errors and reliability curves as a Markdown table, for confidence from 0.3."""
     errors = {(figure.network, figure.data): figure for figure in figures if figure.score == "calibration error"}
-    edges = " | ".join(f"{index / BINS:.1f}" for index in range(3, BINS))
-    text = [f"| network | data | error | 95 % interval | {edges} |", "|---" * (4 + BINS - 3) + "|"]
+    edges = " | ".join(f"{index / CONFIDENCE_BINS:.1f}" for index in range(3, CONFIDENCE_BINS))
+    text = [f"| network | data | error | 95 % interval | {edges} |", "|---" * (4 + CONFIDENCE_BINS - 3) + "|"]
     for curve in curves:
         figure = errors[curve.network, curve.data]
         cells = [
@@ -127,7 +132,7 @@ def _calibration(figures: Sequence[Figure], curves: Sequence[Curve]) -> list[str
         ]
         data = curve.data if figure.weights is None else f"{curve.data}, earlier weights"
         text.append(
-            f"| {curve.network} | {data} | {figure.value:.3f} | {_interval(figure).strip(' ()') or '-'} | "
+            f"| {curve.network} | {data} | {figure.value:.3f} | {_format_interval(figure).strip(' ()') or '-'} | "
             f"{' | '.join(cells)} |"
         )
     return text

@@ -4,6 +4,7 @@ Everything is counted, slab by slab, into small tables (confusion matrices, sums
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,14 @@ from rasterio.windows import Window
 
 from s2ops.constants import CLASS_NAMES, Float64, Int64, LandCover, Mask, UInt8, UInt16
 from s2ops.errors import RasterError
-from s2ops.imaging.tone_curve import SCALE, levels_of, reflectance_of
+from s2ops.imaging.classification_metrics import (
+    compute_auc,
+    compute_f1,
+    compute_iou,
+    compute_overall_accuracy,
+    count_confusion,
+)
+from s2ops.imaging.tone_curve import SCALE, apply_tone_curve, invert_tone_curve
 
 MASK_NAMES: Final = {Mask.CLEAR: "clear", Mask.CLOUD: "cloud", Mask.SHADOW: "shadow"}
 
@@ -24,33 +32,9 @@ _ROWS: Final = 1024
 Score = dict[str, float | None]
 
 
-def confusion(truth: UInt8, found: UInt8, size: int) -> Int64:
-    """Counts (truth, found) of codes below `size`; pixels where either code is `size` or more are left out."""
-    use = (truth < size) & (found < size)
-    pairs = truth[use].astype(np.int64) * size + found[use]
-    return np.bincount(pairs, minlength=size * size).reshape(size, size)
-
-
-def iou(table: Int64, code: int) -> float | None:
-    """Intersection over union of one code; None where neither truth nor map has it."""
-    union = int(table[code].sum() + table[:, code].sum() - table[code, code])
-    return round(int(table[code, code]) / union, 4) if union else None
-
-
-def f1(table: Int64, code: int) -> float | None:
-    """Harmonic mean of precision and recall of one code; None where neither truth nor map has it."""
-    both = int(table[code].sum() + table[:, code].sum())
-    return round(2 * int(table[code, code]) / both, 4) if both else None
-
-
-def auc(labels: list[bool], scores: list[float]) -> float | None:
-    """Chance that a positive scores above a negative, ties count half; None unless there are both."""
-    positive = np.array([s for s, hit in zip(scores, labels, strict=True) if hit], np.float64)
-    negative = np.array([s for s, hit in zip(scores, labels, strict=True) if not hit], np.float64)
-    if not positive.size or not negative.size:
-        return None
-    gap = positive[:, None] - negative[None, :]
-    return round(float(np.mean((gap > 0) + 0.5 * (gap == 0))), 4)
+def _round_score(value: float) -> float | None:
+    """Return the score with four decimals; None, which JSON can hold, for NaN (not defined)."""
+    return None if math.isnan(value) else round(value, 4)
 
 
 @dataclass
@@ -71,8 +55,8 @@ class CompositeSums:
         use = filled.astype(bool)
         truth = surface[:, use].astype(np.float32) / SCALE
         found = image[:, use]
-        self.reflectance += np.abs(reflectance_of(found) - truth).sum(axis=1, dtype=np.float64)
-        self.levels += np.abs(found - levels_of(truth)).sum(axis=1, dtype=np.float64)
+        self.reflectance += np.abs(invert_tone_curve(found) - truth).sum(axis=1, dtype=np.float64)
+        self.levels += np.abs(found - apply_tone_curve(truth)).sum(axis=1, dtype=np.float64)
         self.filled += int(use.sum())
         self.residual += int(np.isin(mask[use], (Mask.CLOUD, Mask.SHADOW)).sum())
 
@@ -90,21 +74,27 @@ class CompositeSums:
 def mask_score(table: Int64) -> Score:
     """IoU of cloud and shadow, of both together, and overall accuracy, from a confusion of mask codes 0 to 2."""
     merged = np.array([[table[0, 0], table[0, 1:].sum()], [table[1:, 0].sum(), table[1:, 1:].sum()]])
-    score: Score = {f"{MASK_NAMES[code]}_iou": iou(table, code) for code in (Mask.CLOUD, Mask.SHADOW)}
-    return score | {"cloud_or_shadow_iou": iou(merged, 1), "accuracy": _accuracy(table)}
+    score: Score = {
+        f"{MASK_NAMES[code]}_iou": _round_score(compute_iou(table, code)) for code in (Mask.CLOUD, Mask.SHADOW)
+    }
+    return score | {
+        "cloud_or_shadow_iou": _round_score(compute_iou(merged, 1)),
+        "accuracy": _round_score(compute_overall_accuracy(table)),
+    }
 
 
 def landcover_score(table: Int64) -> Score:
     """F1 of each class, their mean, and overall accuracy, from a confusion of codes 0 to 6 without no data."""
     known = table.copy()
     known[:, LandCover.NODATA] = 0
-    scores = {CLASS_NAMES[code]: f1(known, code) for code in LandCover if code != LandCover.NODATA}
+    scores = {
+        CLASS_NAMES[code]: _round_score(compute_f1(known, code)) for code in LandCover if code != LandCover.NODATA
+    }
     found = [value for value in scores.values() if value is not None]
-    return scores | {"mean_f1": round(float(np.mean(found)), 4) if found else None, "accuracy": _accuracy(known)}
-
-
-def _accuracy(table: Int64) -> float | None:
-    return round(float(np.trace(table)) / float(table.sum()), 4) if table.sum() else None
+    return scores | {
+        "mean_f1": round(float(np.mean(found)), 4) if found else None,
+        "accuracy": _round_score(compute_overall_accuracy(known)),
+    }
 
 
 def score_run(out: Path, world: Path) -> dict[str, Score]:
@@ -150,7 +140,8 @@ def _haze(out: Path, truth: dict[str, dict[str, dict[str, bool]]]) -> Score:
     if not labels:
         return {}
     right = [(score >= 0.5) == label for label, score in zip(labels, scores, strict=True)]
-    return {"auc": auc(labels, scores), "accuracy": round(float(np.mean(right)), 4), "scenes": float(len(labels))}
+    auc = _round_score(compute_auc(np.array(labels), np.array(scores)))
+    return {"auc": auc, "accuracy": round(float(np.mean(right)), 4), "scenes": float(len(labels))}
 
 
 def _windows(path: Path) -> Iterator[Window]:
@@ -172,7 +163,8 @@ def _read(path: Path, window: Window, like: Path) -> UInt8:
 def _table(found: Path, truth: Path, size: int) -> Int64:
     """Confusion of two one-band files."""
     parts = [
-        confusion(_read(truth, window, found)[0], _read(found, window, truth)[0], size) for window in _windows(found)
+        count_confusion(_read(truth, window, found)[0], _read(found, window, truth)[0], size)
+        for window in _windows(found)
     ]
     total: Int64 = np.sum(parts, axis=0)
     return total

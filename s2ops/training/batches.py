@@ -9,10 +9,10 @@ from torch import Tensor
 
 from s2ops.errors import ConfigError
 from s2ops.models.registry import TRAINABLE
-from s2ops.training.augmentation import leafed, lit, seasoned, turned
+from s2ops.training.augmentation import augment_geometry, augment_radiometry, brighten_trees, shift_vegetation_nir
 from s2ops.training.config import TrainConfig
-from s2ops.training.datasets.pools import Pool, images, labels
-from s2ops.training.targets import targets, trees
+from s2ops.training.datasets.pools import Pool, derive_labels, select_images
+from s2ops.training.targets import iterate_targets, mask_trees
 
 
 class Batch(NamedTuple):
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     """The same windows with the light, the leaves and all the bands of their own day."""
 
 
-class Samples:
+class BatchSampler:
     """Pools on the training device. Those of one sample size share a batch, in proportion to their shares.
 
     A pool whose samples are smaller than the crop (single chips of 64 pixels) has batches of its own: as many samples
@@ -44,8 +44,8 @@ class Samples:
         self.parts: dict[int, list[tuple[Tensor, Tensor, float]]] = {}
         for name, share in config.shares.items():
             pool = made[name] if name in made else Pool.load(pools / name)
-            image = torch.from_numpy(images(network, pool)).to(device)
-            label = torch.from_numpy(labels(network, pool)).to(device)
+            image = torch.from_numpy(select_images(network, pool)).to(device)
+            label = torch.from_numpy(derive_labels(network, pool)).to(device)
             side = min(config.crop, image.shape[-1])
             self.parts.setdefault(side, []).append((image, label, share))
         self._require_classes(network)
@@ -55,7 +55,7 @@ class Samples:
         given = [label for parts in self.parts.values() for _, label, _ in parts]
         counts: dict[tuple[int, str], int] = {}
         for label in given:
-            for head, one in enumerate(targets(network, label)):
+            for head, one in enumerate(iterate_targets(network, label)):
                 for name, count in zip(one.names, torch.bincount(one.labels.flatten(), minlength=256), strict=False):
                     counts[head, name] = counts.get((head, name), 0) + int(count)
         missing = [name for (_, name), count in counts.items() if not count]
@@ -70,14 +70,14 @@ class Samples:
         plain, label = self._cut(config, random)
         levels = plain.clone()
         if config.leaves:
-            leafed(levels[:, self.bands.index("nir")], trees(self.network, label), config.leaves, random)
+            brighten_trees(levels[:, self.bands.index("nir")], mask_trees(self.network, label), config.leaves, random)
         if config.season:
-            seasoned(levels, self.bands, config.season, random)
+            shift_vegetation_nir(levels, self.bands, config.season, random)
         if config.without_nir:
             lost = torch.rand(len(levels), generator=random, device=random.device) < config.without_nir
             levels[lost, self.bands.index("nir")] = 0
         haze = config.haze if self.tone_curve else 0.0
-        return Batch(lit(levels, self.bands, config.jitter, haze, random), label, plain)
+        return Batch(augment_radiometry(levels, self.bands, config.jitter, haze, random), label, plain)
 
     def _cut(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Windows of one size and their labels, turned and mirrored."""
@@ -86,7 +86,7 @@ class Samples:
         side = list(self.parts)[int(pick)]
         parts = self.parts[side]
         image, label = [], []
-        for (source, truth, _), count in zip(parts, _counts(parts, config, side), strict=True):
+        for (source, truth, _), count in zip(parts, _split_batch(parts, config, side), strict=True):
             if count == 0:
                 continue
             index = torch.randint(len(source), (count,), generator=random, device=random.device)
@@ -94,13 +94,13 @@ class Samples:
             y, x = (int(v) for v in torch.randint(room + 1, (2,), generator=random, device=random.device))
             cut = source[index][:, :, y : y + side, x : x + side]
             known = truth[index] if truth.ndim == 1 else truth[index][:, y : y + side, x : x + side]
-            moved = turned(cut, known, random)
+            moved = augment_geometry(cut, known, random)
             image.append(moved[0])
             label.append(moved[1])
         return torch.cat(image), torch.cat(label)
 
 
-def _counts(parts: list[tuple[Tensor, Tensor, float]], config: TrainConfig, side: int) -> list[int]:
+def _split_batch(parts: list[tuple[Tensor, Tensor, float]], config: TrainConfig, side: int) -> list[int]:
     """Whole numbers of samples, in proportion to the shares, that sum to the batch."""
     batch = config.batch * (config.crop // side) ** 2
     total = sum(share for _, _, share in parts)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from s2ops.config import describe
 from s2ops.errors import ConfigError
-from s2ops.training.datasets.folder_config import Folder
+from s2ops.training.datasets.folder_config import FolderConfig
 
 
 class TrainConfig(BaseModel):
@@ -18,7 +18,7 @@ class TrainConfig(BaseModel):
 
     sources: Annotated[dict[str, float], Field(description="pool of samples -> its share of each batch")] = {}
     validation: Annotated[tuple[str, ...], Field(description="pools that training never sees")] = ()
-    folders: Annotated[tuple[Folder, ...], Field(description="images with labels of your own")] = ()
+    folders: Annotated[tuple[FolderConfig, ...], Field(description="images with labels of your own")] = ()
     trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets with licences, for the metadata")]
     version: str = "1"
     licence: str = "Apache-2.0"

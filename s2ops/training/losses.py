@@ -9,11 +9,11 @@ from torch.nn import functional
 
 from s2ops.training.datasets.pools import EITHER
 
-RARE: Final = 8.0
+MAX_CLASS_BALANCE: Final = 8.0
 """How many times a pixel of a rare class counts at most while a teacher is learnt from."""
 
 
-def segmentation_loss(
+def compute_segmentation_loss(
     logits: Tensor, labels: Tensor, weights: Tensor, dice: float, pair: slice = slice(1, None)
 ) -> Tensor:
     """Cross entropy with class weights, plus `dice` times one minus the mean Dice coefficient of the classes.
@@ -38,7 +38,7 @@ def segmentation_loss(
     return entropy + dice * (1 - ((2 * both + 1) / (each + 1)).mean())
 
 
-def distillation_loss(logits: Tensor, taught: Tensor, known: Tensor) -> Tensor:
+def compute_distillation_loss(logits: Tensor, taught: Tensor, known: Tensor) -> Tensor:
     """Mean Kullback-Leibler divergence of the pixels' classes from those of a teacher, over the `known` pixels.
 
     Classes weigh alike however rarely the teacher says them (up to `RARE` times): a river is few pixels. `logits` and
@@ -47,13 +47,13 @@ def distillation_loss(logits: Tensor, taught: Tensor, known: Tensor) -> Tensor:
     own, wanted = torch.log_softmax(logits.float(), dim=1), torch.log_softmax(taught.float(), dim=1)
     share = torch.exp(wanted) * known[:, None]
     frequency = share.sum(dim=(0, 2, 3)) / known.sum().clamp(min=1)
-    balance = (1 / (len(frequency) * frequency.clamp(min=1e-6))).clamp(max=RARE)
+    balance = (1 / (len(frequency) * frequency.clamp(min=1e-6))).clamp(max=MAX_CLASS_BALANCE)
     weight = (share * balance[:, None, None]).sum(dim=1)
     each = functional.kl_div(own, wanted, log_target=True, reduction="none").sum(dim=1)
     return (each * weight).sum() / weight.sum().clamp(min=1)
 
 
-def haze_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def compute_haze_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross entropy of (n,) logits against 0 or 1."""
     return functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
 

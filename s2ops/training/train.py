@@ -15,20 +15,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from s2ops.errors import ConfigError, ModelError
-from s2ops.models.onnx_export import export
+from s2ops.models.onnx_export import export_to_onnx
 from s2ops.models.registry import TRAINABLE, ModelMeta
-from s2ops.models.unet import UNet, folded
+from s2ops.models.unet import UNet, fold_batch_norm
 from s2ops.training import evaluate
-from s2ops.training.batches import Samples
+from s2ops.training.batches import BatchSampler
 from s2ops.training.config import TrainConfig, load_config
 from s2ops.training.datasets.pools import Pool
-from s2ops.training.distillation import Teachers
-from s2ops.training.initialization import make_network, with_some_of
-from s2ops.training.losses import haze_loss
-from s2ops.training.targets import network_loss, teacher_loss
+from s2ops.training.distillation import HeadTeachers
+from s2ops.training.initialization import build_network, interpolate_weights
+from s2ops.training.losses import compute_haze_loss
+from s2ops.training.targets import compute_network_loss, compute_teacher_loss
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
+def compute_learning_rate(config: TrainConfig, step: int) -> float:
     """One cycle: up over the first tenth of the steps, down to zero along a cosine."""
     rise = max(config.steps // 10, 1)
     if step < rise:
@@ -36,17 +36,17 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(config.steps - rise, 1)))
 
 
-class Run:
+class TrainingRun:
     """The state of a training run: network, optimiser, step; can be written and taken up again."""
 
     def __init__(self, network: str, config: TrainConfig, out: Path, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self.network, self.config, self.out, self.device = network, config, out, device
-        model = make_network(network, config.width, config.start)
+        model = build_network(network, config.width, config.start)
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.learn == "last":
-            _freeze(self.model)
-        self.teacher = None if config.teacher is None else Teachers(network, config.teacher).to(device)
+            _freeze_inner_layers(self.model)
+        self.teacher = None if config.teacher is None else HeadTeachers(network, config.teacher).to(device)
         learnt = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(learnt, weight_decay=config.weight_decay)
         classes = len(TRAINABLE[network].classes)
@@ -54,7 +54,7 @@ class Run:
         self.step = 0
         self.history: list[tuple[int, float]] = []
 
-    def advance(self, samples: Samples) -> float:
+    def advance(self, samples: BatchSampler) -> float:
         """One step; gives the loss. Raises ModelError where it is no number, before anything is changed by it."""
         random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
         image, label, plain = samples.draw(self.config, random)
@@ -68,11 +68,11 @@ class Run:
             if self.teacher is not None:
                 taught = self.teacher(plain if self.config.teacher_sees == "plain" else image)
         if label.ndim == 1:
-            loss = haze_loss(logits, label)
+            loss = compute_haze_loss(logits, label)
         else:
-            loss = network_loss(self.network, logits, label, self.weights, self.config.dice)
+            loss = compute_network_loss(self.network, logits, label, self.weights, self.config.dice)
             if self.teacher is not None:
-                loss = loss + self.config.distil * teacher_loss(self.network, logits, taught)
+                loss = loss + self.config.distil * compute_teacher_loss(self.network, logits, taught)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ModelError(
@@ -80,7 +80,7 @@ class Run:
                 f"({self.config.learning_rate}); the last good checkpoint stays in {self.out}"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = compute_learning_rate(self.config, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -151,10 +151,10 @@ def train(
             f"shift has {len(config.shift)} numbers: {network} has the classes {', '.join(TRAINABLE[network].classes)}"
         )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    run = Run(network, config, out, place)
+    run = TrainingRun(network, config, out, place)
     run.resume()
-    made = _own_pools(network, config)
-    samples = Samples(network, config, pools, place, made)
+    made = _make_folder_pools(network, config)
+    samples = BatchSampler(network, config, pools, place, made)
     while run.step < min(config.steps, until or config.steps):
         loss = run.advance(samples)
         if run.step % 50 == 0 or run.step == config.steps:
@@ -162,13 +162,13 @@ def train(
             print(f"{network} step {run.step}/{config.steps} loss {loss:.4f}", flush=True)
         if run.step % config.checkpoint_every == 0 or run.step == config.steps:
             run.save()
-    model = folded(run.model) if isinstance(run.model, UNet) else run.model.cpu().eval()
+    model = fold_batch_norm(run.model) if isinstance(run.model, UNet) else run.model.cpu().eval()
     if config.keep and config.start is not None:
-        model = with_some_of(model, config.start, config.keep)
+        model = interpolate_weights(model, config.start, config.keep)
     if config.shift and isinstance(model, UNet) and model.head.bias is not None:
         model.head.bias.data += torch.tensor(config.shift)
     judges = (*config.validation, *(name for name in made if name not in config.shares))
-    temperature, scores = evaluate.judge(network, model.to(place), judges, pools, place, made)
+    temperature, scores = evaluate.evaluate_network(network, model.to(place), judges, pools, place, made)
     spec = TRAINABLE[network]
     meta = ModelMeta(
         name=network,
@@ -183,12 +183,12 @@ def train(
         scores=scores,
         licence=config.licence,
     )
-    export(model.cpu(), meta, out / f"{network}.onnx")
-    evaluate.draw_curve(run.history, network, out / "curve.png")
+    export_to_onnx(model.cpu(), meta, out / f"{network}.onnx")
+    evaluate.plot_loss_curve(run.history, network, out / "curve.png")
     return meta
 
 
-def _freeze(model: nn.Module) -> None:
+def _freeze_inner_layers(model: nn.Module) -> None:
     """Let only the layers at full resolution change: where edges lie, not what things look like.
 
     It costs half the time, and a few labels of one place make the network forget little of others.
@@ -200,7 +200,7 @@ def _freeze(model: nn.Module) -> None:
         part.requires_grad_(True)
 
 
-def _own_pools(network: str, config: TrainConfig) -> dict[str, Pool]:
+def _make_folder_pools(network: str, config: TrainConfig) -> dict[str, Pool]:
     """The pools of the configuration's folders, by name. Raises ConfigError and RasterError."""
     if not config.folders:
         return {}

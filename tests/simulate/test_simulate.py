@@ -18,10 +18,11 @@ from rio_cogeo import cog_validate
 from s2ops.constants import Bool, Float64, LandCover, Mask
 from s2ops.errors import ConfigError
 from s2ops.geo.mgrs_tiles import Tile, parse_tile
+from s2ops.imaging.classification_metrics import count_confusion
 from s2ops.simulate.atmosphere import CLEAN, HAZY, Sky, overcast, random_sky, sun
 from s2ops.simulate.ground import ground, world_xy
 from s2ops.simulate.noise import NOISE_STD, Points, fbm, value_noise
-from s2ops.simulate.scoring import CompositeSums, auc, confusion, landcover_score, lines, mask_score, score_run
+from s2ops.simulate.scoring import CompositeSums, landcover_score, lines, mask_score, score_run
 from s2ops.simulate.training_patches import overlay, patch, preview
 from s2ops.simulate.world import Lens, passes
 from s2ops.simulate.writer import simulate
@@ -296,14 +297,12 @@ def test_a_world_without_dates_or_with_impossible_cloudiness_is_refused(tmp_path
 
 def test_scores_of_a_perfect_and_of_a_wrong_map() -> None:
     truth = np.array([[1, 1, 2], [3, 6, 6]], np.uint8)
-    assert landcover_score(confusion(truth, truth, 7))["mean_f1"] == 1.0
+    assert landcover_score(count_confusion(truth, truth, 7))["mean_f1"] == 1.0
     wrong = np.array([[1, 2, 2], [3, 6, 0]], np.uint8)
-    score = landcover_score(confusion(truth, wrong, 7))
+    score = landcover_score(count_confusion(truth, wrong, 7))
     assert (score["water"], score["grass"], score["barren"]) == (0.6667, 0.6667, 1.0)
-    masks = confusion(np.array([0, 1, 1, 2, 255], np.uint8), np.array([0, 1, 2, 2, 1], np.uint8), 3)
+    masks = count_confusion(np.array([0, 1, 1, 2, 255], np.uint8), np.array([0, 1, 2, 2, 1], np.uint8), 3)
     assert mask_score(masks) == {"cloud_iou": 0.5, "shadow_iou": 0.5, "cloud_or_shadow_iou": 1.0, "accuracy": 0.75}
-    assert auc([True, False, False], [0.9, 0.1, 0.9]) == 0.75
-    assert auc([True], [0.9]) is None
 
 
 def test_composite_sums_count_errors_holes_and_residual_cloud() -> None:

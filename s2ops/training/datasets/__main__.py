@@ -8,19 +8,21 @@
 import argparse
 from pathlib import Path
 
-from s2ops.training.datasets.build_pools import KINDS, make_pools
-from s2ops.training.datasets.packed_scenes import load, save
+from s2ops.training.datasets.build_pools import POOL_KINDS, make_pools
+from s2ops.training.datasets.packed_scenes import load_packed, save_packed
 
 
 def _pack(given: argparse.Namespace) -> None:
     from s2ops.training.datasets import label_fusion  # noqa: PLC0415 - needs GDAL, which a training machine may lack
 
-    packed = label_fusion.pack(given.real, *label_fusion.teach(given.real, given.csmask, given.sentle), given.quarters)
-    save(packed, label_fusion.rgb_chips(given.real / "eurosat_rgb_1200_per_class.zip"), given.out)
+    packed = label_fusion.pack_real_data(
+        given.real, *label_fusion.run_teachers(given.real, given.csmask, given.sentle), given.quarters
+    )
+    save_packed(packed, label_fusion.read_packed_chips(given.real / "eurosat_rgb_1200_per_class.zip"), given.out)
 
 
-def _pools(given: argparse.Namespace) -> None:
-    make_pools(given.out, load(given.packed), given.patches, given.processes, given.only)
+def _make_pools(given: argparse.Namespace) -> None:
+    make_pools(given.out, load_packed(given.packed), given.patches, given.processes, given.only)
 
 
 if __name__ == "__main__":
@@ -38,7 +40,7 @@ if __name__ == "__main__":
     pools.add_argument("out", type=Path, help="folder of the pools")
     pools.add_argument("--patches", type=int, default=9000, help="simulated samples; the other pools in proportion")
     pools.add_argument("--processes", type=int, default=1)
-    pools.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="kinds of pools")
-    pools.set_defaults(do=_pools)
+    pools.add_argument("--only", nargs="+", choices=POOL_KINDS, default=POOL_KINDS, help="kinds of pools")
+    pools.set_defaults(do=_make_pools)
     given = parser.parse_args()
     given.do(given)

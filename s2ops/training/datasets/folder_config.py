@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Target = Literal[
+LabelTarget = Literal[
     "water", "grass", "tree", "residential", "industrial", "barren", "built", "clear", "cloud", "shadow", "ignore"
 ]
 
 
-class Folder(BaseModel):
+class FolderConfig(BaseModel):
     """One collection of images with their labels (docs/how-to/train-a-network.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -20,10 +20,11 @@ class Folder(BaseModel):
         Path, Field(description="folder of files named like the images, or one GeoJSON or GeoPackage for all of them")
     ]
     classes: Annotated[
-        dict[str | int, Target], Field(min_length=1, description="value of the raster or attribute -> what it is here")
+        dict[str | int, LabelTarget],
+        Field(min_length=1, description="value of the raster or attribute -> what it is here"),
     ]
     attribute: Annotated[str, Field(description="property of the polygons that holds the class")] = "class"
-    unlabelled: Annotated[Target, Field(description="what pixels outside all polygons are")] = "ignore"
+    unlabelled: Annotated[LabelTarget, Field(description="what pixels outside all polygons are")] = "ignore"
     bands: Annotated[
         tuple[int, int, int, int] | None, Field(description="numbers of red, green, blue, nir; default: the first four")
     ] = None

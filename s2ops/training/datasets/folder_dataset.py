@@ -20,22 +20,22 @@ from s2ops.constants import BANDS, Int32, LandCover, Mask, UInt8
 from s2ops.errors import ConfigError, RasterError
 from s2ops.models.registry import TRAINABLE
 from s2ops.raster.image_file import ImageFile
-from s2ops.training.datasets.folder_config import Folder
-from s2ops.training.datasets.label_rasters import UNLABELLED, of_raster, of_vectors
-from s2ops.training.datasets.pools import BUILT, IGNORE, Pool, Sample, labels
+from s2ops.training.datasets.folder_config import FolderConfig
+from s2ops.training.datasets.label_rasters import UNLABELLED, rasterize_labels, read_label_raster
+from s2ops.training.datasets.pools import BUILT, IGNORE, Pool, Sample, derive_labels
 
-_COVER: Final[dict[str, int]] = {
+_COVER_CODES: Final[dict[str, int]] = {
     "water": LandCover.WATER, "grass": LandCover.GRASS, "tree": LandCover.TREE,
     "residential": LandCover.RESIDENTIAL, "industrial": LandCover.INDUSTRIAL, "barren": LandCover.BARREN,
     "built": BUILT,
 }  # fmt: skip
-_MASK: Final[dict[str, int]] = {"clear": Mask.CLEAR, "cloud": Mask.CLOUD, "shadow": Mask.SHADOW}
+_MASK_CODES: Final[dict[str, int]] = {"clear": Mask.CLEAR, "cloud": Mask.CLOUD, "shadow": Mask.SHADOW}
 
-VECTORS: Final = (".geojson", ".json", ".gpkg")
-RASTERS: Final = (".tif", ".tiff")
+VECTOR_SUFFIXES: Final = (".geojson", ".json", ".gpkg")
+RASTER_SUFFIXES: Final = (".tif", ".tiff")
 
 
-def make_folder_pools(network: str, folders: Sequence[Folder], size: int) -> dict[str, Pool]:
+def make_folder_pools(network: str, folders: Sequence[FolderConfig], size: int) -> dict[str, Pool]:
     """A pool NAME for training and, where `val` names files, NAME-val; samples of `size` x `size` pixels.
 
     Raises ConfigError and RasterError, which name the file and what is wrong with it.
@@ -47,19 +47,19 @@ def make_folder_pools(network: str, folders: Sequence[Folder], size: int) -> dic
         raise ConfigError(f"two folders are called {', '.join(names)}: give each its own `name`")
     pools = {}
     for folder in folders:
-        images = _images(folder)
-        held = [path for path in images if _held_out(path, folder)]
+        images = _list_images(folder)
+        held = [path for path in images if _is_held_out(path, folder)]
         for suffix, chosen in (("", [path for path in images if path not in held]), ("-val", held)):
-            samples = [sample for path in chosen for sample in _samples(path, folder, size)]
+            samples = [sample for path in chosen for sample in _read_samples(path, folder, size)]
             if chosen:
-                pools[folder.pool + suffix] = _checked(network, folder, chosen, samples)
+                pools[folder.pool + suffix] = _build_pool(network, folder, chosen, samples)
     return pools
 
 
-def _checked(network: str, folder: Folder, chosen: list[Path], samples: list[Sample]) -> Pool:
+def _build_pool(network: str, folder: FolderConfig, chosen: list[Path], samples: list[Sample]) -> Pool:
     """The pool, if it says something of the network's classes."""
     pool = Pool.of(samples) if samples else None
-    if pool is None or (labels(network, pool) == IGNORE).all():
+    if pool is None or (derive_labels(network, pool) == IGNORE).all():
         files = ", ".join(path.name for path in chosen[:3])
         raise ConfigError(
             f"the labels in {folder.labels} say nothing that {network} learns "
@@ -68,30 +68,30 @@ def _checked(network: str, folder: Folder, chosen: list[Path], samples: list[Sam
     return pool
 
 
-def _images(folder: Folder) -> list[Path]:
+def _list_images(folder: FolderConfig) -> list[Path]:
     try:
-        found = sorted(path for path in folder.images.iterdir() if path.suffix.lower() in RASTERS)
+        found = sorted(path for path in folder.images.iterdir() if path.suffix.lower() in RASTER_SUFFIXES)
     except OSError as error:
         raise ConfigError(f"cannot list the images in {folder.images}: {error.strerror}") from error
     if not found:
         raise ConfigError(f"{folder.images} holds no GeoTIFF (.tif): name the folder of the images")
     for pattern in folder.val:
         if not any(fnmatch(path.name, pattern) or path.stem == pattern for path in found):
-            raise ConfigError(f"val {pattern!r} matches no image in {folder.images}: they are {_some(found)}")
-    if all(_held_out(path, folder) for path in found):
+            raise ConfigError(f"val {pattern!r} matches no image in {folder.images}: they are {_shorten_list(found)}")
+    if all(_is_held_out(path, folder) for path in found):
         raise ConfigError(f"val {', '.join(folder.val)} holds out every image of {folder.images}: leave some to learn")
     return found
 
 
-def _held_out(path: Path, folder: Folder) -> bool:
+def _is_held_out(path: Path, folder: FolderConfig) -> bool:
     return any(fnmatch(path.name, pattern) or path.stem == pattern for pattern in folder.val)
 
 
-def _some(paths: Sequence[Path]) -> str:
+def _shorten_list(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths[:5]) + (", ..." if len(paths) > 5 else "")
 
 
-def _samples(path: Path, folder: Folder, size: int) -> Iterator[Sample]:
+def _read_samples(path: Path, folder: FolderConfig, size: int) -> Iterator[Sample]:
     """Windows of one image that have a label, row by row; the last of a row ends at the image's edge."""
     with ExitStack() as stack:
         try:
@@ -99,31 +99,31 @@ def _samples(path: Path, folder: Folder, size: int) -> Iterator[Sample]:
             if src.crs is None:
                 raise RasterError(f"{path} has no coordinate system: add one, with gdal_edit.py -a_srs for instance")
             grid = GeoBox(src.shape, src.transform, str(src.crs))
-            levels = ImageFile(src, grid, _bands(src, path, folder), folder.offset).read(0, grid.height)
+            levels = ImageFile(src, grid, _select_bands(src, path, folder), folder.offset).read(0, grid.height)
         except RasterioError as error:
             raise RasterError(f"{path} cannot be read ({error}): give a whole GeoTIFF") from error
-    codes = _codes(path, folder, grid)
-    cover, mask = _tables(folder)
+    codes = _read_label_codes(path, folder, grid)
+    cover, mask = _build_code_tables(folder)
     land, sky = cover[codes], mask[codes]
     empty = (levels == 0).any(axis=0)
     land[empty], sky[empty] = LandCover.NODATA, Mask.NODATA
     known = (land != LandCover.NODATA) | (sky != Mask.NODATA)
-    for top in _starts(grid.height, size):
-        for left in _starts(grid.width, size):
+    for top in _list_window_starts(grid.height, size):
+        for left in _list_window_starts(grid.width, size):
             window = slice(top, top + size), slice(left, left + size)
             if known[window].any():
                 yield (
-                    _padded(levels[:, *window], size, "reflect"),
-                    _padded(land[window], size, LandCover.NODATA),
-                    _padded(sky[window], size, Mask.NODATA),
+                    _pad(levels[:, *window], size, "reflect"),
+                    _pad(land[window], size, LandCover.NODATA),
+                    _pad(sky[window], size, Mask.NODATA),
                 )
 
 
-def _starts(length: int, size: int) -> list[int]:
+def _list_window_starts(length: int, size: int) -> list[int]:
     return sorted({*range(0, max(length - size, 0), size), max(length - size, 0)})
 
 
-def _padded(array: UInt8, size: int, fill: Literal["reflect"] | int) -> UInt8:
+def _pad(array: UInt8, size: int, fill: Literal["reflect"] | int) -> UInt8:
     """Short images are continued to `size`: pixels by reflection, labels as unknown."""
     short = [(0, 0)] * (array.ndim - 2) + [(0, max(size - side, 0)) for side in array.shape[-2:]]
     if isinstance(fill, str):
@@ -131,7 +131,7 @@ def _padded(array: UInt8, size: int, fill: Literal["reflect"] | int) -> UInt8:
     return np.pad(array, short, constant_values=fill)
 
 
-def _bands(src: DatasetReader, path: Path, folder: Folder) -> tuple[int, ...]:
+def _select_bands(src: DatasetReader, path: Path, folder: FolderConfig) -> tuple[int, ...]:
     wanted = folder.bands or (1, 2, 3, 4)
     if max(wanted) > src.count or min(wanted) < 1 or (folder.bands is None and src.count != len(BANDS)):
         asked = "" if folder.bands is None else f", but `bands` asks for {', '.join(map(str, wanted))}"
@@ -141,30 +141,30 @@ def _bands(src: DatasetReader, path: Path, folder: Folder) -> tuple[int, ...]:
     return wanted
 
 
-def _codes(path: Path, folder: Folder, grid: GeoBox) -> Int32:
+def _read_label_codes(path: Path, folder: FolderConfig, grid: GeoBox) -> Int32:
     """(y, x) index into `classes`, `UNLABELLED` where nothing is known."""
     source = folder.labels
     if source.is_dir():
-        beside = [source / f"{path.stem}{suffix}" for suffix in (*RASTERS, *VECTORS)]
+        beside = [source / f"{path.stem}{suffix}" for suffix in (*RASTER_SUFFIXES, *VECTOR_SUFFIXES)]
         source = next((candidate for candidate in beside if candidate.exists()), source)
         if source == folder.labels:
             raise ConfigError(f"{folder.labels} has no labels for {path.name}: expected {beside[0].name} or a vector")
     elif not source.exists():
         raise ConfigError(f"there are no labels at {source}: name a folder, a GeoJSON or a GeoPackage")
     keys = [str(key) for key in folder.classes]
-    if source.suffix.lower() in RASTERS:
-        codes = of_raster(source, grid, keys)
+    if source.suffix.lower() in RASTER_SUFFIXES:
+        codes = read_label_raster(source, grid, keys)
     else:
-        codes = of_vectors(source, grid, keys, folder.attribute)
+        codes = rasterize_labels(source, grid, keys, folder.attribute)
     if (codes == UNLABELLED).all():
         raise RasterError(f"the labels in {source} do not overlap the image {path}: check both coordinate systems")
     return codes
 
 
-def _tables(folder: Folder) -> tuple[UInt8, UInt8]:
+def _build_code_tables(folder: FolderConfig) -> tuple[UInt8, UInt8]:
     """Cover and mask codes by index into `classes`; the last entry, index -1, is for pixels without a label."""
     targets = [*folder.classes.values(), folder.unlabelled]
-    cover = [_COVER.get(target, LandCover.NODATA) for target in targets]
+    cover = [_COVER_CODES.get(target, LandCover.NODATA) for target in targets]
     # who names the ground of a pixel has seen it: the sky above is clear
-    mask = [Mask.CLEAR if target in _COVER else _MASK.get(target, Mask.NODATA) for target in targets]
+    mask = [Mask.CLEAR if target in _COVER_CODES else _MASK_CODES.get(target, Mask.NODATA) for target in targets]
     return np.array(cover, np.uint8), np.array(mask, np.uint8)

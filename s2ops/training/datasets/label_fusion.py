@@ -11,39 +11,44 @@ from onnxruntime import InferenceSession, SessionOptions
 from scipy import ndimage
 
 from s2ops.constants import Bool, Float32, LandCover, UInt8
-from s2ops.imaging.tone_curve import SCALE, reflectance_table
-from s2ops.training.datasets.label_rasters import of_vectors
-from s2ops.training.datasets.packed_scenes import BUILDING_OF_CHIP, Chips, Packed, PackedScene
+from s2ops.imaging.tone_curve import SCALE, build_reflectance_table
+from s2ops.training.datasets.label_rasters import rasterize_labels
+from s2ops.training.datasets.packed_scenes import CHIP_COVER_CODES, ChipSet, PackedData, PackedScene
 from s2ops.training.datasets.pools import BUILT, GREEN, LAND, OPEN
-from s2ops.training.datasets.real_scenes import FIRST_BANDS, RealScene, eurosat_ms, mask_of_scl, scenes
-from s2ops.training.datasets.shoreline_labels import basin, sharpened, water_by_swir
-from s2ops.training.datasets.teacher_models import DYNAMIC_WORLD_BANDS, cloud_mask, cloudsen_mask, land_cover
-from s2ops.training.datasets.vegetation_labels import GREEN_FROM, index, plants, smooth
+from s2ops.training.datasets.real_scenes import RGBN_BANDS, RealScene, convert_scl_to_mask, read_eurosat_ms, read_scenes
+from s2ops.training.datasets.shoreline_labels import classify_water_by_swir, detect_basin, refine_shoreline
+from s2ops.training.datasets.teacher_models import (
+    DYNAMIC_WORLD_BANDS,
+    label_clouds,
+    label_clouds_cloudsen,
+    label_land_cover,
+)
+from s2ops.training.datasets.vegetation_labels import MIN_VEGETATION_NDVI, classify_vegetation, compute_ndvi, is_smooth
 
-CLOUDY_PLACES: Final = ("boadella", "exeter", "zurich", "brandenburg")
+CLOUD_TEACHER_PLACES: Final = ("boadella", "exeter", "zurich", "brandenburg")
 """Where the cloud teachers are asked; the other scenes are clear by eye."""
 
-COVERED: Final = ("boadella", "zurich", "brandenburg")
+COVER_TEACHER_PLACES: Final = ("boadella", "zurich", "brandenburg")
 """Where the land-cover teacher is asked: it needs nine bands."""
 
-EMPTY: Final = ("dsen2-australia", "spyndex", "patagonia")
+UNINHABITED_PLACES: Final = ("dsen2-australia", "spyndex", "patagonia")
 """Places without a house in sight."""
 
-UNTAUGHT: Final = ("virginia", "dsen2-germany")
+FOUR_BAND_PLACES: Final = ("virginia", "dsen2-germany")
 """Clear places of four bands, too few for the teacher: the index and the texture know the green ground."""
 
-RESERVOIR: Final = "boadella"
+RESERVOIR_PLACE: Final = "boadella"
 """Where the level of the water differs from date to date."""
 
-OPAQUE: Final = ("boadella-2020-01-18", "boadella-2020-01-23")
+OPAQUE_SCENES: Final = ("boadella-2020-01-18", "boadella-2020-01-23")
 """Scenes with nothing of the ground to be seen."""
 
 UNKNOWN: Final = 255
 
-LARGEST: Final = 1200
+MAX_SCENE_SIDE_PX: Final = 1200
 """Pixels; larger scenes are cut to their middle."""
 
-SMALLEST_CLOUD: Final = 300
+MIN_CLOUD_PX: Final = 300
 """Pixels; the teacher takes single bright roofs for clouds."""
 
 CHIPS_PER_CLASS: Final = {
@@ -56,14 +61,14 @@ CHIPS_PER_CLASS: Final = {
 }
 """EuroSAT RGB chips taken; 300 of every other class."""
 
-QUARTER_RIM: Final = 6
+QUARTER_RIM_PX: Final = 6
 """Pixels around the outline of a quarter that stay open."""
 
-TREES_OFTEN: Final = 1 / 3
+MIN_TREE_FREQUENCY: Final = 1 / 3
 """Part of a place's dates on which the teacher must see trees."""
 
 
-def cloud_labels(scene: RealScene, taught: UInt8 | None, stronger: UInt8 | None = None) -> UInt8:
+def fuse_cloud_labels(scene: RealScene, taught: UInt8 | None, stronger: UInt8 | None = None) -> UInt8:
     """(y, x) mask from what is known: the eye (`clear`), ESA's SCL, the teachers; 255 where they leave it open.
 
     `taught` is ukis-csmask's (four bands, 30 m), `stronger` that of sentle (twelve bands), which goes first where it
@@ -76,11 +81,11 @@ def cloud_labels(scene: RealScene, taught: UInt8 | None, stronger: UInt8 | None 
         if stronger is not None:
             mask[stronger != 0] = UNKNOWN
     elif scene.scl is not None and taught is not None:
-        esa = mask_of_scl(scene.scl)
+        esa = convert_scl_to_mask(scene.scl)
         mask = np.where((esa == taught) | (esa == 1), esa, UNKNOWN).astype(np.uint8)
         mask[(scene.scl == 10) & (taught == 0)] = UNKNOWN  # cirrus that only band 10 sees
     elif scene.l1c and taught is not None and stronger is not None:
-        cloud = _without_specks(taught == 1)  # made for L2A, the stronger one alone takes ice for cloud
+        cloud = _remove_small_clouds(taught == 1)  # made for L2A, the stronger one alone takes ice for cloud
         mask[(taught == 0) & (stronger == 0)] = 0
         mask[cloud & (stronger == 1)] = 1
     elif stronger is not None:
@@ -89,14 +94,14 @@ def cloud_labels(scene: RealScene, taught: UInt8 | None, stronger: UInt8 | None 
     return mask
 
 
-def _without_specks(cloud: Bool) -> Bool:
+def _remove_small_clouds(cloud: Bool) -> Bool:
     parts, _ = ndimage.label(cloud)
     sizes = np.bincount(parts.ravel())
-    out: Bool = cloud & (sizes[parts] >= SMALLEST_CLOUD)
+    out: Bool = cloud & (sizes[parts] >= MIN_CLOUD_PX)
     return out
 
 
-def cover_labels(
+def fuse_cover_labels(
     scene: RealScene, taught: UInt8, mask: UInt8, quarters: Mapping[str, Bool], lake: Bool | None = None
 ) -> UInt8:
     """(y, x) cover codes: Dynamic World where the sky is clear, put right by what is known better.
@@ -107,22 +112,22 @@ def cover_labels(
     shores are found anew.
     """
     cover = np.where(mask == 0, taught, 0).astype(np.uint8)
-    image = np.stack([scene.bands[band] for band in FIRST_BANDS])
-    ndvi, clear = index(image), mask == 0
+    image = np.stack([scene.bands[band] for band in RGBN_BANDS])
+    ndvi, clear = compute_ndvi(image), mask == 0
     if quarters:
         drawn = np.logical_or.reduce(list(quarters.values()))
-        near = ndimage.binary_dilation(drawn, iterations=QUARTER_RIM)
+        near = ndimage.binary_dilation(drawn, iterations=QUARTER_RIM_PX)
         cover[near | (taught == BUILT) | ((taught == LandCover.GRASS) & (ndvi < 0.5))] = LandCover.NODATA
         bare = ndimage.binary_opening(
             (ndvi < 0.35) & (image[0] < 0.25) & (image[3] > 0.12) & clear & ~near, iterations=2
         )
         cover[bare & (cover == LandCover.NODATA)] = LandCover.BARREN  # a field without crops, wide and dark
         for name, inside in quarters.items():
-            cover[inside & (ndvi < GREEN_FROM) & clear] = LandCover[name.upper()]
-        unsaid = clear & ((cover == LandCover.NODATA) | ((cover == LandCover.TREE) & smooth(image[3])))
-        cover = np.where(unsaid & (ndvi >= GREEN_FROM), plants(image, taught), cover)
+            cover[inside & (ndvi < MIN_VEGETATION_NDVI) & clear] = LandCover[name.upper()]
+        unsaid = clear & ((cover == LandCover.NODATA) | ((cover == LandCover.TREE) & is_smooth(image[3])))
+        cover = np.where(unsaid & (ndvi >= MIN_VEGETATION_NDVI), classify_vegetation(image, taught), cover)
     if lake is not None:
-        water = sharpened(water_by_swir(scene.bands, lake), image, lake)
+        water = refine_shoreline(classify_water_by_swir(scene.bands, lake), image, lake)
         beside = ndimage.binary_dilation(water, iterations=20) & ~water
         cover[(cover == LandCover.WATER) | (beside & (cover == LandCover.NODATA))] = LAND
         cover[ndimage.binary_dilation(water, iterations=3) & (cover != LAND)] = LAND
@@ -132,60 +137,70 @@ def cover_labels(
     return cover
 
 
-def lasting_trees(dates: dict[str, UInt8]) -> dict[str, UInt8]:
+def propagate_lasting_trees(dates: dict[str, UInt8]) -> dict[str, UInt8]:
     """Cover of several dates of one place, with trees on every date where a third of the dates shows them.
 
     The teacher calls broad-leaved woods now trees, now shrub, now meadow; woods do not come and go.
     """
     if not dates:
         return {}
-    often = np.mean([land == LandCover.TREE for land in dates.values()], axis=0) >= TREES_OFTEN
+    often = np.mean([land == LandCover.TREE for land in dates.values()], axis=0) >= MIN_TREE_FREQUENCY
     return {name: np.where(often, LandCover.TREE, land).astype(np.uint8) for name, land in dates.items()}
 
 
-def pack(
+def pack_real_data(
     root: Path, clouds: dict[str, UInt8], stronger: dict[str, UInt8], cover: dict[str, UInt8], drawn: Path | None
-) -> Packed:
+) -> PackedData:
     """Read everything below `root` (`S2OPS_REAL_DATA`) and put the teachers' labels, by scene name, to it.
 
     `drawn` is a GeoJSON of quarters at Zurich (property `class`: residential or industrial).
     """
     packed = []
-    lake = reservoir(root)
-    cover = cover | lasting_trees({name: land for name, land in cover.items() if name.startswith("boadella")})
-    for scene in scenes(root):
-        mask = cloud_labels(scene, clouds.get(scene.name), stronger.get(scene.name))
+    lake = detect_reservoir(root)
+    cover = cover | propagate_lasting_trees({name: land for name, land in cover.items() if name.startswith("boadella")})
+    for scene in read_scenes(root):
+        mask = fuse_cloud_labels(scene, clouds.get(scene.name), stronger.get(scene.name))
         land = np.zeros_like(mask)
-        if scene.name in cover and scene.place in COVERED and scene.name not in OPAQUE:
-            sky = np.where(mask == UNKNOWN, mask, 0) if scene.place == RESERVOIR else mask
-            land = cover_labels(
-                scene, cover[scene.name], sky, _quarters(root, scene, drawn), lake if scene.place == RESERVOIR else None
+        if scene.name in cover and scene.place in COVER_TEACHER_PLACES and scene.name not in OPAQUE_SCENES:
+            sky = np.where(mask == UNKNOWN, mask, 0) if scene.place == RESERVOIR_PLACE else mask
+            land = fuse_cover_labels(
+                scene,
+                cover[scene.name],
+                sky,
+                _read_quarters(root, scene, drawn),
+                lake if scene.place == RESERVOIR_PLACE else None,
             )
-        elif scene.place in EMPTY:
+        elif scene.place in UNINHABITED_PLACES:
             land[mask == 0] = OPEN
-        elif scene.place in UNTAUGHT:
-            land = np.where(mask == 0, plants(_reflectance(scene.levels), land), land)
-        middle = tuple(slice(max((side - LARGEST) // 2, 0), (side + LARGEST) // 2) for side in mask.shape)
+        elif scene.place in FOUR_BAND_PLACES:
+            land = np.where(mask == 0, classify_vegetation(_to_reflectance(scene.levels), land), land)
+        middle = tuple(
+            slice(max((side - MAX_SCENE_SIDE_PX) // 2, 0), (side + MAX_SCENE_SIDE_PX) // 2) for side in mask.shape
+        )
         packed.append(
             PackedScene(scene.name, scene.place, scene.clear, scene.levels[:, *middle], land[middle], mask[middle])
         )
-    names, levels = eurosat_ms(root)
-    images = _reflectance(levels)
+    names, levels = read_eurosat_ms(root)
+    images = _to_reflectance(levels)
     taught = cover["eurosat"]
-    sure = np.stack([_chip_cover(*chip) for chip in zip(names, taught, images, strict=True)])
-    return Packed(tuple(packed), {"chips-ms": Chips(levels, sure)})
+    sure = np.stack([_fuse_chip_cover(*chip) for chip in zip(names, taught, images, strict=True)])
+    return PackedData(tuple(packed), {"chips-ms": ChipSet(levels, sure)})
 
 
-def reservoir(root: Path) -> Bool:
+def detect_reservoir(root: Path) -> Bool:
     """(y, x) the basin of the reservoir, from its clear dates under a high sun."""
-    return basin(scene.bands for scene in scenes(root) if scene.place == RESERVOIR and scene.clear and _summer(scene))
+    return detect_basin(
+        scene.bands
+        for scene in read_scenes(root)
+        if scene.place == RESERVOIR_PLACE and scene.clear and _is_summer(scene)
+    )
 
 
-def _summer(scene: RealScene) -> bool:
+def _is_summer(scene: RealScene) -> bool:
     return 6 <= date.fromisoformat(scene.name.removeprefix(f"{scene.place}-")).month <= 9
 
 
-def _quarters(root: Path, scene: RealScene, drawn: Path | None) -> dict[str, Bool]:
+def _read_quarters(root: Path, scene: RealScene, drawn: Path | None) -> dict[str, Bool]:
     """Outlines by class on the scene's grid: OpenStreetMap's at Brandenburg, ours at Zurich."""
     if scene.grid is None:
         return {}
@@ -196,29 +211,29 @@ def _quarters(root: Path, scene: RealScene, drawn: Path | None) -> dict[str, Boo
         names = ["residential", "farm", "forest", "grass", "meadow", "scrub", "water", "wetland"]
     else:
         return {}
-    codes = of_vectors(source, scene.grid, names, attribute)
+    codes = rasterize_labels(source, scene.grid, names, attribute)
     return {name: codes == names.index(name) for name in ("residential", "industrial") if name in names}
 
 
-def _reflectance(levels: UInt8) -> Float32:
-    return np.nan_to_num(reflectance_table())[levels]
+def _to_reflectance(levels: UInt8) -> Float32:
+    return np.nan_to_num(build_reflectance_table())[levels]
 
 
-def _chip_cover(label: str, taught: UInt8, image: Float32) -> UInt8:
+def _fuse_chip_cover(label: str, taught: UInt8, image: Float32) -> UInt8:
     """The chip's own label where it is pure, the teacher's pixels elsewhere; only "no building" where that is open.
 
     What is green on a built-up chip is no house.
     """
     if label in {"Forest", "SeaLake"}:
-        return np.full_like(taught, BUILDING_OF_CHIP[label])
-    green = plants(image, taught)
+        return np.full_like(taught, CHIP_COVER_CODES[label])
+    green = classify_vegetation(image, taught)
     if label in {"Residential", "Industrial"}:
-        return np.where(green == LandCover.NODATA, BUILDING_OF_CHIP[label], green).astype(np.uint8)
+        return np.where(green == LandCover.NODATA, CHIP_COVER_CODES[label], green).astype(np.uint8)
     unsaid = (taught == LandCover.NODATA) | (taught == BUILT)
     return np.where(unsaid, np.where(green == LandCover.NODATA, OPEN, GREEN), taught).astype(np.uint8)
 
 
-def chips_by_class(names: list[str]) -> dict[str, list[str]]:
+def group_chips_by_class(names: list[str]) -> dict[str, list[str]]:
     """Members of the EuroSAT archive by class, sorted; chips 1 to 20 of each class belong to the other set."""
     by_class: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -227,26 +242,26 @@ def chips_by_class(names: list[str]) -> dict[str, list[str]]:
     return dict(sorted(by_class.items()))
 
 
-def taken(label: str, members: list[str]) -> list[str]:
+def select_packed_chips(label: str, members: list[str]) -> list[str]:
     """The chips of a class that are packed, evenly spread; of these every fifth is for validation."""
-    if label not in BUILDING_OF_CHIP:
+    if label not in CHIP_COVER_CODES:
         return []
     count = CHIPS_PER_CLASS.get(label, 300)
     return [members[index * len(members) // count] for index in range(count)]
 
 
-def rgb_chips(archive: Path) -> tuple[list[str], list[bytes]]:
+def read_packed_chips(archive: Path) -> tuple[list[str], list[bytes]]:
     """Labels and JPEG bytes of the EuroSAT RGB chips that are packed."""
     names, data = [], []
     with zipfile.ZipFile(archive) as chips:
-        for label, members in chips_by_class(chips.namelist()).items():
-            for name in taken(label, members):
+        for label, members in group_chips_by_class(chips.namelist()).items():
+            for name in select_packed_chips(label, members):
                 data.append(chips.read(name))
                 names.append(label)
     return names, data
 
 
-def teach(root: Path, csmask: Path, sentle: Path) -> tuple[dict[str, UInt8], dict[str, UInt8], dict[str, UInt8]]:
+def run_teachers(root: Path, csmask: Path, sentle: Path) -> tuple[dict[str, UInt8], dict[str, UInt8], dict[str, UInt8]]:
     """By scene name: clouds of ukis-csmask, clouds of sentle, land cover; 'eurosat' holds the chips' land cover.
 
     `csmask` and `sentle` are the unpacked packages; Dynamic World lies in `root` and needs tensorflow.
@@ -257,16 +272,16 @@ def teach(root: Path, csmask: Path, sentle: Path) -> tuple[dict[str, UInt8], dic
     sessions = {l1c: InferenceSession(str(path), options) for l1c, path in models.items()}
     world = root / "dynamicworld-model" / "forward"
     clouds, stronger, cover = {}, {}, {}
-    for scene in scenes(root):
-        if scene.place in CLOUDY_PLACES:
-            clouds[scene.name] = cloud_mask(sessions[scene.l1c], scene)
-            seen = cloudsen_mask(sentle / "data" / "cloudmodel.pt", scene)
+    for scene in read_scenes(root):
+        if scene.place in CLOUD_TEACHER_PLACES:
+            clouds[scene.name] = label_clouds(sessions[scene.l1c], scene)
+            seen = label_clouds_cloudsen(sentle / "data" / "cloudmodel.pt", scene)
             if seen is not None:
                 stronger[scene.name] = seen
         if all(band in scene.bands for band in DYNAMIC_WORLD_BANDS):
-            cover[scene.name] = land_cover(world, scene.bands)
+            cover[scene.name] = label_land_cover(world, scene.bands)
     with np.load(root / "eurosat_ms_200" / "eurosat_ms_200.npz", allow_pickle=False) as data:
         names = [str(name) for name in data["bands"]]
         chips = [dict(zip(names, chip.astype(np.float32) / SCALE, strict=True)) for chip in data["x"]]
-    cover["eurosat"] = np.stack([land_cover(world, chip) for chip in chips])
+    cover["eurosat"] = np.stack([label_land_cover(world, chip) for chip in chips])
     return clouds, stronger, cover

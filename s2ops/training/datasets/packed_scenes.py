@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image
 
 from s2ops.constants import LandCover, UInt8
-from s2ops.imaging.tone_curve import levels_of, reflectance_table
+from s2ops.imaging.tone_curve import apply_tone_curve, build_reflectance_table
 from s2ops.training.datasets.pools import GARDEN, OPEN
-from s2ops.training.datasets.vegetation_labels import greenish
+from s2ops.training.datasets.vegetation_labels import is_green
 
-RAYLEIGH: Final = (0.022, 0.042, 0.075, 0.008)
+RAYLEIGH_REFLECTANCE: Final = (0.022, 0.042, 0.075, 0.008)
 """Typical reflectance that the clear air adds to L1C in red, green, blue, nir; taken off, since s2ops works on L2A."""
 
-BUILDING_OF_CHIP: Final[dict[str, int]] = {
+CHIP_COVER_CODES: Final[dict[str, int]] = {
     "Residential": LandCover.RESIDENTIAL,
     "Industrial": LandCover.INDUSTRIAL,
     "AnnualCrop": LandCover.GRASS,
@@ -44,7 +44,7 @@ class PackedScene:
 
 
 @dataclass(frozen=True)
-class Chips:
+class ChipSet:
     """Levels (n, band, 64, 64) and cover (n, 64, 64)."""
 
     levels: UInt8
@@ -52,30 +52,32 @@ class Chips:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedData:
     """All that training takes from real data."""
 
     scenes: tuple[PackedScene, ...]
-    chips: dict[str, Chips]
+    chips: dict[str, ChipSet]
 
 
-CHIP_SCALE: Final = 0.2754 / 255
+CHIP_REFLECTANCE_PER_LEVEL: Final = 0.2754 / 255
 """L1C reflectance of one level of a EuroSAT RGB chip, which is linear."""
 
 
-def chip_levels(jpeg: bytes) -> UInt8:
+def decode_chip(jpeg: bytes) -> UInt8:
     """A EuroSAT RGB chip -> (3, 64, 64) levels. The chips are linear: L1C reflectance = level * 0.2754 / 255.
 
     (Fitted on the chips that the data set also has with all bands: 10.8 DN a level, correlation 0.998.)
     """
     with Image.open(io.BytesIO(jpeg)) as image:
-        reflectance = np.moveaxis(np.asarray(image.convert("RGB"), np.float32), -1, 0) * np.float32(CHIP_SCALE)
-    clean = np.maximum(reflectance - np.array(RAYLEIGH[:3], np.float32)[:, None, None], 0.001)
-    out: UInt8 = np.rint(levels_of(clean)).astype(np.uint8)
+        reflectance = np.moveaxis(np.asarray(image.convert("RGB"), np.float32), -1, 0) * np.float32(
+            CHIP_REFLECTANCE_PER_LEVEL
+        )
+    clean = np.maximum(reflectance - np.array(RAYLEIGH_REFLECTANCE[:3], np.float32)[:, None, None], 0.001)
+    out: UInt8 = np.rint(apply_tone_curve(clean)).astype(np.uint8)
     return out
 
 
-def save(packed: Packed, rgb: tuple[list[str], list[bytes]], path: Path) -> None:
+def save_packed(packed: PackedData, rgb: tuple[list[str], list[bytes]], path: Path) -> None:
     """One .npz without pickles."""
     arrays: dict[str, np.ndarray] = {}
     for scene in packed.scenes:
@@ -90,7 +92,7 @@ def save(packed: Packed, rgb: tuple[list[str], list[bytes]], path: Path) -> None
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: Path) -> Packed:
+def load_packed(path: Path) -> PackedData:
     """Read what `save` wrote."""
     with np.load(path, allow_pickle=False) as data:
         keys = [key for key in data.files if key.startswith("scene/") and key.endswith("/levels")]
@@ -100,17 +102,17 @@ def load(path: Path) -> Packed:
             stem = key.removesuffix("/levels")
             found.append(PackedScene(name, place, clear == "1", data[key], data[f"{stem}/cover"], data[f"{stem}/mask"]))
         chips = {
-            key.split("/")[1]: Chips(data[key], data[key.replace("levels", "cover")])
+            key.split("/")[1]: ChipSet(data[key], data[key.replace("levels", "cover")])
             for key in data.files
             if key.startswith("chips/") and key.endswith("/levels")
         }
         ends = np.cumsum(data["rgb/sizes"])
         stream = data["rgb/bytes"].tobytes()
         levels = np.stack(
-            [chip_levels(stream[end - size : end]) for end, size in zip(ends, data["rgb/sizes"], strict=True)]
+            [decode_chip(stream[end - size : end]) for end, size in zip(ends, data["rgb/sizes"], strict=True)]
         )
-        codes = np.array([BUILDING_OF_CHIP[str(label)] for label in data["rgb/labels"]], np.uint8)
+        codes = np.array([CHIP_COVER_CODES[str(label)] for label in data["rgb/labels"]], np.uint8)
     cover = np.broadcast_to(codes[:, None, None], (len(codes), 64, 64)).copy()
     built = np.isin(codes, (LandCover.RESIDENTIAL, LandCover.INDUSTRIAL))[:, None, None]
-    cover[built & greenish(np.nan_to_num(reflectance_table())[levels])] = GARDEN
-    return Packed(tuple(found), chips | {"chips-rgb": Chips(levels, cover)})
+    cover[built & is_green(np.nan_to_num(build_reflectance_table())[levels])] = GARDEN
+    return PackedData(tuple(found), chips | {"chips-rgb": ChipSet(levels, cover)})

@@ -9,7 +9,7 @@ import numpy as np
 
 from s2ops.constants import BANDS, LandCover, UInt8
 from s2ops.errors import ConfigError
-from s2ops.imaging.tone_curve import reflectance_table, tci_levels
+from s2ops.imaging.tone_curve import build_reflectance_table, compute_tci_levels
 from s2ops.models.registry import TRAINABLE
 
 IGNORE: Final = 255
@@ -84,7 +84,7 @@ class Pool:
         return pool
 
 
-def _table(codes: dict[int, int]) -> UInt8:
+def _build_label_table(codes: dict[int, int]) -> UInt8:
     table = np.full(256, IGNORE, np.uint8)
     for code, label in codes.items():
         table[code] = label
@@ -92,19 +92,19 @@ def _table(codes: dict[int, int]) -> UInt8:
 
 
 COVER_LABELS: Final[dict[str, UInt8]] = {
-    "water": _table({1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, BUILT: 0, LAND: 0, GREEN: 0, GARDEN: 0}),
-    "vegetation": _table({1: 0, 2: 1, 3: 2, 4: 0, 5: 0, 6: 0, BUILT: 0, GREEN: EITHER, GARDEN: EITHER}),
-    "building": _table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0, BUILT: EITHER, OPEN: 0, GREEN: 0}),
-    "all-classes": _table({**{code: code - 1 for code in range(1, 7)}, BUILT: EITHER}),
+    "water": _build_label_table({1: 1, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, BUILT: 0, LAND: 0, GREEN: 0, GARDEN: 0}),
+    "vegetation": _build_label_table({1: 0, 2: 1, 3: 2, 4: 0, 5: 0, 6: 0, BUILT: 0, GREEN: EITHER, GARDEN: EITHER}),
+    "building": _build_label_table({1: 0, 2: 0, 3: 0, 4: 1, 5: 2, 6: 0, BUILT: EITHER, OPEN: 0, GREEN: 0}),
+    "all-classes": _build_label_table({**{code: code - 1 for code in range(1, 7)}, BUILT: EITHER}),
 }
 """Of each network that knows land cover, the label of each cover code."""
 _MASK_LABELS: Final[dict[str, UInt8]] = {
-    "scene-cloud": _table({0: 0, 1: 1, 2: 2}),
-    "preview-cloud": _table({0: 0, 1: 1, 2: 0}),
+    "scene-cloud": _build_label_table({0: 0, 1: 1, 2: 2}),
+    "preview-cloud": _build_label_table({0: 0, 1: 1, 2: 0}),
 }
 
 
-def labels(network: str, pool: Pool) -> UInt8:
+def derive_labels(network: str, pool: Pool) -> UInt8:
     """What `network` should answer: (n, y, x) class indices with 255 to ignore; for haze (n,) 0 or 1.
 
     For a network of several heads: cover codes, of which each head's labels are made by `COVER_LABELS`.
@@ -118,13 +118,13 @@ def labels(network: str, pool: Pool) -> UInt8:
     return seen if TRAINABLE[network].heads else COVER_LABELS[network][seen]
 
 
-def _tci_of_level() -> UInt8:
-    table = tci_levels(np.nan_to_num(reflectance_table()))
+def _build_tci_table() -> UInt8:
+    table = compute_tci_levels(np.nan_to_num(build_reflectance_table()))
     table[0] = 0
     return table
 
 
-def images(network: str, pool: Pool) -> UInt8:
+def select_images(network: str, pool: Pool) -> UInt8:
     """(n, band, y, x): the network's bands; scenes become true-colour levels for the preview networks.
 
     Raises ConfigError where the samples lack one of them.
@@ -138,5 +138,5 @@ def images(network: str, pool: Pool) -> UInt8:
         )
     picked = np.ascontiguousarray(pool.image[:, bands])
     if network.startswith("preview") and pool.image.shape[1] == len(BANDS):
-        return _tci_of_level()[picked]
+        return _build_tci_table()[picked]
     return picked

@@ -16,10 +16,10 @@ from odc.geo.geobox import GeoBox
 from rasterio.io import MemoryFile
 
 from s2ops.constants import Float32, UInt8
-from s2ops.imaging.tone_curve import SCALE, levels_of
-from s2ops.training.datasets.packed_scenes import RAYLEIGH
+from s2ops.imaging.tone_curve import SCALE, apply_tone_curve
+from s2ops.training.datasets.packed_scenes import RAYLEIGH_REFLECTANCE
 
-FIRST_BANDS: Final = ("B04", "B03", "B02", "B08")
+RGBN_BANDS: Final = ("B04", "B03", "B02", "B08")
 """The four bands in the order of `BANDS`."""
 
 
@@ -45,81 +45,81 @@ class RealScene:
     """Where the pixels lie, for the scenes that polygons are drawn on."""
 
 
-def to_levels(reflectance: Float32) -> UInt8:
+def encode_levels(reflectance: Float32) -> UInt8:
     """(4, y, x) reflectance -> levels; all bands exactly 0 is no data."""
-    levels: UInt8 = np.rint(levels_of(reflectance)).astype(np.uint8)
+    levels: UInt8 = np.rint(apply_tone_curve(reflectance)).astype(np.uint8)
     levels[:, (reflectance == 0).all(axis=0)] = 0
     return levels
 
 
-def _scene(name: str, place: str, res: int, bands: dict[str, Float32], **extra: object) -> RealScene:
-    picked = np.stack([bands[band] for band in FIRST_BANDS])
+def _build_scene(name: str, place: str, res: int, bands: dict[str, Float32], **extra: object) -> RealScene:
+    picked = np.stack([bands[band] for band in RGBN_BANDS])
     if extra.get("l1c"):
         empty = (picked == 0).all(axis=0)
-        picked = np.maximum(picked - np.array(RAYLEIGH, np.float32)[:, None, None], 0.001)
+        picked = np.maximum(picked - np.array(RAYLEIGH_REFLECTANCE, np.float32)[:, None, None], 0.001)
         picked[:, empty] = 0
-    return RealScene(name, place, res, to_levels(picked), bands=bands, **extra)  # type: ignore[arg-type]
+    return RealScene(name, place, res, encode_levels(picked), bands=bands, **extra)  # type: ignore[arg-type]
 
 
-def _reflectance(numbers: np.ndarray, offset: int = 0) -> Float32:
+def _to_reflectance(numbers: np.ndarray, offset: int = 0) -> Float32:
     """Digital numbers -> reflectance, 0 stays no data."""
     out = (numbers.astype(np.float32) + offset) / SCALE
     return np.where(numbers == 0, np.float32(0), np.maximum(out, np.float32(0.0001)))
 
 
-def _boadella(root: Path) -> Iterator[RealScene]:
+def _read_boadella(root: Path) -> Iterator[RealScene]:
     order = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
     veiled = {"2020-01-13", "2020-01-18", "2020-01-23", "2021-06-26"}
     for path in sorted((root / "boadella-series").glob("*.tif")):
         with rasterio.open(path) as raster:
-            data = _reflectance(raster.read())
+            data = _to_reflectance(raster.read())
         date = path.stem.split("_")[1]
         bands = dict(zip(order, data, strict=True))
-        yield _scene(f"boadella-{date}", "boadella", 10, bands, clear=date not in veiled)
+        yield _build_scene(f"boadella-{date}", "boadella", 10, bands, clear=date not in veiled)
 
 
-def _exeter(root: Path) -> Iterator[RealScene]:
+def _read_exeter(root: Path) -> Iterator[RealScene]:
     for path in sorted((root / "exeter-series").glob("*.tif")):
         with rasterio.open(path) as raster:
             data = raster.read()
-        bands = dict(zip(("B02", "B03", "B04", "B08"), _reflectance(data[:4], -1000), strict=True))
+        bands = dict(zip(("B02", "B03", "B04", "B08"), _to_reflectance(data[:4], -1000), strict=True))
         date = path.stem.split("_")[1]
         scl = data[4].astype(np.uint8)
-        yield _scene(f"exeter-{date}", "exeter", 20, bands, clear=date == "2024-06-02", scl=scl)
+        yield _build_scene(f"exeter-{date}", "exeter", 20, bands, clear=date == "2024-06-02", scl=scl)
 
 
-def _zurich(root: Path) -> Iterator[RealScene]:
+def _read_zurich(root: Path) -> Iterator[RealScene]:
     path = next((root / "zurich").glob("*.xz"))
     with MemoryFile(lzma.decompress(path.read_bytes())) as memory, memory.open() as raster:
-        bands = dict(zip(raster.descriptions, _reflectance(raster.read()), strict=True))
+        bands = dict(zip(raster.descriptions, _to_reflectance(raster.read()), strict=True))
         grid = GeoBox(raster.shape, raster.transform, str(raster.crs))
-    yield _scene("zurich-2019-05-30", "zurich", 10, bands, clear=False, grid=grid)
+    yield _build_scene("zurich-2019-05-30", "zurich", 10, bands, clear=False, grid=grid)
 
 
-def _brandenburg(root: Path) -> Iterator[RealScene]:
+def _read_brandenburg(root: Path) -> Iterator[RealScene]:
     bands = {}
     for path in sorted((root / "brandenburg" / "IMG_DATA").glob("*.jp2")):
         with rasterio.open(path) as raster:
             # nearest, so that no data stays no data
-            bands[path.stem.split("_")[-1]] = _reflectance(raster.read(1, out_shape=(768, 1536)))
+            bands[path.stem.split("_")[-1]] = _to_reflectance(raster.read(1, out_shape=(768, 1536)))
             if raster.shape == (768, 1536):
                 grid = GeoBox(raster.shape, raster.transform, str(raster.crs))
-    yield _scene("brandenburg-2017-02-16", "brandenburg", 10, bands, clear=False, l1c=True, grid=grid)
+    yield _build_scene("brandenburg-2017-02-16", "brandenburg", 10, bands, clear=False, l1c=True, grid=grid)
 
 
-def _virginia(root: Path) -> Iterator[RealScene]:
+def _read_virginia(root: Path) -> Iterator[RealScene]:
     bands = {}
     with tarfile.open(next((root / "virginia").glob("*.tar.xz"))) as archive:
         for member in archive.getmembers():
             band = Path(member.name).stem.removeprefix("s2_")
             stream = archive.extractfile(member)
-            if band in FIRST_BANDS and stream is not None:
+            if band in RGBN_BANDS and stream is not None:
                 with MemoryFile(stream.read()) as memory, memory.open() as raster:
-                    bands[band] = _reflectance(raster.read(1))
-    yield _scene("virginia", "virginia", 10, bands, clear=True, l1c=True)
+                    bands[band] = _to_reflectance(raster.read(1))
+    yield _build_scene("virginia", "virginia", 10, bands, clear=True, l1c=True)
 
 
-def _arrays(root: Path) -> Iterator[RealScene]:
+def _read_npz_crops(root: Path) -> Iterator[RealScene]:
     """The small crops that come as .npz files."""
     for file, place, l1c in (
         ("dsen2_l1c_crops/S2A_MSIL1C_20170527_T33UUB.npz", "dsen2-germany", True),
@@ -129,30 +129,30 @@ def _arrays(root: Path) -> Iterator[RealScene]:
     ):
         with np.load(root / file, allow_pickle=False) as data:
             bands = {
-                str(name): _reflectance(band)
+                str(name): _to_reflectance(band)
                 for name, band in zip(data["bands"], data["x"], strict=False)  # B08 may come unnamed
             }
             if "B08" not in bands:
-                bands["B08"] = _reflectance(data["x"][3])
-        yield _scene(place, place, 10, bands, clear=True, l1c=l1c)
+                bands["B08"] = _to_reflectance(data["x"][3])
+        yield _build_scene(place, place, 10, bands, clear=True, l1c=l1c)
 
 
-def scenes(root: Path) -> Iterator[RealScene]:
+def read_scenes(root: Path) -> Iterator[RealScene]:
     """All real scenes for training and validation, in a fixed order."""
-    for reader in (_boadella, _exeter, _zurich, _brandenburg, _virginia, _arrays):
+    for reader in (_read_boadella, _read_exeter, _read_zurich, _read_brandenburg, _read_virginia, _read_npz_crops):
         yield from reader(root)
 
 
-def previews(root: Path) -> Iterator[tuple[str, UInt8, UInt8]]:
+def read_previews(root: Path) -> Iterator[tuple[str, UInt8, UInt8]]:
     """Real quicklooks: name, (3, y, x) TCI levels, (y, x) mask (0 clear, 1 cloud, 255 unknown)."""
     with rasterio.open(root / "preview-T29UNU" / "T29UNU_20221005T115411_PVI.jp2") as raster:
         image = raster.read()
     with rasterio.open(root / "preview-T29UNU" / "T29UNU_20221005T115411_SCL_60m.jp2") as raster:
         scl = raster.read(1, out_shape=image.shape[1:])
-    yield "T29UNU", image, mask_of_scl(scl)
+    yield "T29UNU", image, convert_scl_to_mask(scl)
 
 
-def mask_of_scl(scl: UInt8) -> UInt8:
+def convert_scl_to_mask(scl: UInt8) -> UInt8:
     """Scene classification -> mask; thin cirrus counts as cloud, dark areas and saturated pixels as unknown."""
     table = np.full(256, 255, np.uint8)
     table[[4, 5, 6, 11]] = 0
@@ -162,10 +162,10 @@ def mask_of_scl(scl: UInt8) -> UInt8:
     return out
 
 
-def eurosat_ms(root: Path) -> tuple[list[str], UInt8]:
+def read_eurosat_ms(root: Path) -> tuple[list[str], UInt8]:
     """Labels and (n, 4, 64, 64) levels of the EuroSAT chips with all bands."""
     with np.load(root / "eurosat_ms_200" / "eurosat_ms_200.npz", allow_pickle=False) as data:
         numbers = data["x"][:, [3, 2, 1, 7]].astype(np.float32) / SCALE
         labels = [str(label) for label in data["label"]]
-    reflectance = np.maximum(numbers - np.array(RAYLEIGH, np.float32)[:, None, None], 0.001)
-    return labels, np.rint(levels_of(reflectance)).astype(np.uint8)
+    reflectance = np.maximum(numbers - np.array(RAYLEIGH_REFLECTANCE, np.float32)[:, None, None], 0.001)
+    return labels, np.rint(apply_tone_curve(reflectance)).astype(np.uint8)

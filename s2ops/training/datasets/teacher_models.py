@@ -19,20 +19,20 @@ from s2ops.constants import Float32, LandCover, UInt8
 from s2ops.training.datasets.pools import BUILT
 from s2ops.training.datasets.real_scenes import RealScene
 
-CLOUD_MEAN: Final = np.array([0.26681778, 0.27799085, 0.28811994, 0.36494744], np.float32)
-CLOUD_STD: Final = np.array([0.33637598, 0.3125456, 0.31114848, 0.27260706], np.float32)
+CSMASK_MEAN: Final = np.array([0.26681778, 0.27799085, 0.28811994, 0.36494744], np.float32)
+CSMASK_STD: Final = np.array([0.33637598, 0.3125456, 0.31114848, 0.27260706], np.float32)
 """Blue, green, red, nir; from model_4b_l2a.json of ukis-csmask."""
 
-TILE: Final = 256
-TEACHER_RES: Final = 30
+CSMASK_TILE_PX: Final = 256
+CSMASK_RES_M: Final = 30
 """Metres; ukis-csmask was trained on pixels of this size."""
 
-GROWN: Final = 2
+CLOUD_DILATION_PX: Final = 2
 """Pixels that the teacher's clouds are grown by: it leaves their thin rims out."""
 
 DYNAMIC_WORLD_BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 
-LOG_RANGE: Final = np.array(
+DYNAMIC_WORLD_LOG_RANGE: Final = np.array(
     [
         [1.7417268, 2.0232987],
         [1.7261205, 2.0389052],
@@ -48,7 +48,7 @@ LOG_RANGE: Final = np.array(
 )
 """Percentiles by which Dynamic World scales the logarithm of its bands (its published example)."""
 
-_LAND: Final = (
+_DYNAMIC_WORLD_CODES: Final = (
     LandCover.WATER,
     LandCover.TREE,
     LandCover.GRASS,
@@ -61,34 +61,34 @@ _LAND: Final = (
 )
 """What Dynamic World's nine classes are here."""
 
-GREEN: Final = (1, 2, 4)
+DYNAMIC_WORLD_PLANTS: Final = (1, 2, 4)
 """Dynamic World's trees, grass and crops."""
 
-SURE: Final = 0.45
-SURE_OF_GREEN: Final = 0.33
+MIN_PROBABILITY: Final = 0.45
+MIN_PLANT_PROBABILITY: Final = 0.33
 """Probability that its best class must have, and where the vegetation index says the same."""
 
 
-def cloud_mask(session: InferenceSession, scene: RealScene) -> UInt8:
+def label_clouds(session: InferenceSession, scene: RealScene) -> UInt8:
     """(y, x) mask by ukis-csmask, its clouds grown: 0 clear, 1 cloud, 2 shadow, 255 no data."""
     image = np.stack([scene.bands[band] for band in ("B02", "B03", "B04", "B08")])
-    fine = teacher_mask(session, image, scene.res, grown=1)
-    cloud = ndimage.binary_dilation(fine == 1, iterations=GROWN)
+    fine = run_csmask(session, image, scene.res, grown=1)
+    cloud = ndimage.binary_dilation(fine == 1, iterations=CLOUD_DILATION_PX)
     mask: UInt8 = np.where(cloud, 1, fine).astype(np.uint8)
     mask[scene.levels[0] == 0] = 255
     return mask
 
 
 CLOUDSEN_BANDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
-_STAND_INS: Final = {"B01": "B02", "B09": "B8A"}
+_SUBSTITUTE_BANDS: Final = {"B01": "B02", "B09": "B8A"}
 """Neighbours in the spectrum for the bands of 60 m, which some products leave out."""
 _CLOUDSEN_CODES: Final = np.array([0, 1, 1, 2], np.uint8)
 """Clear, thick cloud, thin cloud, shadow as codes of `Mask`."""
 
 
-def cloudsen_mask(model: Path, scene: RealScene) -> UInt8 | None:
+def label_clouds_cloudsen(model: Path, scene: RealScene) -> UInt8 | None:
     """(y, x) 0 clear, 1 cloud (thick or thin), 2 shadow by sentle's TorchScript; None where the scene lacks bands."""
-    bands = {name: scene.bands.get(name, scene.bands.get(_STAND_INS.get(name, name))) for name in CLOUDSEN_BANDS}
+    bands = {name: scene.bands.get(name, scene.bands.get(_SUBSTITUTE_BANDS.get(name, name))) for name in CLOUDSEN_BANDS}
     if any(band is None for band in bands.values()):
         return None
     torch = import_module("torch")
@@ -101,37 +101,41 @@ def cloudsen_mask(model: Path, scene: RealScene) -> UInt8 | None:
     return out
 
 
-def teacher_mask(session: InferenceSession, image: Float32, res: float, grown: int = 0) -> UInt8:
+def run_csmask(session: InferenceSession, image: Float32, res: float, grown: int = 0) -> UInt8:
     """(y, x) 0 clear, 1 cloud, 2 shadow by ukis-csmask from (4, y, x) reflectance of blue, green, red, nir.
 
     It sees pixels of 30 m, by which its clouds are `grown`.
     """
-    factor = res / TEACHER_RES
+    factor = res / CSMASK_RES_M
     coarse = ndimage.zoom(image, (1, factor, factor), order=1)
-    probs = _by_tiles(session, (coarse - CLOUD_MEAN[:, None, None]) / CLOUD_STD[:, None, None])
+    probs = _predict_tiles(session, (coarse - CSMASK_MEAN[:, None, None]) / CSMASK_STD[:, None, None])
     mask = probs.argmax(axis=0).astype(np.uint8)
     if grown:
         mask[ndimage.binary_dilation(mask == 1, iterations=grown)] = 1
-    return _enlarged(mask, image.shape[1:])
+    return _upsample_nearest(mask, image.shape[1:])
 
 
-def _by_tiles(session: InferenceSession, image: Float32) -> Float32:
+def _predict_tiles(session: InferenceSession, image: Float32) -> Float32:
     """Class scores (3, y, x) from overlapping tiles, averaged."""
     _, height, width = image.shape
-    below, right = max(TILE - height, 0), max(TILE - width, 0)
+    below, right = max(CSMASK_TILE_PX - height, 0), max(CSMASK_TILE_PX - width, 0)
     padded = np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect").astype(np.float32)
     total = np.zeros((3, *padded.shape[1:]), np.float32)
-    for y in sorted({*range(0, padded.shape[1] - TILE, TILE // 2), padded.shape[1] - TILE}):
-        for x in sorted({*range(0, padded.shape[2] - TILE, TILE // 2), padded.shape[2] - TILE}):
-            tile = padded[None, :, y : y + TILE, x : x + TILE]
+    for y in sorted(
+        {*range(0, padded.shape[1] - CSMASK_TILE_PX, CSMASK_TILE_PX // 2), padded.shape[1] - CSMASK_TILE_PX}
+    ):
+        for x in sorted(
+            {*range(0, padded.shape[2] - CSMASK_TILE_PX, CSMASK_TILE_PX // 2), padded.shape[2] - CSMASK_TILE_PX}
+        ):
+            tile = padded[None, :, y : y + CSMASK_TILE_PX, x : x + CSMASK_TILE_PX]
             logits = session.run(None, {session.get_inputs()[0].name: tile})[0][0]
             odds = np.exp(logits - logits.max(axis=0))
-            total[:, y : y + TILE, x : x + TILE] += odds / odds.sum(axis=0)
+            total[:, y : y + CSMASK_TILE_PX, x : x + CSMASK_TILE_PX] += odds / odds.sum(axis=0)
     out: Float32 = total[:, :height, :width]
     return out
 
 
-def _enlarged(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
+def _upsample_nearest(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
     """Nearest-neighbour enlargement to `shape`."""
     rows = np.arange(shape[0]) * labels.shape[0] // shape[0]
     columns = np.arange(shape[1]) * labels.shape[1] // shape[1]
@@ -140,32 +144,32 @@ def _enlarged(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
 
 
 @cache
-def _loaded(model: Path) -> Callable[..., Any]:
+def _load_dynamic_world(model: Path) -> Callable[..., Any]:
     """Dynamic World; tensorflow is no dependency: only whoever packs training data needs it."""
     loaded: Callable[..., Any] = import_module("tensorflow").saved_model.load(str(model))
     return loaded
 
 
-def land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
+def label_land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
     """(y, x) cover codes by Dynamic World (needs tensorflow): `LandCover`, `BUILT`, 0 where it is not sure."""
     tensorflow = import_module("tensorflow")
     numbers = np.stack([bands[band] for band in DYNAMIC_WORLD_BANDS], axis=-1) * np.float32(10_000)
-    scaled = (np.log(numbers * np.float32(0.005) + 1) - LOG_RANGE[:, 0]) / LOG_RANGE[:, 1]
+    scaled = (np.log(numbers * np.float32(0.005) + 1) - DYNAMIC_WORLD_LOG_RANGE[:, 0]) / DYNAMIC_WORLD_LOG_RANGE[:, 1]
     odds = np.exp(scaled * 5 - 1)
     image = (odds / (odds + 1)).astype(np.float32)
     height, width = image.shape[:2]
     below, right = -height % 32, -width % 32
     image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
-    logits = _loaded(model)(tensorflow.constant(image[None])).numpy()[0, :height, :width]
+    logits = _load_dynamic_world(model)(tensorflow.constant(image[None])).numpy()[0, :height, :width]
     probs = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probs /= probs.sum(axis=-1, keepdims=True)
     best = probs.argmax(axis=-1)
-    cover = np.array(_LAND, np.uint8)[best]
+    cover = np.array(_DYNAMIC_WORLD_CODES, np.uint8)[best]
     red, nir = bands["B04"], bands["B08"]
     ndvi = (nir - red) / np.maximum(nir + red, 0.01)
     cover[(best == 4) & (ndvi < 0.3)] = LandCover.BARREN  # a ploughed field is bare soil in our classes
     cover[(best == 4) & (ndvi >= 0.3) & (ndvi < 0.4)] = LandCover.NODATA
-    agreed = np.isin(best, GREEN) & (ndvi > 0.6)  # what it takes for plants is green
-    cover[probs.max(axis=-1) < np.where(agreed, SURE_OF_GREEN, SURE)] = LandCover.NODATA
+    agreed = np.isin(best, DYNAMIC_WORLD_PLANTS) & (ndvi > 0.6)  # what it takes for plants is green
+    cover[probs.max(axis=-1) < np.where(agreed, MIN_PLANT_PROBABILITY, MIN_PROBABILITY)] = LandCover.NODATA
     out: UInt8 = cover
     return out
