@@ -7,9 +7,9 @@ docs/how-to/plan-a-run.md names those that the package's figures come from.
 
 import sys
 
-from s2ops.cost.rates import Gpu, Rate, Rates, Start, measured
-from s2ops.cost.run_history import records
-from s2ops.cost.work_units import WORK
+from s2ops.cost.rates import GpuRate, StepRate, Rates, StartupCost, compute_rates
+from s2ops.cost.run_history import read_run_records
+from s2ops.cost.work_units import STEP_EFFORT
 from s2ops.geo.region import list_region_tiles
 from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
@@ -18,29 +18,29 @@ CLIENT = 4 / 326
 """Processor seconds a million pixels: the clients took 4 cores at 326 Mpx/s (benchmarks/results/gpu-serving.md)."""
 
 COMPACT = "through Triton on an H200, 512 px windows (benchmarks/results/gpu-serving.md)"
-ACQUIRE = Gpu(
+ACQUIRE = GpuRate(
     mpx_s=496, client_cpu_s_mpx=CLIENT, source=f"a compact network: three requests a window, 165 each, {COMPACT}"
 )
 GPU = {
     "select": ACQUIRE,
     "acquire": ACQUIRE,
-    "landcover": Gpu(mpx_s=204, client_cpu_s_mpx=CLIENT, source=f"the compact network of three heads, {COMPACT}"),
+    "landcover": GpuRate(mpx_s=204, client_cpu_s_mpx=CLIENT, source=f"the compact network of three heads, {COMPACT}"),
 }
 
 
 def main() -> None:
-    rates: dict[tuple[str, int], Rate] = {}
-    starts: dict[str, Start] = {}
+    rates: dict[tuple[str, int], StepRate] = {}
+    starts: dict[str, StartupCost] = {}
     known: Rates | None = None
     for place in sys.argv[1:]:
         settings = load_config(place)
         ctx = RunContext(settings, list_region_tiles(settings.region))
-        new, begun = measured(records(ctx.store, [tile.name for tile in ctx.tiles]), known, packaged=True)
+        new, begun = compute_rates(read_run_records(ctx.store, [tile.name for tile in ctx.tiles]), known, packaged=True)
         rates |= {(one.step, one.resolution): one for one in new}
         starts |= {one.step: one for one in begun}
         known = Rates(
             source="the package's, measured on 2 cores of a shared machine (docs/how-to/plan-a-run.md)",
-            rates=tuple(sorted(rates.values(), key=lambda one: (list(WORK).index(one.step), one.resolution))),
+            rates=tuple(sorted(rates.values(), key=lambda one: (list(STEP_EFFORT).index(one.step), one.resolution))),
             starts=tuple(starts.values()),
             gpu=GPU,
         )

@@ -12,8 +12,9 @@ from s2ops.cost.rates import Rates
 from s2ops.cost.region_summary import RegionSummary
 from s2ops.cost.scene_model import SceneCounts
 from s2ops.cost.work_units import STEP_EFFORT, compute_work
+from s2ops.results import StepName
 
-WHOLE_RUN_STEPS: Final = ("plan", "balance", "publish")
+WHOLE_RUN_STEPS: Final = tuple(step for step in StepName if not step.is_per_tile)
 """Steps that run once for all tiles, in one pod."""
 
 

@@ -51,5 +51,5 @@ def export_plan_metrics(ctx: RunContext, stage: str, steps: Sequence[str]) -> No
         if data is not None:
             plan = plan_file.parse_plan(data, layout.FORECAST)
             remaining = RemainingTime.from_plan(plan, steps)
-            metrics.planned(stage, remaining.tile_s, remaining.later_s)
-            metrics.priced({"plan": plan.total.compute, **compute_hourly_prices(plan)})
+            metrics.set_plan_times(stage, remaining.tile_s, remaining.later_s)
+            metrics.set_prices({"plan": plan.total.compute, **compute_hourly_prices(plan)})

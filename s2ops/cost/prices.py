@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2ops.config import describe
 from s2ops.errors import ConfigError
-from s2ops.storage.text_files import read_text
+from s2ops.storage.object_store import read_text
 
 PACKAGED_SOURCE: Final = "the package's prices.yaml"
 

@@ -16,8 +16,7 @@ from s2ops.run.context import RunContext
 from s2ops.run.run_record import RunRecord
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
-from s2ops.storage.object_store import Store
-from s2ops.storage.text_files import read_text
+from s2ops.storage.object_store import Store, read_text
 
 RATES_VARIABLE: Final = "S2OPS_RATES"
 """Environment variable with the rates for planning a run: a file, or the `out` of a finished run."""
@@ -29,7 +28,7 @@ def is_store_reachable(out: str) -> bool:
     """Return whether the store can be accessed; a bucket may not exist yet, or credentials may be missing here."""
     try:
         if has_output(out):
-            Store(out).exists(layout.RATES)
+            Store(out).has_key(layout.RATES)
     except StoreUnreachable:
         return False
     return True
@@ -80,9 +79,9 @@ def find_done_tiles(ctx: RunContext) -> dict[str, frozenset[str]]:
     """Find the tiles whose marker exists, by step. Only the run determines if a marker is current for its inputs."""
     if not has_output(ctx.config.out):
         return {}
-    select = {Path(key).stem for key in ctx.store.keys("select") if key.endswith(".json")}
+    select = {Path(key).stem for key in ctx.store.list_keys("select") if key.endswith(".json")}
     found = {
-        product: {parsed[1] for key in ctx.store.keys(product) if (parsed := layout.parse_item_key(key))}
+        product: {parsed[1] for key in ctx.store.list_keys(product) if (parsed := layout.parse_item_key(key))}
         for product in layout.PRODUCTS
     }
     steps = {"select": select, "composite": found["composite"], "acquire": found["composite"]}
@@ -93,7 +92,7 @@ def find_done_tiles(ctx: RunContext) -> dict[str, frozenset[str]]:
 def read_run_records(store: Store, tiles: Iterable[str]) -> Iterator[RunRecord]:
     """Read the run records of tiles; unreadable records and records of older versions are skipped."""
     names = {"all", *tiles}
-    keys = [key for key in store.keys("run") if key.count("/") == 2 and key.endswith(".json")]
+    keys = [key for key in store.list_keys("run") if key.count("/") == 2 and key.endswith(".json")]
     wanted = [key for key in keys if Path(key).stem in names]  # the stem of a failure record is T.failed
 
     def read(key: str) -> RunRecord | None:
@@ -138,7 +137,8 @@ def _check_scene_counts(ctx: RunContext, found: list[RunRecord]) -> SceneCheck |
         return None
 
     def predict_counts(name: str) -> SceneCounts:
-        record = SelectRecord.read(ctx.store.get(layout.TileKeys(name).selection) or b"", layout.TileKeys(name).selection)
+        key = layout.TileKeys(name).selection
+        record = SelectRecord.read(ctx.store.get(key) or b"", key)
         return predict_scene_counts(list_expected_scenes(record), ctx.config)
 
     total = sum(ordered_map(predict_counts, sorted(finished), _READER_THREADS), SceneCounts())

@@ -48,18 +48,15 @@ def read_units(record: RunRecord) -> float:
         InputError: If the record lacks the fact.
     """
     if record.step == "acquire":
-        return (
-            record.rasters / 2
-        )  # image and mask of each scene that was read; scenes that already existed are not counted
+        return record.rasters / 2  # image and mask of each scene that was read, without scenes that existed before
     if record.step == "publish":
         return 1.0  # its maps have the same size for every region
     fact = UNIT_FACTS.get(record.step)
     try:
         return float(record.facts[fact]) if fact else 0.0
     except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{layout.TileKeys(record.tile).get_run_record(record.step)} has no usable fact {error}; run the step again."
-        ) from error
+        key = layout.TileKeys(record.tile).get_run_record(record.step)
+        raise InputError(f"{key} has no usable fact {error}; run the step again.") from error
 
 
 def count_tiles(record: RunRecord) -> float:

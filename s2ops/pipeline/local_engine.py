@@ -90,10 +90,10 @@ def _start_stage(
     ctx: RunContext, step: TileStep[Any] | WholeStep[Any], total: int, pending: int, progress: Progress
 ) -> None:
     progress.start_stage(step.name, total, pending)
-    metrics.stage_begins(step.name, total, pending)
+    metrics.start_stage(step.name, total, pending)
     plan_metrics.export_plan_metrics(ctx, step.name, [step.name])
 
 
 def _finish_tile(step: TileStep[Any] | WholeStep[Any], outcome: TileOutcome, progress: Progress) -> None:
     outcome.report_to(progress)
-    metrics.tile_is_through(step.name)
+    metrics.count_finished_tile(step.name)

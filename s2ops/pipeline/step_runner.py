@@ -28,7 +28,7 @@ from s2ops.run.context import RunContext
 from s2ops.storage import layout
 from s2ops.storage.done_marker import to_json
 from s2ops.telemetry import metrics
-from s2ops.telemetry.resource_usage import measured
+from s2ops.telemetry.resource_usage import measure_usage
 
 CLUSTER_STAGES: Final[Mapping[str, tuple[TileStep[Any], ...]]] = {
     "scenes": (select.STEP, acquire.STEP, composite.STEP),
@@ -126,7 +126,7 @@ def run_steps(ctx: RunContext, steps: Sequence[str], name: str, prepared: Prepar
         try:
             results.append(_run_if_pending(ctx, step, name) if prepared is None else _run(ctx, step, name, prepared))
         except S2opsError as error:
-            metrics.failed(step, error)
+            metrics.count_failure(step, error)
             _record_failure(ctx, step, name, error)
             return TileOutcome(name, tuple(results), step, error)
     return TileOutcome(name, tuple(results))
@@ -136,16 +136,16 @@ def _run_if_pending(ctx: RunContext, step: str, name: str) -> StepResult:
     known = get_step(step)
     prepared = known.bind(ctx) if isinstance(known, WholeStep) else known.bind(ctx, ctx.tiles_by_name[name])
     if prepared.marker.is_current(ctx.store):
-        metrics.skipped(step)
+        metrics.count_skipped(step)
         return StepResult(step, name, "skipped")
     return _run(ctx, step, name, prepared)
 
 
 def _run(ctx: RunContext, step: str, name: str, prepared: PreparedStep) -> StepResult:
     """Run one step in this process, measure it, and write its run record."""
-    with measured() as usage:
+    with measure_usage() as usage:
         result = prepared.run()
-    metrics.made(result, usage, (TILE_SIZE_M / ctx.res) ** 2 / 1e6)
+    metrics.record_step(result, usage, (TILE_SIZE_M / ctx.res) ** 2 / 1e6)
     ctx.store.put(layout.TileKeys(name).get_run_record(step), run_record.of_step(ctx, result, usage).write())
     ctx.store.delete(layout.TileKeys(name).get_failure(step))
     if step == StepName.PUBLISH:

@@ -1,7 +1,7 @@
 """HTML report (summary page, dashboard) of a run: one self-contained file.
 
-Images are embedded as data; no fonts, scripts or styles are loaded. The report states which outputs are missing, so that
-it can be built for an incomplete run too.
+Images are embedded as data; no fonts, scripts or styles are loaded. The report states which outputs are missing, so
+that it can be built for an incomplete run too.
 """
 
 from collections.abc import Sequence

@@ -10,8 +10,7 @@ import numpy as np
 from s2ops.cost.number_formats import format_exact_duration
 from s2ops.geo.equal_area import compute_covered_km2
 from s2ops.report.gather import RunFacts, SeamSummary
-
-STEPS = ("plan", "select", "acquire", "composite", "balance", "blend", "landcover", "publish")
+from s2ops.results import StepName
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def build_cost_rows(facts: RunFacts) -> list[StepCost]:
     by_step = defaultdict(list)
     for one in facts.usage:
         by_step[one.step].append(one)
-    known = [step for step in STEPS if step in by_step] + sorted(set(by_step) - set(STEPS))
+    known = [str(step) for step in StepName if step in by_step] + sorted(set(by_step) - set(StepName))
     rows = []
     for step in known:
         used = by_step[step]

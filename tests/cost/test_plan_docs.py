@@ -1,6 +1,6 @@
-"""The commands in docs/how-to/plan-a-run.md do what the page says, in its order; a plan made with one run's rates holds for another.
+"""Commands of docs/how-to/plan-a-run.md, run in their order: a plan with one run's rates predicts another run.
 
-The page's two regions are other tiles, other dates and another seed: what one took says what the other will take.
+The two regions of the page have different tiles, dates and seeds: the first run calibrates the plan of the second.
 """
 
 import json
@@ -13,42 +13,42 @@ from typing import Any
 
 import pytest
 
-from s2ops.cost.comparison import WITHIN
+from s2ops.cost.comparison import MAX_RELATIVE_ERROR
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/plan-a-run.md").read_text()
 
 CPU_WITHIN = 0.35
-"""Processor time swings with what other tests do on the same cores meanwhile, by a third where two threads share one;
-4 % was seen on a machine with twice more work than cores. docs/how-to/plan-a-run.md has it beside the goal."""
+"""Maximum relative error of processor time. It varies by a third if other tests share the cores (two threads per core);
+4 % was measured on a machine with twice as much work as cores. docs/how-to/plan-a-run.md states it beside the goal."""
 
 
-def written(name: str) -> str:
-    """The YAML of the page's block that begins with `# NAME`."""
+def read_yaml_block(name: str) -> str:
+    """Read the YAML block of the page that begins with `# NAME`."""
     found = re.search(rf"```yaml\n# {name}\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
     return found.group(1)
 
 
-def commands(kind: str) -> list[str]:
+def list_commands(kind: str) -> list[str]:
     return [line for text in re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL) for line in text.splitlines()]
 
 
-pytestmark = pytest.mark.timeout(3600)  # two runs; minutes, however many share the processor
+pytestmark = pytest.mark.timeout(3600)  # two runs take minutes, more if the processor is shared
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all commands of the page have run, and what each one printed."""
+    """Folder in which all commands of the page have run, with the output of each command."""
     here = tmp_path_factory.mktemp("page")
     for name in ("region.yaml", "other.yaml"):
-        (here / name).write_text(written(name))
+        (here / name).write_text(read_yaml_block(name))
     env = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "S2OPS_EXAMPLES": str(ROOT / "examples"),
     }
-    lines = commands("sh")
+    lines = list_commands("sh")
     assert len(lines) == 12
     for number, line in enumerate(lines):
         done = subprocess.run(
@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-def off(folder: Path) -> dict[str, float | None]:
+def read_errors(folder: Path) -> dict[str, float | None]:
     lines: list[dict[str, Any]] = json.loads((folder / "compared.json").read_text())
     assert {line["what"] for line in lines if line["goal"]} == {
         "candidates", "scenes in the mosaic", "scenes read", "processor time", "bytes read of scenes",
@@ -71,19 +71,19 @@ def off(folder: Path) -> dict[str, float | None]:
 @pytest.mark.parametrize(
     "what", ["candidates", "scenes in the mosaic", "scenes read", "bytes read of scenes", "bytes written"]
 )
-def test_another_region_takes_what_the_calibrating_run_says_it_will(what: str, folder: Path) -> None:
-    found = off(folder)[what]
+def test_plan_of_another_region_predicts_the_amounts_of_its_run(what: str, folder: Path) -> None:
+    found = read_errors(folder)[what]
     assert found is not None
-    assert abs(found) <= WITHIN
+    assert abs(found) <= MAX_RELATIVE_ERROR
 
 
-def test_it_takes_the_processor_time_that_was_predicted(folder: Path) -> None:
-    found = off(folder)["processor time"]
+def test_plan_of_another_region_predicts_the_processor_time_of_its_run(folder: Path) -> None:
+    found = read_errors(folder)["processor time"]
     assert found is not None
     assert abs(found) <= CPU_WITHIN
 
 
-def test_a_plan_is_written_with_its_assumptions_and_adds_up(folder: Path) -> None:
+def test_plan_file_contains_its_assumptions_and_adds_up(folder: Path) -> None:
     plan = json.loads((folder / "plan.json").read_text())
     assert plan["rates"] == "the run in run"
     assert plan["candidates_from"] == "catalog"
@@ -91,12 +91,12 @@ def test_a_plan_is_written_with_its_assumptions_and_adds_up(folder: Path) -> Non
     assert set(plan["assumptions"]) >= {"cpu_core_hour", "gpu_hour", "store_gb_month"}
 
 
-def test_the_report_shows_the_plan_beside_the_run(folder: Path) -> None:
+def test_report_shows_the_plan_beside_the_run(folder: Path) -> None:
     page = (folder / "other/report/index.html").read_text()
     assert "What the plan said before the run" in page
     assert "processor time of landcover" in page
 
 
-def test_after_the_run_nothing_is_left_to_be_done(folder: Path) -> None:
-    last = commands("sh").index("s2ops plan other.yaml --dry-run")
+def test_plan_after_the_run_has_no_work_left(folder: Path) -> None:
+    last = list_commands("sh").index("s2ops plan other.yaml --dry-run")
     assert "nothing is left to compute" in (folder / f"{last}.txt").read_text()
