@@ -1,23 +1,23 @@
-"""Commands that look at a run: explain, verify, view, truth, areas."""
+"""Inspect commands (read a finished run): explain, verify, view, truth, areas."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from s2ops.cli.options import count_cores
+from s2ops.cli.options import INSPECT_PANEL, count_cores
 from s2ops.errors import InputError
 from s2ops.storage import layout
 
-RunUri = Annotated[str, typer.Argument(help="the run's `out`: a folder or URI")]
+RunUri = Annotated[str, typer.Argument(help="Output of the run (`out`): folder or URI.")]
 
 
 def _explain_selection(
     out: RunUri,
-    tile: Annotated[str, typer.Argument(help="MGRS tile, such as 33TWL")],
-    picture: Annotated[Path | None, typer.Option(help="where to put the PNG; default: explain-TILE.png here")] = None,
+    tile: Annotated[str, typer.Argument(help="MGRS tile, such as 33TWL.")],
+    picture: Annotated[Path | None, typer.Option(help="PNG file to write; default: explain-TILE.png.")] = None,
 ) -> None:
-    """Say why each scene of a tile was taken or left, and draw the previews with their masks."""
+    """Explain why each scene of a tile was selected or rejected, and draw the previews with their masks."""
     from rich.console import Console  # noqa: PLC0415
 
     from s2ops.raster.reader import read_all  # noqa: PLC0415
@@ -28,7 +28,7 @@ def _explain_selection(
     store, keys = Store(out), layout.TileKeys(tile)
     data = store.get(keys.selection)
     if data is None:
-        raise InputError(f"{out} has no {keys.selection}: is {tile} a tile of that run, and has select run?")
+        raise InputError(f"{out} has no {keys.selection}: give a tile of the run for which select has run.")
     record = SelectRecord.read(data, keys.selection)
     typer.echo(explain.format_headline(record))
     Console().print(explain.build_table(record))
@@ -36,16 +36,18 @@ def _explain_selection(
         typer.echo(line)
     if record.candidates:
         path = picture or Path(f"explain-{tile}.png")
-        previews = read_all(store.gdal(keys.previews))
+        previews = read_all(store.get_gdal_path(keys.previews))
         explain.draw_previews(record, previews.reshape(-1, 4, *previews.shape[1:])).save(path)
         typer.echo(f"picture {path}")
 
 
 def _verify_run(
     out: RunUri,
-    max_seam: Annotated[float, typer.Option(help="largest excess step allowed after blending")] = 1.25,
+    max_seam: Annotated[
+        float, typer.Option(help="Maximum excess step at a seam after blending; 1 is invisible.")
+    ] = 1.25,
 ) -> None:
-    """Read everything again and name what is wrong; exit 1 if anything is."""
+    """Verify all outputs of a run and print each finding; exit 1 if there are errors."""
     from s2ops.quality.verify import verify  # noqa: PLC0415
     from s2ops.storage.object_store import Store  # noqa: PLC0415
 
@@ -59,10 +61,10 @@ def _verify_run(
 
 
 def _compare_with_truth(
-    out: Annotated[str, typer.Argument(help="folder of the run")],
-    world: Annotated[Path, typer.Argument(help="folder of the simulated world, with truth/")],
+    out: Annotated[str, typer.Argument(help="Output folder of the run.")],
+    world: Annotated[Path, typer.Argument(help="Folder of the simulated world (contains truth/).")],
 ) -> None:
-    """Compare a run over a simulated world with its truth, and show the figures in the run's report too."""
+    """Compare a run on simulated scenes with their ground truth, and add the scores to the run's report."""
     from s2ops.report import build_report  # noqa: PLC0415
     from s2ops.simulate.scoring import lines, score_run  # noqa: PLC0415
     from s2ops.storage.done_marker import read_json, to_json  # noqa: PLC0415
@@ -71,7 +73,7 @@ def _compare_with_truth(
     store = Store(out)
     plan = read_json(store, layout.PLAN)
     if store.folder is None or plan is None:
-        raise InputError(f"{out} is no local folder of a run: give the folder that s2ops run wrote")
+        raise InputError(f"{out} is not a local folder of a run: give the folder that s2ops run wrote.")
     scores = score_run(store.folder, world)
     for line in lines(scores):
         typer.echo(line)
@@ -81,16 +83,16 @@ def _compare_with_truth(
 
 def _view_run(
     out: RunUri,
-    compare: Annotated[str | None, typer.Option(help="another run, to swipe between the two")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port")] = 8000,
-    host: Annotated[str, typer.Option(help="address to listen at; 0.0.0.0 lets other machines in")] = "127.0.0.1",
-    browse: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+    compare: Annotated[str | None, typer.Option(help="Second run, for a swipe comparison.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web server; 0 selects a free port.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 allows other machines.")] = "127.0.0.1",
+    browse: Annotated[bool, typer.Option("--open", help="Open the map in the browser.")] = False,
     basemap: Annotated[
-        str | None, typer.Option(help="map tiles to lie underneath, such as https://tiles.example.org/{z}/{x}/{y}.png")
+        str | None, typer.Option(help="URL of background map tiles, such as https://tiles.example.org/{z}/{x}/{y}.png.")
     ] = None,
-    credit: Annotated[str, typer.Option(help="whom the map names for the basemap")] = "",
+    credit: Annotated[str, typer.Option(help="Attribution text for the basemap.")] = "",
 ) -> None:
-    """Show a run on a map: mosaic, land cover, dates, seams, tiles and their scene lists (docs/how-to/view-a-run.md)."""
+    """Show a run on a map: mosaic, land cover, dates, seams, tiles, scene lists (docs/how-to/view-a-run.md)."""
     try:
         from s2ops.view import server  # noqa: PLC0415
         from s2ops.view.basemap import Basemap  # noqa: PLC0415
@@ -98,7 +100,7 @@ def _view_run(
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("s2ops"):
             raise
-        raise InputError(f"s2ops view needs {error.name}: pip install 's2ops[view]'") from error
+        raise InputError(f"s2ops view needs the package {error.name}: run pip install 's2ops[view]'.") from error
 
     below = Basemap.from_url(basemap, credit) if basemap else None
     runs = {name: ViewedRun(place) for name, place in (("a", out), ("b", compare)) if place}
@@ -108,17 +110,21 @@ def _view_run(
 def _print_areas(
     out: RunUri,
     polygons: Annotated[
-        Path | None, typer.Option(help="GeoJSON or GeoPackage: rows of each polygon instead of each tile")
+        Path | None, typer.Option(help="GeoJSON or GeoPackage with polygons: one row per polygon instead of per tile.")
     ] = None,
-    attribute: Annotated[str, typer.Option(help="attribute that names the polygons")] = "name",
+    attribute: Annotated[str, typer.Option(help="Attribute with the names of the polygons.")] = "name",
     resolution: Annotated[
-        int | None, typer.Option(min=1, help="metres: read overviews instead of every pixel; quicker, less exact")
+        int | None,
+        typer.Option(
+            min=1, help="Pixel size in metres: read overviews, which is faster but less exact; default: all pixels."
+        ),
     ] = None,
     to: Annotated[
-        list[Path] | None, typer.Option("--to", help="file to write, .csv or .parquet; repeat for both; default: print")
+        list[Path] | None,
+        typer.Option("--to", help="File to write, .csv or .parquet (repeatable); default: print CSV."),
     ] = None,
 ) -> None:
-    """Print the area and mean confidence of each land-cover class, by tile or by polygon, all ground counted once."""
+    """Print area and mean confidence of each land-cover class by tile or polygon; overlaps count once."""
     from s2ops.geo.polygon_files import read_polygons  # noqa: PLC0415
     from s2ops.landcover import area_tables, areas  # noqa: PLC0415
     from s2ops.storage.object_store import Store  # noqa: PLC0415
@@ -137,8 +143,8 @@ def _print_areas(
 
 def register_commands(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("explain")(_explain_selection)
-    app.command("verify")(_verify_run)
-    app.command("view")(_view_run)
-    app.command("truth")(_compare_with_truth)
-    app.command("areas")(_print_areas)
+    app.command("explain", rich_help_panel=INSPECT_PANEL)(_explain_selection)
+    app.command("verify", rich_help_panel=INSPECT_PANEL)(_verify_run)
+    app.command("view", rich_help_panel=INSPECT_PANEL)(_view_run)
+    app.command("truth", rich_help_panel=INSPECT_PANEL)(_compare_with_truth)
+    app.command("areas", rich_help_panel=INSPECT_PANEL)(_print_areas)

@@ -1,70 +1,68 @@
-"""How a run shows its progress: a bar on a terminal, plain lines elsewhere, JSON lines in containers."""
+"""Progress reporting: a bar on a terminal, plain lines in a file, log events (JSON lines) in containers."""
 
-import json
+import logging
 import sys
 import time
-from typing import Literal
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from s2ops.errors import S2opsError
 from s2ops.results import StepResult
+from s2ops.telemetry.log_config import LogFormat
 
-LogFormat = Literal["text", "json"]
+_LOG: Final = logging.getLogger(__name__)
 
 
-class JsonLines:
-    """One event a line, on stderr."""
+class LogProgress:
+    """Progress as log events with fields."""
 
-    def _say(self, event: str, **fields: object) -> None:
-        line = {"time": round(time.time(), 3), "event": event, **fields}
-        print(json.dumps(line, sort_keys=True), file=sys.stderr, flush=True)
+    def start_stage(self, step: str, total: int, pending: int) -> None:
+        """Log the start of a stage."""
+        _LOG.info("stage", extra={"step": step, "total": total, "pending": pending})
 
-    def stage(self, step: str, total: int, pending: int) -> None:
-        """A stage begins."""
-        self._say("stage", step=step, total=total, pending=pending)
+    def report_result(self, result: StepResult) -> None:
+        """Log the result of a step for one tile."""
+        fields = {"step": result.step, "tile": result.tile, "status": result.status, "facts": dict(result.facts)}
+        _LOG.info("tile", extra=fields)
 
-    def tile(self, result: StepResult) -> None:
-        """One tile is through."""
-        self._say("tile", step=result.step, tile=result.tile, status=result.status, facts=dict(result.facts))
-
-    def failed(self, step: str, tile: str, error: S2opsError) -> None:
-        """One tile failed."""
-        self._say("failed", step=step, tile=tile, error=str(error), exit_code=error.exit_code)
+    def report_failure(self, step: str, tile: str, error: S2opsError) -> None:
+        """Log the failure of one tile."""
+        _LOG.info("failed", extra={"step": step, "tile": tile, "error": str(error), "exit_code": error.exit_code})
 
     def close(self) -> None:
-        """Nothing to take down."""
+        """End the report; log events need no clean-up."""
 
 
-class PlainLines:
-    """Lines for people and log files."""
+class LineProgress:
+    """Progress as plain lines with the elapsed time, for people and log files."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
 
-    def _say(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=sys.stderr, flush=True)
 
-    def stage(self, step: str, total: int, pending: int) -> None:
-        """A stage begins."""
-        self._say(f"{step}: {pending} of {total} to do" if pending else f"{step}: all {total} done before")
+    def start_stage(self, step: str, total: int, pending: int) -> None:
+        """Print the number of tiles that have work left."""
+        self._print_line(f"{step}: {pending} of {total} to do" if pending else f"{step}: all {total} done before")
 
-    def tile(self, result: StepResult) -> None:
-        """One tile is through."""
+    def report_result(self, result: StepResult) -> None:
+        """Print the result of a step for one tile."""
         facts = ", ".join(f"{name} {value}" for name, value in result.facts.items())
-        self._say(f"{result.step} {result.tile}: {result.status}" + (f" ({facts})" if facts else ""))
+        self._print_line(f"{result.step} {result.tile}: {result.status}" + (f" ({facts})" if facts else ""))
 
-    def failed(self, step: str, tile: str, error: S2opsError) -> None:
-        """One tile failed."""
-        self._say(f"{step} {tile}: failed: {error}")
+    def report_failure(self, step: str, tile: str, error: S2opsError) -> None:
+        """Print the failure of one tile."""
+        self._print_line(f"{step} {tile}: failed: {error}")
 
     def close(self) -> None:
-        """Nothing to take down."""
+        """End the report; lines need no clean-up."""
 
 
-class Bars:
-    """One bar a stage."""
+class BarProgress:
+    """Progress as one bar per stage."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -78,27 +76,27 @@ class Bars:
         self._task: TaskID | None = None
         self._progress.start()
 
-    def stage(self, step: str, total: int, pending: int) -> None:
-        """A stage begins; what is done before counts at once."""
+    def start_stage(self, step: str, total: int, pending: int) -> None:
+        """Add a bar; tiles that were done before count at once."""
         self._task = self._progress.add_task(step, total=total, completed=total - pending, note="")
 
-    def tile(self, result: StepResult) -> None:
-        """One tile is through."""
+    def report_result(self, result: StepResult) -> None:
+        """Advance the bar by one tile."""
         if self._task is not None:
             note = "empty" if result.status == "empty" else ""
             self._progress.update(self._task, advance=1, note=f"{result.tile} {note}")
 
-    def failed(self, step: str, tile: str, error: S2opsError) -> None:
-        """One tile failed."""
+    def report_failure(self, step: str, tile: str, error: S2opsError) -> None:
+        """Print the failure of one tile above the bars."""
         self._progress.console.print(f"{step} {tile}: failed: {error}")
 
     def close(self) -> None:
-        """Leave the finished bars on the screen."""
+        """Stop the display and leave the finished bars on the screen."""
         self._progress.stop()
 
 
-def reporter(log_format: LogFormat) -> JsonLines | PlainLines | Bars:
-    """The right one for where stderr goes."""
+def build_progress(log_format: LogFormat) -> LogProgress | LineProgress | BarProgress:
+    """Build the progress report for a log format and the type of stderr (terminal or file)."""
     if log_format == "json":
-        return JsonLines()
-    return Bars() if sys.stderr.isatty() else PlainLines()
+        return LogProgress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -1,83 +1,93 @@
-"""The two doors to a cluster: the Kubernetes API, and an Argo server. Both are of the extra `s2ops[cluster]`."""
+"""Argo Workflows clients: the Kubernetes API, and an Argo server (by Hera). Both need the extra `s2ops[cluster]`."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, cast
 
+from s2ops.constants import Json
 from s2ops.errors import ConfigError, S2opsError, TransientError
-
-Json: TypeAlias = dict[str, Any]
 
 _GROUP: Final = ("argoproj.io", "v1alpha1")
 _OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-class Cluster(Protocol):
-    """Where workflows are submitted to."""
+class WorkflowClient(Protocol):
+    """Client of a cluster that runs Argo workflows."""
 
-    def template(self, name: str) -> Json:
-        """A WorkflowTemplate. ConfigError where there is none."""
+    def get_template(self, name: str) -> Json:
+        """Get a WorkflowTemplate.
 
-    def create(self, workflow: Json) -> str:
-        """Submit; gives the name."""
+        Raises:
+            ConfigError: If it does not exist.
+        """
 
-    def workflow(self, name: str) -> Json:
-        """A workflow as it stands."""
+    def submit_workflow(self, workflow: Json) -> str:
+        """Submit a workflow and return its name."""
 
-    def children(self, name: str) -> list[Json]:
-        """The child workflows of a run."""
+    def get_workflow(self, name: str) -> Json:
+        """Get a workflow with its present status."""
+
+    def list_child_workflows(self, name: str) -> list[Json]:
+        """List the child workflows of a run."""
 
 
-def open_cluster(namespace: str | None) -> Cluster:
-    """The Argo server that ARGO_SERVER names, else the cluster of the kubeconfig, or the one that this pod is in."""
+def open_workflow_client(namespace: str | None) -> WorkflowClient:
+    """Open a client of the Argo server in ARGO_SERVER, or of the cluster in the kubeconfig or of this pod.
+
+    Args:
+        namespace: Namespace of the workflows. None: ARGO_NAMESPACE, or the default of the connection.
+
+    Raises:
+        ConfigError: If no cluster is configured, or the packages of the extra `cluster` are missing.
+    """
     chosen = namespace or os.environ.get("ARGO_NAMESPACE")
     try:
         if os.environ.get("ARGO_SERVER"):
             return ArgoServer(chosen)
         return KubernetesApi(chosen)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"submitting needs {error.name}: pip install 's2ops[cluster]'") from error
+        raise ConfigError(f"submitting needs the package {error.name}: run pip install 's2ops[cluster]'.") from error
 
 
 class KubernetesApi:
-    """Workflows as objects of the Kubernetes API."""
+    """Client of the Kubernetes API, in which workflows are custom objects."""
 
     def __init__(self, namespace: str | None) -> None:
         from kubernetes import client, config  # noqa: PLC0415 -- an extra
 
         try:
-            config.load_config()  # type: ignore[no-untyped-call]  # the kubeconfig, or this pod's account
+            config.load_config()  # type: ignore[no-untyped-call]  # the kubeconfig, or the service account of this pod
             inside = _OWN_NAMESPACE.exists()
             context = {} if inside else config.list_kube_config_contexts()[1]  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
-            raise ConfigError(f"no cluster to submit to ({error}): set KUBECONFIG, or ARGO_SERVER") from error
+            raise ConfigError(f"no cluster is configured ({error}): set KUBECONFIG or ARGO_SERVER.") from error
         own = _OWN_NAMESPACE.read_text() if inside else context.get("context", {}).get("namespace")
         self._namespace = namespace or own or "default"
         self._objects = client.CustomObjectsApi()
 
-    def template(self, name: str) -> Json:
-        """A WorkflowTemplate."""
-        with _explained(f"WorkflowTemplate {name} in namespace {self._namespace}"):
+    def get_template(self, name: str) -> Json:
+        """Get a WorkflowTemplate."""
+        with _translate_api_errors(f"WorkflowTemplate {name} in namespace {self._namespace}"):
             found = self._objects.get_namespaced_custom_object(*_GROUP, self._namespace, "workflowtemplates", name)
             return cast("Json", found)
 
-    def create(self, workflow: Json) -> str:
-        """Submit."""
-        with _explained(f"a workflow in namespace {self._namespace}"):
+    def submit_workflow(self, workflow: Json) -> str:
+        """Submit a workflow and return its name."""
+        with _translate_api_errors(f"a workflow in namespace {self._namespace}"):
             made = self._objects.create_namespaced_custom_object(*_GROUP, self._namespace, "workflows", workflow)
             return str(cast("Json", made)["metadata"]["name"])
 
-    def workflow(self, name: str) -> Json:
-        """A workflow as it stands."""
-        with _explained(f"workflow {name} in namespace {self._namespace}"):
+    def get_workflow(self, name: str) -> Json:
+        """Get a workflow with its present status."""
+        with _translate_api_errors(f"workflow {name} in namespace {self._namespace}"):
             found = self._objects.get_namespaced_custom_object(*_GROUP, self._namespace, "workflows", name)
             return cast("Json", found)
 
-    def children(self, name: str) -> list[Json]:
-        """Workflows with the run's label."""
-        with _explained(f"workflows in namespace {self._namespace}"):
+    def list_child_workflows(self, name: str) -> list[Json]:
+        """List the workflows that have the label of the run."""
+        with _translate_api_errors(f"workflows in namespace {self._namespace}"):
             found = self._objects.list_namespaced_custom_object(
                 *_GROUP, self._namespace, "workflows", label_selector=f"s2ops/run={name}"
             )
@@ -85,8 +95,8 @@ class KubernetesApi:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn the client's errors into ours."""
+def _translate_api_errors(what: str) -> Iterator[None]:
+    """Translate errors of the Kubernetes client into errors of s2ops; `what` is the object that was accessed."""
     from kubernetes.client import ApiException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
@@ -96,14 +106,20 @@ def _explained(what: str) -> Iterator[None]:
         if error.status == 404:
             raise ConfigError(f"there is no {what}: install the chart there, or give --namespace") from error
         if error.status is not None and error.status < 500:
-            raise ConfigError(f"{what} is refused ({error.status} {error.reason}): {_short(error.body)}") from error
-        raise TransientError(f"the cluster failed for now at {what} ({error.status} {error.reason})") from error
+            raise ConfigError(
+                f"the cluster rejected {what} ({error.status} {error.reason}): {_truncate_message(error.body)}"
+            ) from error
+        raise TransientError(
+            f"the cluster failed to process {what}: {error.status} {error.reason}; run the command again."
+        ) from error
     except HTTPError as error:
-        raise TransientError(f"the cluster does not answer ({_short(str(error))}): check KUBECONFIG") from error
+        raise TransientError(
+            f"the cluster does not answer ({_truncate_message(str(error))}): check KUBECONFIG and run again."
+        ) from error
 
 
 class ArgoServer:
-    """Workflows through an Argo server, by Hera."""
+    """Client of an Argo server, by Hera."""
 
     def __init__(self, namespace: str | None) -> None:
         from hera.workflows import WorkflowsService  # noqa: PLC0415 -- an extra
@@ -118,32 +134,32 @@ class ArgoServer:
             namespace=self._namespace,
         )
 
-    def template(self, name: str) -> Json:
-        """A WorkflowTemplate."""
-        with self._explained(f"WorkflowTemplate {name} in namespace {self._namespace}"):
-            return _plain(self._service.get_workflow_template(name))
+    def get_template(self, name: str) -> Json:
+        """Get a WorkflowTemplate."""
+        with self._translate_errors(f"WorkflowTemplate {name} in namespace {self._namespace}"):
+            return _to_json(self._service.get_workflow_template(name))
 
-    def create(self, workflow: Json) -> str:
-        """Submit."""
+    def submit_workflow(self, workflow: Json) -> str:
+        """Submit a workflow and return its name."""
         from hera.workflows.models import Workflow, WorkflowCreateRequest  # noqa: PLC0415
 
-        with self._explained(f"a workflow in namespace {self._namespace}"):
+        with self._translate_errors(f"a workflow in namespace {self._namespace}"):
             request = WorkflowCreateRequest(workflow=Workflow.model_validate(workflow))
-            return str(_plain(self._service.create_workflow(request))["metadata"]["name"])
+            return str(_to_json(self._service.create_workflow(request))["metadata"]["name"])
 
-    def workflow(self, name: str) -> Json:
-        """A workflow as it stands."""
-        with self._explained(f"workflow {name} in namespace {self._namespace}"):
-            return _plain(self._service.get_workflow(name))
+    def get_workflow(self, name: str) -> Json:
+        """Get a workflow with its present status."""
+        with self._translate_errors(f"workflow {name} in namespace {self._namespace}"):
+            return _to_json(self._service.get_workflow(name))
 
-    def children(self, name: str) -> list[Json]:
-        """Workflows with the run's label."""
-        with self._explained(f"workflows in namespace {self._namespace}"):
-            return _plain(self._service.list_workflows(label_selector=f"s2ops/run={name}")).get("items") or []
+    def list_child_workflows(self, name: str) -> list[Json]:
+        """List the workflows that have the label of the run."""
+        with self._translate_errors(f"workflows in namespace {self._namespace}"):
+            return _to_json(self._service.list_workflows(label_selector=f"s2ops/run={name}")).get("items") or []
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """Turn Hera's errors into ours."""
+    def _translate_errors(self, what: str) -> Iterator[None]:
+        """Translate errors of Hera into errors of s2ops; `what` is the object that was accessed."""
         from hera.exceptions import HeraException, NotFound  # noqa: PLC0415
         from requests import RequestException  # noqa: PLC0415
 
@@ -152,21 +168,21 @@ class ArgoServer:
         except NotFound as error:
             raise ConfigError(f"there is no {what}: install the chart there, or give --namespace") from error
         except HeraException as error:
-            raise ConfigError(f"the Argo server refuses {what}: {_short(str(error))}") from error
+            raise ConfigError(f"the Argo server rejected {what}: {_truncate_message(str(error))}") from error
         except RequestException as error:
             raise TransientError(
-                f"the Argo server does not answer ({_short(str(error))}): check ARGO_SERVER"
+                f"the Argo server does not answer ({_truncate_message(str(error))}): check ARGO_SERVER and run again."
             ) from error
 
 
-def _plain(model: Any) -> Json:
-    """A model of Hera's as plain values."""
+def _to_json(model: Any) -> Json:
+    """Convert a model of Hera to JSON values."""
     return cast("Json", model.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def _short(text: object) -> str:
+def _truncate_message(text: object) -> str:
     return " ".join(str(text).split())[:300]
 
 
 class RunFailed(S2opsError):
-    """The workflow ended without success; its message says why."""
+    """Workflow that ended without success; the message contains the reason."""

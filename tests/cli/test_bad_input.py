@@ -1,4 +1,4 @@
-"""Bad input of every kind ends early with its message, or costs one scene and no more."""
+"""Invalid input of `s2ops run`: it ends early with an error message, or only one scene is rejected."""
 
 import json
 import os
@@ -24,32 +24,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(catalog: Path | str, folder: Path, tiles: tuple[str, ...] = (TILE,)) -> tuple[int, str, Path]:
-    """(exit code, stderr, output folder) of a run."""
+def run_chain(catalog: Path | str, folder: Path, tiles: tuple[str, ...] = (TILE,)) -> tuple[int, str, Path]:
+    """Run the chain; return exit code, stderr and output folder."""
     out = folder / "out"
     done = s2ops("run", write_config(folder / "run.yaml", catalog, out, tiles, looks=1), "--workers", 1)
     return done.returncode, done.stderr, out
 
 
-def items(catalog: Path) -> list[Path]:
-    """The items' files of a world, by date."""
+def list_item_paths(catalog: Path) -> list[Path]:
+    """List the item files of a simulated world, by date."""
     return sorted(catalog.parent.glob(f"{SCENES}/*/*_L2A.json"))
 
 
-def reasons(out: Path) -> dict[str, str]:
-    """Scene id -> why select or acquire left it out."""
+def read_reasons(out: Path) -> dict[str, str]:
+    """Read why select or acquire rejected each scene, by scene id."""
     select = SelectRecord.read((out / f"select/{TILE}.json").read_bytes(), "select")
     acquire = AcquireRecord.read((out / f"scenes/{TILE}/acquired.json").read_bytes(), "acquire")
     return {one.id: one.reason for one in (*select.left_out, *acquire.left_out)}
 
 
-def test_an_unknown_tile_is_named(world: Path, tmp_path: Path) -> None:
-    code, said, _ = run(world / "catalog.json", tmp_path, ("99XYZ",))
+def test_run_with_an_unknown_tile_names_it(world: Path, tmp_path: Path) -> None:
+    code, stderr, _ = run_chain(world / "catalog.json", tmp_path, ("99XYZ",))
     assert code == 2
-    assert "99XYZ" in said
+    assert "99XYZ" in stderr
 
 
-def test_an_empty_date_range_is_named(world: Path, tmp_path: Path) -> None:
+def test_run_with_an_empty_date_range_reports_it(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE])
     path.write_text(path.read_text().replace("end: 2023-07-31", "end: 2023-05-01"))
     done = s2ops("run", path)
@@ -57,14 +57,14 @@ def test_an_empty_date_range_is_named(world: Path, tmp_path: Path) -> None:
     assert "the date range is empty: end 2023-05-01 lies before start 2023-06-01" in done.stderr
 
 
-def test_a_misspelt_field_is_named(world: Path, tmp_path: Path) -> None:
+def test_run_with_a_misspelt_field_names_it(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE], "max_clouds: 3\n")
     done = s2ops("run", path)
     assert done.returncode == 2
     assert "max_clouds" in done.stderr
 
 
-def test_no_scene_at_all_says_what_to_widen(world: Path, tmp_path: Path) -> None:
+def test_run_without_any_scene_suggests_what_to_widen(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE])
     path.write_text(path.read_text().replace("2023-06-01", "2020-06-01").replace("2023-07-31", "2020-07-31"))
     done = s2ops("run", path)
@@ -73,20 +73,20 @@ def test_no_scene_at_all_says_what_to_widen(world: Path, tmp_path: Path) -> None
     assert "widen dates, raise max_cloud" in done.stderr
 
 
-def test_a_missing_catalog_is_named(tmp_path: Path) -> None:
-    code, said, _ = run(tmp_path / "nowhere/catalog.json", tmp_path)
+def test_run_with_a_missing_catalog_names_it(tmp_path: Path) -> None:
+    code, stderr, _ = run_chain(tmp_path / "nowhere/catalog.json", tmp_path)
     assert code == 2
-    assert "nowhere/catalog.json" in said
+    assert "nowhere/catalog.json" in stderr
 
 
-def test_an_unreachable_catalog_is_transient(tmp_path: Path) -> None:
-    code, said, _ = run("http://127.0.0.1:9/stac", tmp_path)
+def test_run_with_an_unreachable_catalog_is_a_transient_error(tmp_path: Path) -> None:
+    code, stderr, _ = run_chain("http://127.0.0.1:9/stac", tmp_path)
     assert code == 75
-    assert "http://127.0.0.1:9/stac" in said
+    assert "http://127.0.0.1:9/stac" in stderr
 
 
-def _overcast(folder: Path) -> None:
-    """Put thick cloud over everything that a scene shows."""
+def add_overcast(folder: Path) -> None:
+    """Cover everything in a scene with thick cloud."""
     dice = np.random.default_rng(1)
     for path in folder.glob("B0*.tif"):
         with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
@@ -97,80 +97,80 @@ def _overcast(folder: Path) -> None:
         path.unlink()
 
 
-def test_a_tile_under_constant_cloud_is_published_empty(world: Path, tmp_path: Path) -> None:
+def test_run_publishes_a_tile_under_constant_cloud_as_empty(world: Path, tmp_path: Path) -> None:
     catalog = copied(world, tmp_path / "world")
-    for item in items(catalog):
-        _overcast(item.parent)
-    code, said, out = run(catalog, tmp_path)
-    assert code == 0, said
+    for item in list_item_paths(catalog):
+        add_overcast(item.parent)
+    code, stderr, out = run_chain(catalog, tmp_path)
+    assert code == 0, stderr
     item = json.loads((out / f"mosaic/{TILE}/item.json").read_text())
     assert item["properties"]["s2ops:holes"] == 1
     assert s2ops("verify", out).returncode == 0
 
 
-def test_a_scene_without_a_band_is_left_out_and_recorded(world: Path, tmp_path: Path) -> None:
+def test_run_rejects_and_records_a_scene_without_a_band(world: Path, tmp_path: Path) -> None:
     catalog = copied(world, tmp_path / "world")
-    item = json.loads(items(catalog)[0].read_text())
+    item = json.loads(list_item_paths(catalog)[0].read_text())
     del item["assets"]["nir"]
-    items(catalog)[0].write_text(json.dumps(item))
-    code, said, out = run(catalog, tmp_path)
-    assert code == 0, said
-    assert "nir" in reasons(out)[item["id"]]
+    list_item_paths(catalog)[0].write_text(json.dumps(item))
+    code, stderr, out = run_chain(catalog, tmp_path)
+    assert code == 0, stderr
+    assert "nir" in read_reasons(out)[item["id"]]
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.0])
-def test_a_truncated_asset_costs_its_scene_only(world: Path, tmp_path: Path, kept: float) -> None:
+def test_run_rejects_only_the_scene_of_a_truncated_asset(world: Path, tmp_path: Path, kept: float) -> None:
     catalog = copied(world, tmp_path / "world")
-    broken = [item for item in items(catalog) if (item.parent / "B08.tif").stat().st_size][-1]
+    broken = [item for item in list_item_paths(catalog) if (item.parent / "B08.tif").stat().st_size][-1]
     asset = broken.parent / "B08.tif"
     asset.write_bytes(asset.read_bytes()[: int(asset.stat().st_size * kept)])
-    code, said, out = run(catalog, tmp_path)
-    assert code == 0, said
-    assert "broken, truncated or gone" in reasons(out)[broken.stem]
+    code, stderr, out = run_chain(catalog, tmp_path)
+    assert code == 0, stderr
+    assert "broken, truncated or gone" in read_reasons(out)[broken.stem]
     assert not (out / f"scenes/{TILE}/{broken.stem}.tif").exists()
 
 
 @pytest.mark.parametrize(("names", "step"), [("*.tif", "acquire"), ("*", "select")])
-def test_a_tile_whose_scenes_are_all_broken_is_an_error_not_an_empty_tile(
+def test_run_with_only_broken_scenes_is_an_error_not_an_empty_tile(
     world: Path, tmp_path: Path, names: str, step: str
 ) -> None:
     catalog = copied(world, tmp_path / "world")
-    for item in items(catalog):
+    for item in list_item_paths(catalog):
         for asset in item.parent.glob(names):
             if asset.suffix != ".json":
                 asset.write_bytes(b"no raster")
-    code, said, out = run(catalog, tmp_path)
+    code, stderr, out = run_chain(catalog, tmp_path)
     assert code == 2
-    assert f"{TILE}: 3 of its scenes cannot be read and none can be used" in said
+    assert f"{TILE}: 3 of its scenes cannot be read and none can be used" in stderr
     assert (out / f"run/{step}/{TILE}.failed.json").exists()
     assert not (out / f"composite/{TILE}/item.json").exists()
 
 
-def test_a_corrupt_asset_costs_its_scene_only(world: Path, tmp_path: Path) -> None:
+def test_run_rejects_only_the_scene_of_a_corrupt_asset(world: Path, tmp_path: Path) -> None:
     catalog = copied(world, tmp_path / "world")
-    broken = items(catalog)[-1]
+    broken = list_item_paths(catalog)[-1]
     asset = broken.parent / "B04.tif"
     data = bytearray(asset.read_bytes())
     data[len(data) // 4 :] = os.urandom(len(data) - len(data) // 4)
     asset.write_bytes(data)
-    code, said, out = run(catalog, tmp_path)
-    assert code == 0, said
-    assert "B04.tif" in reasons(out)[broken.stem] or "red" in reasons(out)[broken.stem]
+    code, stderr, out = run_chain(catalog, tmp_path)
+    assert code == 0, stderr
+    assert "B04.tif" in read_reasons(out)[broken.stem] or "red" in read_reasons(out)[broken.stem]
 
 
-def test_an_asset_in_another_projection_costs_its_scene_only(world: Path, tmp_path: Path) -> None:
+def test_run_rejects_only_the_scene_of_an_asset_in_another_projection(world: Path, tmp_path: Path) -> None:
     catalog = copied(world, tmp_path / "world")
-    broken = items(catalog)[-1]
+    broken = list_item_paths(catalog)[-1]
     with rasterio.open(broken.parent / "B03.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
         dst.crs = "EPSG:32633"
-    code, said, out = run(catalog, tmp_path)
-    assert code == 0, said
-    assert "EPSG:32633, its tile in EPSG:32632" in reasons(out)[broken.stem]
+    code, stderr, out = run_chain(catalog, tmp_path)
+    assert code == 0, stderr
+    assert "EPSG:32633, its tile in EPSG:32632" in read_reasons(out)[broken.stem]
 
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
+    """File system of 3 MB."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     folder = tmp_path / "disk"
@@ -180,28 +180,28 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_is_named(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
+def test_run_on_a_full_disk_names_it(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
     done = s2ops("run", write_config(tmp_path / "run.yaml", world / "catalog.json", tiny_disk / "out", [TILE]))
     assert done.returncode == 2
     assert "free space" in done.stderr
     assert str(tiny_disk) in done.stderr
 
 
-def test_a_full_scratch_disk_is_named(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
+def test_run_with_a_full_temporary_disk_names_it(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE])
     done = s2ops("run", path, TMPDIR=str(tiny_disk))
     assert done.returncode == 2
     assert "TMPDIR" in done.stderr
 
 
-def test_a_read_only_output_is_named(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
+def test_run_with_a_read_only_output_names_it(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", tiny_disk], check=True)
     done = s2ops("run", write_config(tmp_path / "run.yaml", world / "catalog.json", tiny_disk / "out", [TILE]))
     assert done.returncode == 2
     assert str(tiny_disk) in done.stderr
 
 
-def test_an_unset_environment_variable_is_named(world: Path, tmp_path: Path) -> None:
+def test_run_with_an_unset_environment_variable_names_it(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", "${NO_SUCH_FOLDER}/catalog.json", tmp_path / "out", [TILE])
     done = s2ops("run", path)
     assert done.returncode == 2

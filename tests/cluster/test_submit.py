@@ -1,4 +1,4 @@
-"""Submitting: what is sent to a cluster, by both doors, and what is refused before anything is sent."""
+"""Submission: workflows sent through the Kubernetes API and an Argo server, and parameters rejected before sending."""
 
 import json
 import re
@@ -17,8 +17,14 @@ import typer
 import yaml
 
 from s2ops.cli.app import app
-from s2ops.cluster.submit import MAX_TEXT, check, config_text, parameters_of, workflow
-from s2ops.cluster.watch import failures
+from s2ops.cluster.submit import (
+    MAX_CONFIG_BYTES,
+    build_config_text,
+    build_workflow,
+    parse_parameters,
+    validate_parameters,
+)
+from s2ops.cluster.watch import list_failures
 from s2ops.config import RunConfig, parse
 from s2ops.errors import ConfigError
 from tests.helpers.chain import s2ops
@@ -29,15 +35,15 @@ RUN = (
     "region: {tiles: [33TWL, 33TWM]}\ndates: {start: 2023-06-01, end: 2023-08-31}\n"
     "catalog: earth-search\nout: s3://bucket/run\n"
 )
-TEMPLATE = json.loads(json.dumps(chain.template().to_dict()))
+TEMPLATE = json.loads(json.dumps(chain.build_chain_template().to_dict()))
 
 
 @dataclass
 class FakeCluster:
-    """Answers the paths of the Kubernetes API and of an Argo server; remembers what was created."""
+    """Fake of the Kubernetes API and of an Argo server that records created workflows."""
 
     ends: list[str] = field(default_factory=lambda: ["Running", "Succeeded"])
-    """Phases of the run, one a look; the last stays."""
+    """Phases of the run, one per query; the last one is repeated."""
     created: list[Json] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     server: ThreadingHTTPServer | None = None
@@ -47,7 +53,7 @@ class FakeCluster:
         assert self.server is not None
         return self.server.server_port
 
-    def run(self) -> Json:
+    def build_run(self) -> Json:
         phase = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
         nodes = {
             "a": {
@@ -92,7 +98,7 @@ class FakeCluster:
         if place.endswith(("workflowtemplates/s2ops-chain", "workflow-templates/lands/s2ops-chain")):
             return 200, TEMPLATE
         if place.endswith("/s2ops-chain-abcde"):
-            return 200, self.run()
+            return 200, self.build_run()
         if "labelSelector" in path or "label" in path:
             child = {"metadata": {"name": "s2ops-chain-abcde-scenes-0"}, "spec": {}, "status": {"phase": "Succeeded"}}
             return 200, {"metadata": {}, "items": [child]}
@@ -105,12 +111,12 @@ def cluster() -> Iterator[FakeCluster]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._reply("GET")
+            self._send_reply("GET")
 
         def do_POST(self) -> None:
-            self._reply("POST")
+            self._send_reply("POST")
 
-        def _reply(self, method: str) -> None:
+        def _send_reply(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             code, answer = fake.answer(method, self.path, body)
             self.send_response(code)
@@ -152,25 +158,25 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-def sent_config(created: Json) -> RunConfig:
+def parse_sent_config(created: Json) -> RunConfig:
     parameters = {one["name"]: one["value"] for one in created["spec"]["arguments"]["parameters"]}
     return parse(parameters["config"], "what was sent")
 
 
-def test_a_run_is_submitted_through_the_kubernetes_api_and_watched(
+def test_submit_sends_and_watches_a_run_through_the_kubernetes_api(
     cluster: FakeCluster, kubeconfig: Path, run: Path
 ) -> None:
     done = s2ops("submit", run, "-p", "size=10", "--watch", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 0, done.stderr
     assert "POST /apis/argoproj.io/v1alpha1/namespaces/lands/workflows" in cluster.seen
-    assert sent_config(cluster.created[0]) == parse(RUN, "run.yaml")
+    assert parse_sent_config(cluster.created[0]) == parse(RUN, "run.yaml")
     assert {"name": "size", "value": "10"} in cluster.created[0]["spec"]["arguments"]["parameters"]
     assert "s2ops-chain-abcde: 2 tiles, out s3://bucket/run" in done.stdout
     assert "s2ops-chain-abcde: Running 1/7" in done.stdout
     assert "s2ops-chain-abcde-scenes-0: Succeeded" in done.stdout
 
 
-def test_a_watched_run_that_fails_says_what_failed_for_good(cluster: FakeCluster, kubeconfig: Path, run: Path) -> None:
+def test_submit_reports_final_failures_of_a_watched_run(cluster: FakeCluster, kubeconfig: Path, run: Path) -> None:
     cluster.ends = ["Failed"]
     done = s2ops("submit", run, "--watch", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 1
@@ -178,22 +184,22 @@ def test_a_watched_run_that_fails_says_what_failed_for_good(cluster: FakeCluster
     assert "lost node" not in done.stderr
 
 
-def test_a_run_is_submitted_through_an_argo_server(cluster: FakeCluster, run: Path) -> None:
+def test_submit_sends_a_run_through_an_argo_server(cluster: FakeCluster, run: Path) -> None:
     done = s2ops("submit", run, "-n", "lands", "--watch", ARGO_SERVER=f"127.0.0.1:{cluster.port}", ARGO_SECURE="false")
     assert done.returncode == 0, done.stderr
     assert "POST /api/v1/workflows/lands" in cluster.seen
-    assert sent_config(cluster.created[0]) == parse(RUN, "run.yaml")
+    assert parse_sent_config(cluster.created[0]) == parse(RUN, "run.yaml")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["-p", "sise=10"], "s2ops-chain has no parameter sise; it has backoff, child"),
-        (["-p", "on_failure=shrug"], "parameter on_failure is 'shrug': take one of publish, keep"),
+        (["-p", "on_failure=shrug"], "parameter on_failure is 'shrug': use one of publish, keep"),
         (["-n", "elsewhere", "-p", "size"], "parameter 'size' is not of the form NAME=VALUE"),
     ],
 )
-def test_bad_parameters_are_refused_before_anything_is_sent(
+def test_submit_rejects_invalid_parameters_before_sending(
     cluster: FakeCluster, kubeconfig: Path, run: Path, words: list[str], message: str
 ) -> None:
     done = s2ops("submit", run, *words, KUBECONFIG=str(kubeconfig))
@@ -202,7 +208,9 @@ def test_bad_parameters_are_refused_before_anything_is_sent(
     assert cluster.created == []
 
 
-def test_a_cluster_without_the_chart_is_named(cluster: FakeCluster, kubeconfig: Path, run: Path) -> None:
+def test_submit_to_a_cluster_without_the_chart_names_the_template(
+    cluster: FakeCluster, kubeconfig: Path, run: Path
+) -> None:
     place = "workflowtemplates/s2ops-chain"
     answer = cluster.answer
     cluster.answer = lambda *of: (404, {}) if place in of[1] else answer(*of)  # type: ignore[method-assign]
@@ -211,62 +219,62 @@ def test_a_cluster_without_the_chart_is_named(cluster: FakeCluster, kubeconfig: 
     assert "there is no WorkflowTemplate s2ops-chain in namespace empty: install the chart there" in done.stderr
 
 
-def test_a_dry_run_prints_what_would_be_sent(run: Path) -> None:
+def test_submit_dry_run_prints_the_workflow(run: Path) -> None:
     done = s2ops("submit", run, "--dry-run", "--name", "alps")
     assert done.returncode == 0, done.stderr
     made = yaml.safe_load(done.stdout)
     assert made["metadata"] == {"name": "alps"}
-    assert sent_config(made) == parse(RUN, "run.yaml")
+    assert parse_sent_config(made) == parse(RUN, "run.yaml")
 
 
-def test_the_regions_outline_travels_inside_the_configuration(tmp_path: Path) -> None:
+def test_submitted_configuration_contains_the_outline_of_the_region(tmp_path: Path) -> None:
     outline = {"type": "Polygon", "coordinates": [[[15.9, 45.8], [16.1, 45.8], [16.1, 45.9], [15.9, 45.8]]]}
     path = tmp_path / "area.geojson"
     path.write_text(json.dumps(outline))
-    text = config_text(parse(RUN.replace("{tiles: [33TWL, 33TWM]}", f"{{geojson: {path}}}"), "run.yaml"))
+    text = build_config_text(parse(RUN.replace("{tiles: [33TWL, 33TWM]}", f"{{geojson: {path}}}"), "run.yaml"))
     assert parse(text, "sent").region.geojson == outline
 
 
-def test_an_outline_too_large_for_a_pod_is_refused(tmp_path: Path) -> None:
+def test_submitted_configuration_that_is_too_large_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     path.write_text(json.dumps({"type": "MultiPoint", "coordinates": [[15.9, 45.8]] * 20_000}))
     config = parse(RUN.replace("{tiles: [33TWL, 33TWM]}", f"{{geojson: {path}}}"), "run.yaml")
     with pytest.raises(
-        ConfigError, match=rf"{MAX_TEXT} can be passed to a pod: put the region's outline into the object"
+        ConfigError, match=rf"{MAX_CONFIG_BYTES} can be passed to a pod: put the region's outline into the object"
     ):
-        config_text(config)
+        build_config_text(config)
 
 
 @pytest.mark.parametrize(
     ("field", "place"),
     [("out", "out/alps"), ("out", "file:///data"), ("catalog", "world/catalog.json"), ("models", "weights")],
 )
-def test_a_place_on_this_machine_is_refused(field: str, place: str) -> None:
+def test_submitted_configuration_with_a_local_place_is_rejected(field: str, place: str) -> None:
     data = yaml.safe_load(RUN) | {field: place}
-    with pytest.raises(ConfigError, match=f"{field} is {place}: a pod cannot see this machine's folders"):
-        config_text(RunConfig.model_validate(data))
+    with pytest.raises(ConfigError, match=f"{field} is {place}: a pod cannot access this machine's folders"):
+        build_config_text(RunConfig.model_validate(data))
 
 
-def test_variables_are_filled_in_where_the_run_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submitted_configuration_has_expanded_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUCKET", "s3://mine")
-    text = config_text(parse(RUN.replace("s3://bucket", "${BUCKET}"), "run.yaml"))
+    text = build_config_text(parse(RUN.replace("s3://bucket", "${BUCKET}"), "run.yaml"))
     assert "s3://mine/run" in text
     assert "${" not in text
 
 
-def test_parameters_keep_what_stands_after_the_first_equals_sign() -> None:
-    assert parameters_of(["segmenter=triton://a:1?b=c", "size="]) == {"segmenter": "triton://a:1?b=c", "size": ""}
-    check({"size": "4"}, TEMPLATE)
+def test_parameters_are_split_at_the_first_equals_sign() -> None:
+    assert parse_parameters(["segmenter=triton://a:1?b=c", "size="]) == {"segmenter": "triton://a:1?b=c", "size": ""}
+    validate_parameters({"size": "4"}, TEMPLATE)
 
 
-def test_a_submission_by_uri_is_small() -> None:
-    made = workflow("s3://bucket/run.yaml", {})
+def test_workflow_by_uri_contains_only_the_uri() -> None:
+    made = build_workflow("s3://bucket/run.yaml", {})
     assert made["spec"]["arguments"]["parameters"] == [{"name": "config", "value": "s3://bucket/run.yaml"}]
     assert made["metadata"] == {"generateName": "s2ops-chain-"}
 
 
-def test_a_workflow_without_nodes_has_no_failures() -> None:
-    assert list(failures({"metadata": {"name": "x"}})) == []
+def test_workflow_without_nodes_has_no_failures() -> None:
+    assert list(list_failures({"metadata": {"name": "x"}})) == []
 
 
 PAGE = (Path(__file__).parents[2] / "docs/operations/operate-a-cluster.md").read_text()
@@ -274,13 +282,13 @@ COMMANDS = [line for text in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("s2ops ")])
-def test_the_pages_commands_are_ones_that_s2ops_takes(line: str) -> None:
+def test_page_contains_valid_s2ops_commands(line: str) -> None:
     words = shlex.split(line)[1:]
     command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
     assert command.make_context(words[0], words[1:]).params["config"] == "region.yaml"
 
 
-def test_the_page_shows_what_its_commands_print() -> None:
+def test_page_contains_the_output_of_its_commands() -> None:
     assert "python -m workflows --sizes 20000" in COMMANDS
     done = subprocess.run(
         [sys.executable, "-m", "workflows", "--sizes", "20000"], capture_output=True, text=True, check=True, timeout=600
@@ -288,7 +296,7 @@ def test_the_page_shows_what_its_commands_print() -> None:
     assert done.stdout in PAGE
 
 
-def test_the_page_names_every_parameter_with_its_default() -> None:
+def test_page_names_every_parameter_with_its_default() -> None:
     for one in TEMPLATE["spec"]["arguments"]["parameters"]:
         row = re.search(rf"^\| .*`{one['name']}`.*\|$", PAGE, re.MULTILINE)
         assert row is not None, one["name"]

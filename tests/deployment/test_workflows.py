@@ -14,14 +14,14 @@ import typer
 import yaml
 
 from s2ops.cli.app import app
-from s2ops.cluster.submit import workflow
+from s2ops.cluster.submit import build_workflow
 from tests.e2e.toolchain import ALL, module_folder
-from workflows import all_templates, chain, object_size_estimate, tile_group_templates
-from workflows.__main__ import FOLDER, files
-from workflows.parameters import handed_down
+from workflows import build_all_templates, chain, object_size_estimate, tile_group_templates
+from workflows.__main__ import FOLDER, render_files
+from workflows.parameters import list_common_names
 
 Json = dict[str, Any]
-TEMPLATES: dict[str, Json] = {name: yaml.safe_load(text) for name, text in files().items()}
+TEMPLATES: dict[str, Json] = {name: yaml.safe_load(text) for name, text in render_files().items()}
 CONTAINERS = {
     f"{name}/{template['name']}": template
     for name, document in TEMPLATES.items()
@@ -32,7 +32,7 @@ CONTAINERS = {
 
 def test_the_committed_yaml_is_what_the_definitions_give() -> None:
     """`python -m workflows` writes it."""
-    assert {path.name: path.read_text() for path in FOLDER.glob("*.yaml")} == files()
+    assert {path.name: path.read_text() for path in FOLDER.glob("*.yaml")} == render_files()
 
 
 def test_every_document_fits_the_schema_of_argo() -> None:
@@ -60,13 +60,13 @@ def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 def test_argo_finds_nothing_wrong_in_all_templates_and_a_submission_together(tmp_path: Path) -> None:
     submission = tmp_path / "run.yaml"
-    submission.write_text(yaml.safe_dump(workflow("region: {tiles: [33TWL]}", {"size": "10"}, "run")))
+    submission.write_text(yaml.safe_dump(build_workflow("region: {tiles: [33TWL]}", {"size": "10"}, "run")))
     done = lint(FOLDER, submission)
     assert done.returncode == 0, done.stdout
 
 
 def test_argo_would_find_a_template_that_is_not_there(tmp_path: Path) -> None:
-    for name, text in files().items():
+    for name, text in render_files().items():
         (tmp_path / name).write_text(
             text.replace("name: s2ops-balance\n          template", "name: s2ops-b\n          template")
         )
@@ -98,14 +98,14 @@ def test_every_reference_has_its_template() -> None:
 
 @pytest.mark.parametrize("stage", tile_group_templates.STAGES, ids=lambda stage: stage.name)
 def test_a_child_gets_every_parameter_that_has_no_default(stage: tile_group_templates.Stage) -> None:
-    filled = re.sub(r"\{\{=toJson\(workflow\.parameters\.(\w+)\)\}\}", r'"the \1"', chain.child_manifest(stage))
+    filled = re.sub(r"\{\{=toJson\(workflow\.parameters\.(\w+)\)\}\}", r'"the \1"', chain.render_child_manifest(stage))
     child = yaml.safe_load(filled.replace("{{workflow.name}}", "run").replace("{{inputs.parameters.first}}", "32"))
     given = {one["name"]: one["value"] for one in child["spec"]["arguments"]["parameters"]}
     template = TEMPLATES[f"{child['spec']['workflowTemplateRef']['name']}.yaml"]
     wanted = template["spec"]["arguments"]["parameters"]
     assert set(given) <= {one["name"] for one in wanted}
     assert {one["name"] for one in wanted if "value" not in one and "valueFrom" not in one} <= set(given)
-    assert set(handed_down()) < set(given)
+    assert set(list_common_names()) < set(given)
     assert child["metadata"]["name"] == f"run-{stage.name}-32"
     assert child["metadata"]["labels"]["s2ops/run"] == "run"
 
@@ -198,7 +198,7 @@ def test_metrics_have_no_label_that_grows_with_the_region() -> None:
 
 
 def test_a_run_of_20000_tiles_stays_below_what_argo_stores_uncompressed() -> None:
-    found = object_size_estimate.of_run(20_000, 16, 500)
+    found = object_size_estimate.estimate_run(20_000, 16, 500)
     assert {size.what: size.count for size in found} == {
         "s2ops-chain": 1, "s2ops-scenes": 41, "s2ops-blend": 41, "s2ops-landcover": 41,
     }  # fmt: skip
@@ -207,11 +207,11 @@ def test_a_run_of_20000_tiles_stays_below_what_argo_stores_uncompressed() -> Non
 
 @pytest.mark.parametrize("stage", tile_group_templates.STAGES, ids=lambda stage: stage.name)
 def test_a_child_of_500_groups_stays_below_1_mib(stage: tile_group_templates.Stage) -> None:
-    child = object_size_estimate.of_child(stage, 500, 1)
+    child = object_size_estimate.build_child_object(stage, 500, 1)
     assert sum(node["type"] == "Pod" for node in child["status"]["nodes"].values()) == 500
     assert len(json.dumps(child).encode()) < object_size_estimate.LIMIT
     assert (
-        next(size for size in object_size_estimate.of_run(500, 1, 500) if size.what == stage.template).packed
+        next(size for size in object_size_estimate.estimate_run(500, 1, 500) if size.what == stage.template).packed
         < object_size_estimate.LIMIT / 5
     )
 
@@ -224,7 +224,7 @@ def test_the_sizes_are_printed() -> None:
 
 
 def test_every_template_has_its_own_name_and_the_labels_of_the_chart() -> None:
-    names = [str(template.name) for template in all_templates()]
+    names = [str(template.name) for template in build_all_templates()]
     assert len(set(names)) == len(names) == 8
     for document in TEMPLATES.values():
         assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "s2ops"

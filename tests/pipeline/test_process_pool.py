@@ -50,9 +50,9 @@ def stands(pid: int) -> bool:
     ("end", "code", "says"),
     [
         (lambda run: os.kill(run, signal.SIGKILL), -signal.SIGKILL, None),  # Python's own processes complain
-        (lambda run: os.kill(run, signal.SIGTERM), 75, f"s2ops: told to stop; {AGAIN}"),
-        (lambda run: os.killpg(run, signal.SIGTERM), 75, f"s2ops: told to stop; {AGAIN}"),
-        (lambda run: os.killpg(run, signal.SIGINT), 130, f"s2ops: stopped; {AGAIN}"),
+        (lambda run: os.kill(run, signal.SIGTERM), 75, f"s2ops: terminated; {AGAIN}"),
+        (lambda run: os.killpg(run, signal.SIGTERM), 75, f"s2ops: terminated; {AGAIN}"),
+        (lambda run: os.killpg(run, signal.SIGINT), 130, f"s2ops: interrupted; {AGAIN}"),
     ],
     ids=["killed", "SIGTERM", "SIGTERM to all", "Ctrl-C"],
 )

@@ -212,7 +212,7 @@ def test_a_tile_without_input_is_not_pending_and_no_input_anywhere_is_an_error(t
     ctx = job_of(write_config(tmp_path / "run.yaml", "none", tmp_path / "out"))
 
     def mark(_: RunContext, one: object) -> DoneMarker:
-        if ctx.store.exists(f"composite/{one.name}"):  # type: ignore[attr-defined]
+        if ctx.store.has_key(f"composite/{one.name}"):  # type: ignore[attr-defined]
             return DoneMarker("x", "f")
         raise MissingInput("run the step composite first")
 
@@ -236,7 +236,7 @@ def test_a_pod_that_is_told_to_stop_ends_with_75_and_continues_to_the_same_bytes
     os.kill(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 75, said
-    assert "told to stop; run the same command again" in said
+    assert "terminated; run the same command again" in said
     pod("stage", "scenes", path, "--group", 0)
     made = {key: value for key, value in bytes_of(out).items() if key.startswith(("select/", "scenes/", "composite/"))}
     assert made.items() <= bytes_of(undisturbed).items()
