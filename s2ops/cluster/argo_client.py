@@ -1,15 +1,15 @@
 """Argo Workflows clients: the Kubernetes API, and an Argo server (by Hera). Both need the extra `s2ops[cluster]`."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from s2ops.constants import Json
-from s2ops.errors import ConfigError, S2opsError, TransientError
+from s2ops.errors import ConfigError, S2opsError, TransientError, Translation, error_context
 
 _GROUP: Final = ("argoproj.io", "v1alpha1")
+_INSTALL_CHART: Final = "install the chart there, or give --namespace"
 _OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -69,53 +69,49 @@ class KubernetesApi:
 
     def get_template(self, name: str) -> Json:
         """Get a WorkflowTemplate."""
-        with _translate_api_errors(f"WorkflowTemplate {name} in namespace {self._namespace}"):
+        with _translate_api_errors(f"Cannot read WorkflowTemplate {name} in namespace {self._namespace}"):
             found = self._objects.get_namespaced_custom_object(*_GROUP, self._namespace, "workflowtemplates", name)
             return cast("Json", found)
 
     def submit_workflow(self, workflow: Json) -> str:
         """Submit a workflow and return its name."""
-        with _translate_api_errors(f"a workflow in namespace {self._namespace}"):
+        with _translate_api_errors(f"Cannot submit a workflow in namespace {self._namespace}"):
             made = self._objects.create_namespaced_custom_object(*_GROUP, self._namespace, "workflows", workflow)
             return str(cast("Json", made)["metadata"]["name"])
 
     def get_workflow(self, name: str) -> Json:
         """Get a workflow with its present status."""
-        with _translate_api_errors(f"workflow {name} in namespace {self._namespace}"):
+        with _translate_api_errors(f"Cannot read workflow {name} in namespace {self._namespace}"):
             found = self._objects.get_namespaced_custom_object(*_GROUP, self._namespace, "workflows", name)
             return cast("Json", found)
 
     def list_child_workflows(self, name: str) -> list[Json]:
         """List the workflows that have the label of the run."""
-        with _translate_api_errors(f"workflows in namespace {self._namespace}"):
+        with _translate_api_errors(f"Cannot list workflows in namespace {self._namespace}"):
             found = self._objects.list_namespaced_custom_object(
                 *_GROUP, self._namespace, "workflows", label_selector=f"s2ops/run={name}"
             )
             return cast("list[Json]", cast("Json", found)["items"])
 
 
-@contextmanager
-def _translate_api_errors(what: str) -> Iterator[None]:
-    """Translate errors of the Kubernetes client into errors of s2ops; `what` is the object that was accessed."""
+def _translate_api_errors(what_failed: str) -> AbstractContextManager[None]:
+    """Translate errors of the Kubernetes client into errors of s2ops."""
     from kubernetes.client import ApiException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    try:
-        yield
-    except ApiException as error:
-        if error.status == 404:
-            raise ConfigError(f"there is no {what}: install the chart there, or give --namespace") from error
-        if error.status is not None and error.status < 500:
-            raise ConfigError(
-                f"the cluster rejected {what} ({error.status} {error.reason}): {_truncate_message(error.body)}"
-            ) from error
-        raise TransientError(
-            f"the cluster failed to process {what}: {error.status} {error.reason}; run the command again."
-        ) from error
-    except HTTPError as error:
-        raise TransientError(
-            f"the cluster does not answer ({_truncate_message(str(error))}): check KUBECONFIG and run again."
-        ) from error
+    def is_not_found(error: Any) -> bool:
+        return bool(error.status == 404)
+
+    def is_rejected(error: Any) -> bool:
+        return error.status is not None and error.status < 500
+
+    return error_context(
+        what_failed,
+        Translation((ApiException,), ConfigError, _INSTALL_CHART, is_not_found),
+        Translation((ApiException,), ConfigError, "correct the request or its permissions", is_rejected),
+        Translation((ApiException,), TransientError, "run the command again"),
+        Translation((HTTPError,), TransientError, "check KUBECONFIG and run the command again"),
+    )
 
 
 class ArgoServer:
@@ -136,52 +132,44 @@ class ArgoServer:
 
     def get_template(self, name: str) -> Json:
         """Get a WorkflowTemplate."""
-        with self._translate_errors(f"WorkflowTemplate {name} in namespace {self._namespace}"):
+        with _translate_hera_errors(f"Cannot read WorkflowTemplate {name} in namespace {self._namespace}"):
             return _to_json(self._service.get_workflow_template(name))
 
     def submit_workflow(self, workflow: Json) -> str:
         """Submit a workflow and return its name."""
         from hera.workflows.models import Workflow, WorkflowCreateRequest  # noqa: PLC0415
 
-        with self._translate_errors(f"a workflow in namespace {self._namespace}"):
+        with _translate_hera_errors(f"Cannot submit a workflow in namespace {self._namespace}"):
             request = WorkflowCreateRequest(workflow=Workflow.model_validate(workflow))
             return str(_to_json(self._service.create_workflow(request))["metadata"]["name"])
 
     def get_workflow(self, name: str) -> Json:
         """Get a workflow with its present status."""
-        with self._translate_errors(f"workflow {name} in namespace {self._namespace}"):
+        with _translate_hera_errors(f"Cannot read workflow {name} in namespace {self._namespace}"):
             return _to_json(self._service.get_workflow(name))
 
     def list_child_workflows(self, name: str) -> list[Json]:
         """List the workflows that have the label of the run."""
-        with self._translate_errors(f"workflows in namespace {self._namespace}"):
+        with _translate_hera_errors(f"Cannot list workflows in namespace {self._namespace}"):
             return _to_json(self._service.list_workflows(label_selector=f"s2ops/run={name}")).get("items") or []
 
-    @contextmanager
-    def _translate_errors(self, what: str) -> Iterator[None]:
-        """Translate errors of Hera into errors of s2ops; `what` is the object that was accessed."""
-        from hera.exceptions import HeraException, NotFound  # noqa: PLC0415
-        from requests import RequestException  # noqa: PLC0415
 
-        try:
-            yield
-        except NotFound as error:
-            raise ConfigError(f"there is no {what}: install the chart there, or give --namespace") from error
-        except HeraException as error:
-            raise ConfigError(f"the Argo server rejected {what}: {_truncate_message(str(error))}") from error
-        except RequestException as error:
-            raise TransientError(
-                f"the Argo server does not answer ({_truncate_message(str(error))}): check ARGO_SERVER and run again."
-            ) from error
+def _translate_hera_errors(what_failed: str) -> AbstractContextManager[None]:
+    """Translate errors of Hera into errors of s2ops."""
+    from hera.exceptions import HeraException, NotFound  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
+
+    return error_context(
+        what_failed,
+        Translation((NotFound,), ConfigError, _INSTALL_CHART),
+        Translation((HeraException,), ConfigError, "correct the request or its permissions"),
+        Translation((RequestException,), TransientError, "check ARGO_SERVER and run the command again"),
+    )
 
 
 def _to_json(model: Any) -> Json:
     """Convert a model of Hera to JSON values."""
     return cast("Json", model.model_dump(mode="json", by_alias=True, exclude_none=True))
-
-
-def _truncate_message(text: object) -> str:
-    return " ".join(str(text).split())[:300]
 
 
 class RunFailed(S2opsError):

@@ -216,7 +216,8 @@ def test_submit_to_a_cluster_without_the_chart_names_the_template(
     cluster.answer = lambda *of: (404, {}) if place in of[1] else answer(*of)  # type: ignore[method-assign]
     done = s2ops("submit", run, "-n", "empty", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 2
-    assert "there is no WorkflowTemplate s2ops-chain in namespace empty: install the chart there" in done.stderr
+    assert "Cannot read WorkflowTemplate s2ops-chain in namespace empty: " in done.stderr
+    assert "; install the chart there, or give --namespace." in done.stderr
 
 
 def test_submit_dry_run_prints_the_workflow(run: Path) -> None:
