@@ -45,20 +45,20 @@ def _run_step(
     """Run one step of the chain for some or all tiles (the command of a container)."""
     from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
     from s2ops.pipeline import step_runner  # noqa: PLC0415
-    from s2ops.pipeline.steps import WholeStep, by_name  # noqa: PLC0415
+    from s2ops.pipeline.steps import WholeStep, get_step  # noqa: PLC0415
     from s2ops.run import missing_tiles  # noqa: PLC0415
     from s2ops.run.context import RunContext  # noqa: PLC0415
 
     settings = load_config(config, out=out, segmenter=segmenter)
     ctx = RunContext(settings, list_region_tiles(settings.region), threads or count_cores())
-    stage = by_name(name)
+    step = get_step(name)
     known = [one.name for one in ctx.tiles]
     if unknown := sorted(set(tile or ()) - set(known)):
         raise ConfigError(f"--tile {', '.join(unknown)} is not in the run's region: use tiles of {', '.join(known)}.")
-    stage.check(ctx)
+    step.check(ctx)
     progress = build_progress(log_format)
     errors = []
-    for one in ["all"] if isinstance(stage, WholeStep) else tile or known:
+    for one in ["all"] if isinstance(step, WholeStep) else tile or known:
         outcome = step_runner.run_steps(ctx, [name], one)
         outcome.report_to(progress)
         errors += [outcome.error] if outcome.error is not None else []
