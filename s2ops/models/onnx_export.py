@@ -1,12 +1,12 @@
-"""From torch to the one file that is shipped, and back.
+"""ONNX export of torch networks, and import of exported weights back into torch.
 
-The ONNX graph takes uint8 levels and gives uint8 probabilities: normalisation, temperature, softmax and rounding are
-inside. Its weights are stored as float16 and cast to float32 when loaded, which halves the file. It is written node by
-node: the same weights give the same bytes with every version of torch.
+The ONNX graph takes uint8 levels and returns uint8 probabilities: it includes normalization, temperature, softmax and
+rounding. Weights are stored as float16 and cast to float32 on loading, which halves the file. The graph is built node
+by node instead of by `torch.onnx.export`, so equal weights give equal bytes with every version of torch.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -14,146 +14,169 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from s2ops.errors import ModelError
-from s2ops.models.haze_net import SHRINK, HazeNet
-from s2ops.models.registry import METADATA_KEY, ModelMeta, head_sizes, read_meta
-from s2ops.models.unet import BLOCKS, CENTRE_LEVEL, LEVEL_STEP, UNet
+from s2ops.models.haze_net import DOWNSAMPLING_FACTOR, HazeNet
+from s2ops.models.registry import METADATA_KEY, ModelMeta, list_head_sizes, read_metadata
+from s2ops.models.unet import CENTER_LEVEL, CONVOLUTIONS_PER_BLOCK, LEVEL_SCALE, UNet
 
-OPSET = 17
-IR_VERSION = 9  # read by onnxruntime 1.16 and later
+ONNX_OPSET: Final = 17
+
+ONNX_IR_VERSION: Final = 9
+"""Version of the ONNX file format; onnxruntime 1.16 and later can read it."""
 
 
-class _Graph:
-    """Collects nodes and initialisers; each call gives the name of its output."""
+class _GraphBuilder:
+    """Builder of an ONNX graph: collects nodes and initializers; `add_` methods return the name of their output."""
 
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
         self.weights = weights
         self.nodes: list[onnx.NodeProto] = []
-        self.initialisers: list[onnx.TensorProto] = []
+        self.initializers: list[onnx.TensorProto] = []
 
-    def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+    def add_node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         name = output or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def constant(self, name: str, value: float | list[int]) -> str:
+    def add_constant(self, name: str, value: float | list[int]) -> str:
         array = np.array(value, np.float32 if isinstance(value, float) else np.int64)
-        self.initialisers.append(numpy_helper.from_array(array, name))
+        self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
-    def weight(self, name: str) -> str:
+    def add_weight(self, name: str) -> str:
         array = self.weights[name].detach().cpu().numpy().astype(np.float16)
-        self.initialisers.append(numpy_helper.from_array(array, name))
-        return self.op("Cast", name, to=TensorProto.FLOAT)
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return self.add_node("Cast", name, to=TensorProto.FLOAT)
 
-    def conv(self, x: str, name: str, pads: int = 1) -> str:
-        return self.op("Conv", x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias"), pads=[pads] * 4)
+    def add_convolution(self, x: str, name: str, pads: int = 1) -> str:
+        weight, bias = self.add_weight(f"{name}.weight"), self.add_weight(f"{name}.bias")
+        return self.add_node("Conv", x, weight, bias, pads=[pads] * 4)
 
-    def pool(self, x: str) -> str:
-        return self.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    def add_max_pooling(self, x: str) -> str:
+        return self.add_node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
 
-    def split(self, x: str, sizes: list[int]) -> list[str]:
+    def add_split(self, x: str, sizes: list[int]) -> list[str]:
         names = [f"head_{index}" for index in range(len(sizes))]
-        self.nodes.append(helper.make_node("Split", [x, self.constant("sizes", sizes)], names, axis=1))
+        self.nodes.append(helper.make_node("Split", [x, self.add_constant("sizes", sizes)], names, axis=1))
         return names
 
-    def normalised(self) -> tuple[str, str]:
-        """The image as float32 levels, and as network input."""
-        levels = self.op("Cast", "image", to=TensorProto.FLOAT)
-        shifted = self.op("Sub", levels, self.constant("centre_level", CENTRE_LEVEL))
-        return levels, self.op("Div", shifted, self.constant("level_step", LEVEL_STEP))
+    def add_normalization(self) -> tuple[str, str]:
+        """Add the conversion of the image; return the names of the float32 levels and of the network input."""
+        levels = self.add_node("Cast", "image", to=TensorProto.FLOAT)
+        shifted = self.add_node("Sub", levels, self.add_constant("centre_level", CENTER_LEVEL))
+        return levels, self.add_node("Div", shifted, self.add_constant("level_step", LEVEL_SCALE))
 
-    def rounded(self, probability: str) -> None:
-        scaled = self.op("Mul", probability, self.constant("certainty", 255.0))
-        self.op("Cast", self.op("Round", scaled), output="probs", to=TensorProto.UINT8)
+    def add_rounding(self, probability: str) -> None:
+        """Add the output: probabilities scaled to 0 to 255 and rounded to uint8."""
+        scaled = self.add_node("Mul", probability, self.add_constant("certainty", 255.0))
+        self.add_node("Cast", self.add_node("Round", scaled), output="probs", to=TensorProto.UINT8)
 
 
-def _unet_graph(graph: _Graph, sizes: list[int]) -> list[str | int]:
-    """Add the U-net's nodes; gives the output's axes. `sizes` are the numbers of classes of its heads."""
-    _, x = graph.normalised()
+def _add_unet(graph: _GraphBuilder, head_sizes: list[int]) -> list[str | int]:
+    """Add the U-net's nodes and return the output's axes; `head_sizes` is the number of classes of each head."""
+    _, x = graph.add_normalization()
     skips = []
-    for block, count in enumerate(BLOCKS):
+    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK):
         for layer in range(count):
-            x = graph.op("Relu", graph.conv(x, f"encoder.{block}.{layer}.0"))
+            x = graph.add_node("Relu", graph.add_convolution(x, f"encoder.{block}.{layer}.0"))
         skips.append(x)
-        x = graph.pool(x)
+        x = graph.add_max_pooling(x)
     for layer in range(2):
-        x = graph.op("Relu", graph.conv(x, f"centre.{layer}.0"))
+        x = graph.add_node("Relu", graph.add_convolution(x, f"centre.{layer}.0"))
     for level in range(len(skips) - 1, -1, -1):
-        up = graph.op("ConvTranspose", x, graph.weight(f"up.{level}.weight"), strides=[2, 2])
-        x = graph.op("Concat", up, skips[level], axis=1)
+        up = graph.add_node("ConvTranspose", x, graph.add_weight(f"up.{level}.weight"), strides=[2, 2])
+        x = graph.add_node("Concat", up, skips[level], axis=1)
         for layer in range(2):
-            x = graph.op("Relu", graph.conv(x, f"decoder.{level}.{layer}.0"))
-    logits = graph.conv(x, "head", pads=0)
-    if len(sizes) == 1:
-        graph.rounded(graph.op("Softmax", logits, axis=1))
+            x = graph.add_node("Relu", graph.add_convolution(x, f"decoder.{level}.{layer}.0"))
+    logits = graph.add_convolution(x, "head", pads=0)
+    if len(head_sizes) == 1:
+        graph.add_rounding(graph.add_node("Softmax", logits, axis=1))
     else:
-        parts = graph.split(logits, sizes)
-        graph.rounded(graph.op("Concat", *(graph.op("Softmax", part, axis=1) for part in parts), axis=1))
+        parts = graph.add_split(logits, head_sizes)
+        shares = [graph.add_node("Softmax", part, axis=1) for part in parts]
+        graph.add_rounding(graph.add_node("Concat", *shares, axis=1))
     return ["n", int(graph.weights["head.bias"].shape[0]), "y", "x"]
 
 
-def _haze_graph(graph: _Graph) -> list[str | int]:
-    """Add the haze network's nodes; gives the output's axes."""
-    levels, x = graph.normalised()
+def _add_haze_net(graph: _GraphBuilder) -> list[str | int]:
+    """Add the haze network's nodes and return the output's axes."""
+    levels, x = graph.add_normalization()
     for layer in range(3):
-        x = graph.pool(graph.op("Relu", graph.conv(x, f"layers.{layer}")))
-    brightest = graph.op("ReduceMax", levels, axes=[1], keepdims=1)
-    valid = graph.op("Clip", brightest, graph.constant("zero", 0.0), graph.constant("one", 1.0))
-    part = graph.op("AveragePool", valid, kernel_shape=[SHRINK, SHRINK], strides=[SHRINK, SHRINK])
-    plane = graph.constant("plane", [2, 3])
-    weight = graph.op("ReduceSum", part, plane, keepdims=0)
-    weight = graph.op("Max", weight, graph.constant("least", 1e-3))
-    mean = graph.op("Div", graph.op("ReduceSum", graph.op("Mul", x, part), plane, keepdims=0), weight)
-    logit = graph.op("Gemm", mean, graph.weight("head.weight"), graph.weight("head.bias"), transB=1)
-    graph.rounded(graph.op("Squeeze", graph.op("Sigmoid", logit), graph.constant("last", [1])))
+        x = graph.add_max_pooling(graph.add_node("Relu", graph.add_convolution(x, f"layers.{layer}")))
+    brightest = graph.add_node("ReduceMax", levels, axes=[1], keepdims=1)
+    valid = graph.add_node("Clip", brightest, graph.add_constant("zero", 0.0), graph.add_constant("one", 1.0))
+    cell = [DOWNSAMPLING_FACTOR, DOWNSAMPLING_FACTOR]
+    part = graph.add_node("AveragePool", valid, kernel_shape=cell, strides=cell)
+    plane = graph.add_constant("plane", [2, 3])
+    weight = graph.add_node("ReduceSum", part, plane, keepdims=0)
+    weight = graph.add_node("Max", weight, graph.add_constant("least", 1e-3))
+    weighted_sum = graph.add_node("ReduceSum", graph.add_node("Mul", x, part), plane, keepdims=0)
+    mean = graph.add_node("Div", weighted_sum, weight)
+    logit = graph.add_node("Gemm", mean, graph.add_weight("head.weight"), graph.add_weight("head.bias"), transB=1)
+    graph.add_rounding(graph.add_node("Squeeze", graph.add_node("Sigmoid", logit), graph.add_constant("last", [1])))
     return ["n"]
 
 
-def export(model: UNet | HazeNet, meta: ModelMeta, path: Path) -> None:
-    """Write `model` (plain: `folded`) with its metadata. The temperature goes into the head's weights."""
+def export_to_onnx(model: UNet | HazeNet, meta: ModelMeta, path: Path) -> None:
+    """Write a network with its metadata as an ONNX file; the head's weights are divided by the temperature.
+
+    Args:
+        model: Network without batch normalization (see `fold_batch_norm`).
+        meta: Metadata to store in the file.
+        path: File to write.
+
+    Raises:
+        ModelError: If the numbers of bands or classes differ between model and metadata.
+    """
     bands, classes, _ = model.shape
     if (bands, classes) != (len(meta.bands), len(meta.classes)):
         raise ModelError(
-            f"{meta.name} has {bands} bands and {classes} classes, but its metadata names "
-            f"{len(meta.bands)} and {len(meta.classes)}: make them agree"
+            f"Cannot export {meta.name}: it has {bands} bands and {classes} classes, but its metadata list "
+            f"{len(meta.bands)} and {len(meta.classes)}; correct the metadata."
         )
     weights = dict(model.state_dict())
-    divisor = temperatures(meta)
+    divisor = expand_temperatures(meta)
     for key in ("head.weight", "head.bias"):
         weights[key] = weights[key] / divisor.reshape(-1, *(1,) * (weights[key].ndim - 1))
-    graph = _Graph(weights)
-    axes = _unet_graph(graph, head_sizes(meta.name)) if isinstance(model, UNet) else _haze_graph(graph)
+    graph = _GraphBuilder(weights)
+    axes = _add_unet(graph, list_head_sizes(meta.name)) if isinstance(model, UNet) else _add_haze_net(graph)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", bands, "y", "x"])
     probs = helper.make_tensor_value_info("probs", TensorProto.UINT8, axes)
-    made = helper.make_graph(graph.nodes, meta.name, [image], [probs], graph.initialisers)
+    graph_proto = helper.make_graph(graph.nodes, meta.name, [image], [probs], graph.initializers)
     proto = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="s2ops"
-    )
+        graph_proto, opset_imports=[helper.make_opsetid("", ONNX_OPSET)], ir_version=ONNX_IR_VERSION,
+        producer_name="s2ops",
+    )  # fmt: skip
     helper.set_model_props(proto, {METADATA_KEY: meta.model_dump_json()})
     onnx.checker.check_model(proto)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def temperatures(meta: ModelMeta) -> torch.Tensor:
-    """(class,): what the logits were divided by."""
+def expand_temperatures(meta: ModelMeta) -> torch.Tensor:
+    """Return the temperature of each class, float32 (class,): the divisor of its logit."""
     values = meta.temperature if isinstance(meta.temperature, tuple) else (meta.temperature,)
-    return torch.tensor(values).repeat_interleave(torch.tensor(head_sizes(meta.name)))
+    return torch.tensor(values).repeat_interleave(torch.tensor(list_head_sizes(meta.name)))
 
 
 def load_into_torch(path: Path) -> UNet | HazeNet:
-    """The network of an exported file as a plain torch module in evaluation mode, float32, on the CPU."""
-    meta = read_meta(path)
+    """Load an exported network as a torch module in evaluation mode, float32, on the CPU.
+
+    Raises:
+        ModelError: If the file is not valid or lacks weights.
+    """
+    meta = read_metadata(path)
     stored = {item.name: numpy_helper.to_array(item) for item in onnx.load(str(path)).graph.initializer}
     model: UNet | HazeNet
     if len(meta.classes) == 1:
         model = HazeNet(len(meta.bands), meta.width)
     else:
-        model = UNet(len(meta.bands), len(meta.classes), meta.width, heads=head_sizes(meta.name))
+        model = UNet(len(meta.bands), len(meta.classes), meta.width, heads=list_head_sizes(meta.name))
     wanted = model.state_dict()
     missing = sorted(wanted.keys() - stored.keys())
     if missing:
-        raise ModelError(f"{path} lacks the weights {', '.join(missing[:3])}: export it with `s2ops train`")
+        raise ModelError(
+            f"Cannot load {path}: it lacks the weights {', '.join(missing[:3])}; export it again with `s2ops train`."
+        )
     state = {name: torch.from_numpy(stored[name].astype(np.float32)) for name in wanted}
     model.load_state_dict(state)
     model.eval()

@@ -1,8 +1,9 @@
-"""Which networks there are, and where their weights lie: one ONNX file each, with its metadata inside."""
+"""Model registry: specifications of the networks, and lookup of their weights (one ONNX file with metadata each)."""
 
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,42 +17,41 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from s2ops.constants import UInt8
 from s2ops.errors import ModelError, StoreUnreachable
 
-WEIGHTS: Final = Path(__file__).parent / "weights"
-"""The networks of the package."""
+PACKAGE_WEIGHTS: Final = Path(__file__).parent / "weights"
+"""Folder of the weights that the package ships."""
 
 METADATA_KEY: Final = "s2ops"
 """Name of the one metadata entry of the ONNX file; its value is `ModelMeta` as JSON."""
 
-
-MANIFEST: Final = "models.json"
-"""Beside weights in an object store: their checksums (`library.py`)."""
+MANIFEST_NAME: Final = "models.json"
+"""Name of the checksum manifest beside weights in an object store (`model_store.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """What a network of the chain takes and gives; every weights file of that name must fit."""
+class NetworkSpec:
+    """Input and output specification of a network; every weights file of that name must match it."""
 
     bands: tuple[str, ...]
-    """In the order of the input's second axis."""
+    """Input bands, in the order of the input's second axis."""
     classes: tuple[str, ...]
-    """In the order of the output's second axis; a single one for a network that gives one probability."""
+    """Output classes, in the order of the output's second axis; an image classifier has exactly one."""
     window: int
-    """Side of the windows it is run in, pixels; a multiple of 32."""
+    """Side of the network's square windows in pixels; a multiple of 32."""
     heads: tuple[str, ...] = ()
-    """The networks whose tasks it does together, on one trunk: their classes one after the other. Empty: its own."""
+    """Networks whose tasks a multi-head network combines on one trunk, in class order; empty for one head."""
 
 
 LANDCOVER: Final = "landcover"
-"""The network of the land-cover map: the paper's three as heads of one trunk."""
+"""Name of the land-cover network: the paper's three networks as heads of one trunk."""
 
-NETWORKS: Final[dict[str, Network]] = {
-    "preview-cloud": Network(("red", "green", "blue"), ("clear", "cloud"), 352),
-    "preview-haze": Network(("red", "green", "blue"), ("hazy",), 352),
-    "scene-cloud": Network(("red", "green", "blue", "nir"), ("clear", "cloud", "shadow"), 512),
-    "water": Network(("nir", "red", "green"), ("other", "water"), 512),
-    "vegetation": Network(("nir", "red", "green"), ("other", "grass", "tree"), 512),
-    "building": Network(("red", "green", "blue"), ("none", "residential", "industrial"), 512),
-    LANDCOVER: Network(
+NETWORKS: Final[dict[str, NetworkSpec]] = {
+    "preview-cloud": NetworkSpec(("red", "green", "blue"), ("clear", "cloud"), 352),
+    "preview-haze": NetworkSpec(("red", "green", "blue"), ("hazy",), 352),
+    "scene-cloud": NetworkSpec(("red", "green", "blue", "nir"), ("clear", "cloud", "shadow"), 512),
+    "water": NetworkSpec(("nir", "red", "green"), ("other", "water"), 512),
+    "vegetation": NetworkSpec(("nir", "red", "green"), ("other", "grass", "tree"), 512),
+    "building": NetworkSpec(("red", "green", "blue"), ("none", "residential", "industrial"), 512),
+    LANDCOVER: NetworkSpec(
         ("red", "green", "blue", "nir"),
         ("other", "water", "other", "grass", "tree", "none", "residential", "industrial"),
         512,
@@ -59,129 +59,167 @@ NETWORKS: Final[dict[str, Network]] = {
     ),
 }
 
-TRAINABLE: Final[dict[str, Network]] = NETWORKS | {
-    "all-classes": Network(
+TRAINABLE: Final[dict[str, NetworkSpec]] = NETWORKS | {
+    "all-classes": NetworkSpec(
         ("red", "green", "blue", "nir"), ("water", "grass", "tree", "residential", "industrial", "barren"), 512
     ),
 }
-"""With the network that the paper's three are compared with: all classes at once. The chain does not use it."""
+"""All networks that can be trained: those of the pipeline, and the baseline `all-classes` for comparison only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A group of a network's classes that sum to certainty."""
+class NetworkTask:
+    """Task (head) of a network: consecutive classes whose probabilities sum to 255."""
 
     name: str
-    """The network that does this alone."""
+    """Name of the single-task network with the same classes."""
     classes: slice
-    """Among the network's."""
+    """Positions of the task's classes among all classes of the network."""
 
 
-def tasks(name: str) -> tuple[Task, ...]:
-    """What the network `name` answers: one task, or one for each of its heads."""
+def list_tasks(name: str) -> tuple[NetworkTask, ...]:
+    """Return the tasks of network `name`: one per head."""
     done, found = 0, []
     for head in TRAINABLE[name].heads or (name,):
         count = len(TRAINABLE[head].classes)
-        found.append(Task(head, slice(done, done + count)))
+        found.append(NetworkTask(head, slice(done, done + count)))
         done += count
     return tuple(found)
 
 
-def by_head(name: str, probs: UInt8) -> list[UInt8]:
-    """(class, y, x) of the network -> the same of each of its heads."""
-    return [probs[task.classes] for task in tasks(name)]
+def split_by_head(name: str, probs: UInt8) -> list[UInt8]:
+    """Split the probabilities of network `name`, (class, y, x), into one array per head."""
+    return [probs[task.classes] for task in list_tasks(name)]
 
 
-def head_sizes(name: str) -> list[int]:
-    """Numbers of classes of the network's heads; their classes follow each other."""
-    return [task.classes.stop - task.classes.start for task in tasks(name)]
+def list_head_sizes(name: str) -> list[int]:
+    """Return the number of classes of each head of network `name`."""
+    return [task.classes.stop - task.classes.start for task in list_tasks(name)]
+
+
+def list_reference_classes(head_sizes: Sequence[int]) -> list[int]:
+    """Return the position of each head's first class: its probability is 255 minus those of the head's other classes.
+
+    Args:
+        head_sizes: Number of classes of each head.
+    """
+    return [sum(head_sizes[:head]) for head in range(len(head_sizes))]
+
+
+def list_transmitted_classes(head_sizes: Sequence[int]) -> list[int]:
+    """Return the positions of all classes except each head's reference class: only these leave a server or GPU.
+
+    Args:
+        head_sizes: Number of classes of each head.
+    """
+    references = list_reference_classes(head_sizes)
+    return [index for index in range(sum(head_sizes)) if index not in references]
 
 
 class ModelMeta(BaseModel):
-    """What a weights file says of itself."""
+    """Metadata of a weights file, stored inside it as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(description="one of `TRAINABLE`")]
+    name: Annotated[str, Field(description="name of the network, one of `TRAINABLE`")]
     version: Annotated[str, Field(min_length=1, description="version of the weights")]
     bands: tuple[str, ...]
     classes: tuple[str, ...]
     window: Annotated[int, Field(gt=0, multiple_of=32)]
-    width: Annotated[int, Field(gt=0, description="channels of the first block")]
-    levels: Annotated[str, Field(description="what the 8-bit input is: 'tone-curve' or 'tci'")]
+    width: Annotated[int, Field(gt=0, description="number of channels of the first block")]
+    levels: Annotated[str, Field(description="kind of the 8-bit input: 'tone-curve' or 'tci'")]
     temperature: Annotated[
         float | tuple[float, ...],
-        Field(description="the logits were divided by this (already in the weights); one for each head of several"),
+        Field(description="divisor of the logits (already part of the weights); one per head if there are several"),
     ]
-    trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="data sets, with their licences")]
-    scores: Annotated[dict[str, float], Field(description="on data that training did not see (docs/how-to/train-a-network.md)")]
+    trained_on: Annotated[tuple[str, ...], Field(min_length=1, description="training data sets, with their licences")]
+    scores: Annotated[dict[str, float], Field(description="scores on held-out data (docs/how-to/train-a-network.md)")]
     licence: Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A weights file that has been found, read and checked."""
+    """Weights file that has been found, read and checked."""
 
     path: Path
     meta: ModelMeta
     sha256: str
-    """Of the file; part of the fingerprint of everything made with it."""
+    """SHA-256 of the file; part of the fingerprint of every output that it produces."""
 
 
-def find(name: str, models: str | None = None) -> ModelFile:
-    """The weights of network `name` in `models`: a folder, a URI, or None for the package's own.
+def find_weights(name: str, models: str | None = None) -> ModelFile:
+    """Find, read and check the weights of a network.
 
-    Raises ModelError where the file is missing, is no ONNX model of ours, or does not fit the network's bands and
-    classes; StoreUnreachable where the object store does not answer.
+    Args:
+        name: Name of the network, one of `TRAINABLE`.
+        models: Folder or URI of the weights, or None for the package's own.
+
+    Raises:
+        ModelError: If the file is missing, is not a valid ONNX model with s2ops metadata, or does not match the
+            network's bands and classes.
+        StoreUnreachable: If the object store does not answer.
     """
     network = TRAINABLE.get(name)
     if network is None:
-        raise ModelError(f"there is no network named {name!r}; the networks are {', '.join(TRAINABLE)}")
+        raise ModelError(f"Unknown network: {name!r}; choose one of {', '.join(TRAINABLE)}.")
     path = _locate(name, models)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"cannot read the weights {path}: {error.strerror}; set `models` to a folder that holds {name}.onnx"
+            f"Cannot read the weights {path}: {error.strerror}; set `models` to a folder that contains {name}.onnx."
         ) from error
-    meta = read_meta(path)
+    meta = read_metadata(path)
     for what, found, wanted in (
         ("name", meta.name, name),
         ("bands", meta.bands, network.bands),
         ("classes", meta.classes, network.classes),
     ):
         if found != wanted:
-            raise ModelError(f"{path} has {what} {found}, but {name} needs {wanted}: give weights made for {name}")
+            raise ModelError(
+                f"Weights {path} do not match network {name}: {what} is {found}, expected {wanted}; "
+                f"provide weights that were made for {name}."
+            )
     return ModelFile(path, meta, hashlib.sha256(data).hexdigest())
 
 
-def read_meta(path: Path) -> ModelMeta:
-    """The metadata inside an ONNX file."""
-    from onnxruntime import (  # noqa: PLC0415 -- a run beside a server loads no runtime of its own
+def read_metadata(path: Path) -> ModelMeta:
+    """Read the metadata inside an ONNX file.
+
+    Raises:
+        ModelError: If the file is not a valid ONNX model, or its metadata are missing or not valid.
+    """
+    from onnxruntime import (  # noqa: PLC0415 -- a run that uses a server loads no runtime of its own
         GraphOptimizationLevel,
         InferenceSession,
         SessionOptions,
     )
 
     options = SessionOptions()
-    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL  # only the metadata is wanted
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL  # only the metadata are needed
     try:
         session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen private classes without a common base
-        raise ModelError(f"{path} is no ONNX model that onnxruntime can load: {error}") from error
+        raise ModelError(
+            f"Cannot load the weights {path}: onnxruntime reports {error}; replace the file by a valid ONNX model."
+        ) from error
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise ModelError(f"{path} carries no {METADATA_KEY!r} metadata: export it with `s2ops train`")
+        raise ModelError(
+            f"Weights {path} cannot be used: they contain no {METADATA_KEY!r} metadata; export them with `s2ops train`."
+        )
     try:
         return ModelMeta.model_validate_json(text)
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ModelError(f"the metadata of {path} is not valid ({fields}): export it with `s2ops train`") from error
+        raise ModelError(
+            f"The metadata of {path} are not valid: {fields}; export the weights with `s2ops train`."
+        ) from error
 
 
 def _locate(name: str, models: str | None) -> Path:
     if models is None:
-        return WEIGHTS / f"{name}.onnx"
+        return PACKAGE_WEIGHTS / f"{name}.onnx"
     parts = urlsplit(models)
     if parts.scheme in ("", "file"):
         return Path(parts.path if parts.scheme else models) / f"{name}.onnx"
@@ -189,19 +227,22 @@ def _locate(name: str, models: str | None) -> Path:
 
 
 def _download(name: str, models: str) -> Path:
-    """Fetch the weights from an object store into the temporary folder, named by their content."""
+    """Download the weights from an object store into a temporary folder named by their checksum."""
     try:
         store = from_url(models)
         data = bytes(obstore.get(store, f"{name}.onnx").bytes())
-        promised = _promised(store, name)
+        expected = _read_manifest_checksum(store, name)
     except FileNotFoundError as error:
-        raise ModelError(f"{models} holds no {name}.onnx: put the weights there or leave `models` out") from error
-    except StoreError as error:
-        raise StoreUnreachable(f"cannot fetch {name}.onnx from {models}: {error}; run again") from error
-    found = hashlib.sha256(data).hexdigest()
-    if promised not in (None, found):
         raise ModelError(
-            f"{models}: {name}.onnx has SHA-256 {found}, but {MANIFEST} says {promised}: the copy is broken; push again"
+            f"Weights not found: {models} contains no {name}.onnx; upload it there or omit `models`."
+        ) from error
+    except StoreError as error:
+        raise StoreUnreachable(f"Cannot download {name}.onnx from {models}: {error}; run again.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if expected not in (None, found):
+        raise ModelError(
+            f"Weights {name}.onnx in {models} are damaged: SHA-256 is {found}, but {MANIFEST_NAME} lists {expected}; "
+            "upload them again with `s2ops models push`."
         )
     folder = Path(tempfile.gettempdir()) / "s2ops-models" / found[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,18 +250,21 @@ def _download(name: str, models: str) -> Path:
     if not target.exists():
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
             part.write(data)
-        Path(part.name).replace(target)  # whole or not at all, also with several workers
+        Path(part.name).replace(target)  # atomic, because several workers may download at once
     return target
 
 
-def _promised(store: ObjectStore, name: str) -> str | None:
-    """The SHA-256 that the manifest states for a network; None where there is no manifest or it lacks the network."""
+def _read_manifest_checksum(store: ObjectStore, name: str) -> str | None:
+    """Return the SHA-256 of a network in the store's manifest, or None without a manifest or without that network."""
     try:
-        data = obstore.get(store, MANIFEST).bytes().to_bytes()
+        data = obstore.get(store, MANIFEST_NAME).bytes().to_bytes()
     except FileNotFoundError:
         return None
     try:
         entry = json.loads(data)["networks"].get(name)
         return None if entry is None else str(entry["sha256"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{MANIFEST} beside {name}.onnx is not valid ({error!r}): delete it and push again") from error
+        raise ModelError(
+            f"{MANIFEST_NAME} beside {name}.onnx is not valid: {error!r}; "
+            "delete it and upload the weights again with `s2ops models push`."
+        ) from error

@@ -1,4 +1,4 @@
-"""`s2ops models`: weights travel with checksums, and a broken copy is named."""
+"""Model store (`s2ops models`): weights are transferred with checksums, and damaged copies are reported."""
 
 import json
 from pathlib import Path
@@ -10,96 +10,96 @@ from typer.testing import CliRunner
 from s2ops.cli.app import app
 from s2ops.errors import ModelError
 from s2ops.models import registry
-from s2ops.models.model_store import entries, pull, push
-from s2ops.models.registry import MANIFEST, NETWORKS, WEIGHTS, find
+from s2ops.models.model_store import list_entries, pull_weights, push_weights
+from s2ops.models.registry import MANIFEST_NAME, NETWORKS, PACKAGE_WEIGHTS, find_weights
 
 RUN = CliRunner()
 
 
-def two_networks(folder: Path) -> Path:
+def copy_two_networks(folder: Path) -> Path:
     folder.mkdir()
     for name in ("water", "preview-haze"):
-        (folder / f"{name}.onnx").write_bytes((WEIGHTS / f"{name}.onnx").read_bytes())
+        (folder / f"{name}.onnx").write_bytes((PACKAGE_WEIGHTS / f"{name}.onnx").read_bytes())
     return folder
 
 
-def test_the_package_lists_its_six_networks_with_their_checksums() -> None:
+def test_models_list_prints_all_package_networks_with_checksums() -> None:
     listed = RUN.invoke(app, ["models", "list"]).output
-    assert [entry.meta.name for entry in entries()] == list(NETWORKS)
-    assert all(find(name).sha256 in listed for name in NETWORKS)
+    assert [entry.meta.name for entry in list_entries()] == list(NETWORKS)
+    assert all(find_weights(name).sha256 in listed for name in NETWORKS)
     assert "preview-val: auc 1.000" in listed
 
 
-def test_what_is_pushed_and_pulled_is_the_same_bytes(tmp_path: Path) -> None:
-    source, store = two_networks(tmp_path / "source"), (tmp_path / "store").as_uri()
+def test_push_then_pull_keeps_the_bytes(tmp_path: Path) -> None:
+    source, store = copy_two_networks(tmp_path / "source"), (tmp_path / "store").as_uri()
     pushed = RUN.invoke(app, ["models", "push", store, "--from", str(source)])
     pulled = RUN.invoke(app, ["models", "pull", store, "--out", str(tmp_path / "copy")])
     assert pushed.exit_code == pulled.exit_code == 0
     for name in ("water", "preview-haze"):
-        assert (tmp_path / "copy" / f"{name}.onnx").read_bytes() == (WEIGHTS / f"{name}.onnx").read_bytes()
+        assert (tmp_path / "copy" / f"{name}.onnx").read_bytes() == (PACKAGE_WEIGHTS / f"{name}.onnx").read_bytes()
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["preview-haze.onnx", "water.onnx"]
-    assert entries(store) == entries(str(source))
+    assert list_entries(store) == list_entries(str(source))
 
 
-def test_pushing_one_network_keeps_the_others(tmp_path: Path) -> None:
+def test_push_weights_keeps_other_networks(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
-    push(str(two_networks(tmp_path / "source")), store)
+    push_weights(str(copy_two_networks(tmp_path / "source")), store)
     (tmp_path / "source" / "water.onnx").unlink()
-    push(str(tmp_path / "source"), store)
-    assert list(json.loads((tmp_path / "store" / MANIFEST).read_text())["networks"]) == ["preview-haze", "water"]
+    push_weights(str(tmp_path / "source"), store)
+    assert list(json.loads((tmp_path / "store" / MANIFEST_NAME).read_text())["networks"]) == ["preview-haze", "water"]
 
 
-def test_one_network_can_be_pulled_alone(tmp_path: Path) -> None:
+def test_pull_weights_of_one_network(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
-    push(str(two_networks(tmp_path / "source")), store)
-    assert [entry.meta.name for entry in pull(store, tmp_path / "copy", ["water"])] == ["water"]
+    push_weights(str(copy_two_networks(tmp_path / "source")), store)
+    assert [entry.meta.name for entry in pull_weights(store, tmp_path / "copy", ["water"])] == ["water"]
     assert not (tmp_path / "copy" / "preview-haze.onnx").exists()
-    with pytest.raises(ModelError, match="holds no building; it holds preview-haze, water"):
-        pull(store, tmp_path / "copy", ["building"])
+    with pytest.raises(ModelError, match=r"Networks not found in .*: building; choose from preview-haze, water"):
+        pull_weights(store, tmp_path / "copy", ["building"])
 
 
-def test_a_changed_byte_is_named_and_not_written(tmp_path: Path) -> None:
+def test_pull_weights_rejects_a_changed_byte(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
-    push(str(two_networks(tmp_path / "source")), store)
+    push_weights(str(copy_two_networks(tmp_path / "source")), store)
     broken = tmp_path / "store" / "water.onnx"
     data = bytearray(broken.read_bytes())
     data[100_000] ^= 1
     broken.write_bytes(data)
-    with pytest.raises(ModelError, match=r"water\.onnx \(\d+ bytes\) has SHA-256 \w+, but models\.json says \w+"):
-        pull(store, tmp_path / "copy", ["water"])
+    with pytest.raises(ModelError, match=r"SHA-256 is \w+ \(\d+ bytes\), but models\.json lists \w+"):
+        pull_weights(store, tmp_path / "copy", ["water"])
     assert not list((tmp_path / "copy").iterdir())
 
 
-def test_weights_that_a_run_fetches_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    push(str(two_networks(tmp_path / "source")), str(tmp_path / "store"))
+def test_find_weights_verifies_downloaded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push_weights(str(copy_two_networks(tmp_path / "source")), str(tmp_path / "store"))
     monkeypatch.setattr(registry, "from_url", lambda _: LocalStore(tmp_path / "store"))
     monkeypatch.setattr(registry.tempfile, "gettempdir", lambda: str(tmp_path / "cache"))
-    assert find("water", "s3://bucket/models").sha256 == find("water").sha256
-    (tmp_path / "store" / "water.onnx").write_bytes((WEIGHTS / "vegetation.onnx").read_bytes())
-    with pytest.raises(ModelError, match=r"water\.onnx has SHA-256 \w+, but models\.json says \w+: the copy is broken"):
-        find("water", "s3://bucket/models")
-    (tmp_path / "store" / MANIFEST).write_text("[]")
-    with pytest.raises(ModelError, match=r"models\.json beside water\.onnx is not valid"):
-        find("water", "s3://bucket/models")
+    assert find_weights("water", "s3://bucket/models").sha256 == find_weights("water").sha256
+    (tmp_path / "store" / "water.onnx").write_bytes((PACKAGE_WEIGHTS / "vegetation.onnx").read_bytes())
+    with pytest.raises(ModelError, match=r"water\.onnx in .* are damaged: SHA-256 is \w+, but models\.json lists \w+"):
+        find_weights("water", "s3://bucket/models")
+    (tmp_path / "store" / MANIFEST_NAME).write_text("[]")
+    with pytest.raises(ModelError, match=r"models\.json beside water\.onnx is not valid: "):
+        find_weights("water", "s3://bucket/models")
 
 
-def test_a_file_that_the_manifest_names_but_nobody_has_is_named(tmp_path: Path) -> None:
+def test_pull_weights_names_a_missing_file_of_the_manifest(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
-    push(str(two_networks(tmp_path / "source")), store)
+    push_weights(str(copy_two_networks(tmp_path / "source")), store)
     (tmp_path / "store" / "water.onnx").unlink()
-    with pytest.raises(ModelError, match=r"holds no water\.onnx although models\.json names it"):
-        pull(store, tmp_path / "copy")
+    with pytest.raises(ModelError, match=r"Weights water\.onnx are missing in .*: models\.json lists them"):
+        pull_weights(store, tmp_path / "copy")
 
 
-def test_a_place_without_a_manifest_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"has no models\.json: put weights there with `s2ops models push`"):
-        pull(str(tmp_path / "nothing"), tmp_path / "copy")
+def test_model_store_without_manifest_or_weights_explains_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no models\.json; upload weights with `s2ops models push`"):
+        pull_weights(str(tmp_path / "nothing"), tmp_path / "copy")
     assert not (tmp_path / "nothing").exists()
-    with pytest.raises(ModelError, match=r"holds no weights: name a folder with NETWORK\.onnx"):
-        entries(str(tmp_path))
+    with pytest.raises(ModelError, match=r"No weights found: .* contains none; give a folder with NETWORK\.onnx"):
+        list_entries(str(tmp_path))
 
 
-def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
-    (tmp_path / MANIFEST).write_text('{"networks": {"water": {"size": 3}}}')
-    with pytest.raises(ModelError, match=r"models\.json is not valid \(networks\.water\.meta: Field required"):
-        pull(str(tmp_path), tmp_path / "copy")
+def test_pull_weights_rejects_a_damaged_manifest(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_NAME).write_text('{"networks": {"water": {"size": 3}}}')
+    with pytest.raises(ModelError, match=r"models\.json in .* is not valid: networks\.water\.meta: Field required"):
+        pull_weights(str(tmp_path), tmp_path / "copy")
