@@ -1,4 +1,4 @@
-"""Measure how the fused kernels should cut each layer of a network: what `gpu_fused.cut` then says."""
+"""Tuning of the fused kernels: measure which tiling is fastest for each layer (`fused_unet.choose_tiling`)."""
 
 import json
 from dataclasses import astuple
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.bench_gpu_process import seconds_of
-from benchmarks.make_serving_weights import widened, windows
-from s2ops.inference.gpu import calibration_images
-from s2ops.inference.gpu.fused_unet import Cut, FusedUNet
-from s2ops.inference.gpu.layers import Layer
-from s2ops.inference.gpu.quantization import Plan, peaks
+from benchmarks.bench_gpu_process import measure_seconds
+from benchmarks.make_serving_weights import cut_windows, widen_network
+from s2ops.inference.gpu.calibration_images import load_calibration_images
+from s2ops.inference.gpu.fused_unet import FusedUNet, KernelTiling
+from s2ops.inference.gpu.layers import FusedLayer
+from s2ops.inference.gpu.quantization import Precision, measure_activation_peaks
 from s2ops.models.onnx_export import load_into_torch
-from s2ops.models.registry import find
+from s2ops.models.registry import find_weights
 from s2ops.models.unet import UNet
 
 _NARROW = (
@@ -39,53 +39,66 @@ _WIDE = (
 _FIRST = ((16, 8, 4), (16, 16, 4), (16, 16, 8), (8, 8, 4), (32, 8, 8), (8, 16, 4))
 
 
-def _candidates(layer: Layer, depth: int) -> list[Cut]:
-    """Cuts that fit the registers."""
+def _list_candidates(layer: FusedLayer, depth: int) -> list[KernelTiling]:
+    """Return the tilings that fit into the registers."""
+    out = layer.out_channels
     if layer.kind == "first":
-        return [Cut(high, wide, layer.out, depth, warps, 1) for high, wide, warps in _FIRST]
-    if layer.out < 128 or layer.kind == "last":
-        return [Cut(high, wide, layer.out, depth, warps, stages) for high, wide, warps, stages in _NARROW]
-    wide_enough = [one for one in _WIDE if layer.out % one[2] == 0]
-    return [Cut(high, wide, channels, depth, warps, stages) for high, wide, channels, warps, stages in wide_enough]
+        return [KernelTiling(high, wide, out, depth, warps, 1) for high, wide, warps in _FIRST]
+    if out < 128 or layer.kind == "last":
+        return [KernelTiling(high, wide, out, depth, warps, stages) for high, wide, warps, stages in _NARROW]
+    wide_enough = [one for one in _WIDE if out % one[2] == 0]
+    return [
+        KernelTiling(high, wide, channels, depth, warps, stages) for high, wide, channels, warps, stages in wide_enough
+    ]
 
 
 def main(
     width: int, window: int, batch: int, budget_s: float, path: Path | None, share: tuple[int, int] = (0, 1)
 ) -> None:
-    """Print the fastest cuts of each layer in both precisions; of `share` (n, of), every `of`-th layer from n on."""
+    """Print the fastest tilings of each layer in both precisions.
+
+    Args:
+        width: Width of the network.
+        window: Side of the windows in pixels.
+        batch: Number of windows per batch.
+        budget_s: Seconds per layer, about.
+        path: JSON file for all measurements, or None.
+        share: (n, step): measure every `step`-th layer from layer n on, to split the work.
+    """
     device = torch.device("cuda")
-    model = load_into_torch(find("building").path)
+    model = load_into_torch(find_weights("building").path)
     assert isinstance(model, UNet)
-    wide = widened(model, width).double().to(device)
-    found = peaks(wide, torch.from_numpy(calibration_images.images()[:, :3]).to(device))
-    image = torch.from_numpy(windows(("red", "green", "blue"), batch, window)).to(device)
+    wide = widen_network(model, width).double().to(device)
+    peaks = measure_activation_peaks(wide, torch.from_numpy(load_calibration_images()[:, :3]).to(device))
+    image = torch.from_numpy(cut_windows(("red", "green", "blue"), batch, window)).to(device)
     out = torch.zeros(batch, 2, window, window, dtype=torch.uint8, device=device)
     rows = []
-    plans: tuple[Plan, ...] = ("int8", "float16")
-    for plan in plans:
-        network = FusedUNet(wide, image, out, plan, found)
+    precisions: tuple[Precision, ...] = ("int8", "float16")
+    for precision in precisions:
+        network = FusedUNet(wide, image, out, precision, peaks)
         network.run(batch)
         for layer in network.layers[share[0] :: share[1]]:
-            depth = min(128 if plan == "int8" else 64, *layer.channels)
-            tried = sorted(_tried(network, layer, batch, depth, device, budget_s), key=lambda one: one[0])
-            rows.append({"plan": plan, "layer": layer.name, "cuts": tried})
+            depth = min(128 if precision == "int8" else 64, *layer.channels)
+            tried = sorted(_time_candidates(network, layer, batch, depth, device, budget_s), key=lambda one: one[0])
+            rows.append({"plan": precision, "layer": layer.name, "cuts": tried})
             work = 2 * layer.weight.numel() * batch * (window >> layer.level) ** 2 / (4 if layer.kind == "join" else 1)
-            text = ", ".join(f"{tuple(cut)} {1000 * took:.3f} ms" for took, cut in tried[:3])
-            print(f"{plan:8s} {layer.name:13s} {work / tried[0][0] / 1e12:5.0f} T/s  {text}", flush=True)
+            text = ", ".join(f"{tuple(tiling)} {1000 * took:.3f} ms" for took, tiling in tried[:3])
+            print(f"{precision:8s} {layer.name:13s} {work / tried[0][0] / 1e12:5.0f} T/s  {text}", flush=True)
     if path:
         path.write_text(json.dumps(rows))
 
 
-def _tried(
-    network: FusedUNet, layer: Layer, batch: int, depth: int, device: torch.device, budget_s: float
+def _time_candidates(
+    network: FusedUNet, layer: FusedLayer, batch: int, depth: int, device: torch.device, budget_s: float
 ) -> list[tuple[float, list[int]]]:
+    """Measure the seconds of each candidate tiling; skip tilings that the GPU rejects."""
     found = []
-    for cut in _candidates(layer, depth):
+    for tiling in _list_candidates(layer, depth):
         try:
-            kernel, programs, arguments = network.launch(layer, cut)
-            took = seconds_of(lambda: kernel[(programs * batch,)](**arguments), device, budget_s / 20)  # noqa: B023
-        except Exception as error:  # a cut that does not fit is no candidate, whatever says so
-            print(f"  {layer.name} {cut}: {type(error).__name__}", flush=True)
+            kernel, programs, arguments = network.prepare_launch(layer, tiling)
+            took = measure_seconds(lambda: kernel[(programs * batch,)](**arguments), device, budget_s / 20)  # noqa: B023 -- called at once
+        except Exception as error:  # Triton raises many types when a tiling needs too many resources
+            print(f"  {layer.name} {tiling}: {type(error).__name__}", flush=True)
             continue
-        found.append((took, list(astuple(cut))))
+        found.append((took, list(astuple(tiling))))
     return found

@@ -1,51 +1,57 @@
-"""The networks of a run as one door, wherever they run: in this process, or on a server."""
+"""Networks of a run behind one interface: in this process by ONNX Runtime, or on a Triton server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from s2ops.inference.protocols import Networks, Scorer, Segmenter, Weights
-from s2ops.models.registry import find
-from s2ops.runtime.threads import asked_once
+from s2ops.inference.protocols import ImageClassifier, Networks, Segmenter, WeightsInfo
+from s2ops.models.registry import find_weights
+from s2ops.runtime.threads import single_flight
 
 
 @dataclass(frozen=True)
 class OnnxNetworks:
-    """The networks in this process (`Networks`)."""
+    """Networks that run in this process by ONNX Runtime (`Networks`)."""
 
     models: str | None = None
-    """Folder or URI of the weights; None: the package's."""
+    """Folder or URI of the weights, or None for the package's own."""
     threads: int = 1
-    _opened: Callable[[str], Segmenter] = field(init=False, repr=False)
-    _found: Callable[[str], Weights] = field(init=False, repr=False)
+    _open: Callable[[str], Segmenter] = field(init=False, repr=False)
+    _find: Callable[[str], WeightsInfo] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from s2ops.inference.onnx import open_segmenter  # noqa: PLC0415 -- its runtime is not loaded beside a server
+        from s2ops.inference.onnx import open_segmenter  # noqa: PLC0415 -- not needed with a server
 
-        opened = partial(open_segmenter, models=self.models, threads=self.threads)
-        object.__setattr__(self, "_opened", asked_once(opened))
-        object.__setattr__(self, "_found", asked_once(partial(find, models=self.models)))
+        open_one = partial(open_segmenter, models=self.models, threads=self.threads)
+        object.__setattr__(self, "_open", single_flight(open_one))
+        object.__setattr__(self, "_find", single_flight(partial(find_weights, models=self.models)))
 
-    def weights(self, network: str) -> Weights:
-        """The weights file, read once a process: every tile's fingerprint asks for its checksum."""
-        return self._found(network)
+    def get_weights_info(self, network: str) -> WeightsInfo:
+        """Return the weights file, read once per process: every tile's fingerprint contains its checksum."""
+        return self._find(network)
 
-    def segmenter(self, network: str) -> Segmenter:
-        """The network, loaded once a process."""
-        return self._opened(network)
+    def get_segmenter(self, network: str) -> Segmenter:
+        """Return the segmentation network, loaded once per process."""
+        return self._open(network)
 
     @cached_property
-    def scorer(self) -> Scorer:
-        """The haze network."""
-        from s2ops.inference.onnx import open_scorer  # noqa: PLC0415
+    def haze_classifier(self) -> ImageClassifier:
+        """Haze network."""
+        from s2ops.inference.onnx import open_image_classifier  # noqa: PLC0415 -- not needed with a server
 
-        return open_scorer("preview-haze", self.models)
+        return open_image_classifier("preview-haze", self.models)
 
 
 def open_networks(segmenter: str, models: str | None, threads: int) -> Networks:
-    """The networks where the configuration's `segmenter` says; `models` and `threads` are for those in process."""
+    """Open the networks where the configuration's `segmenter` places them.
+
+    Args:
+        segmenter: "onnx" for this process, or the URL of a Triton server.
+        models: Folder or URI of the weights, or None for the package's own; for networks in this process only.
+        threads: Number of windows computed in parallel; for networks in this process only.
+    """
     if segmenter == "onnx":
         return OnnxNetworks(models, threads)
-    from s2ops.inference.triton.networks import TritonNetworks  # noqa: PLC0415 -- gRPC is not loaded where nobody asks for it
+    from s2ops.inference.triton.networks import TritonNetworks  # noqa: PLC0415 -- gRPC is not needed without a server
 
     return TritonNetworks(segmenter)

@@ -1,7 +1,7 @@
-"""The embedded engine: ONNX Runtime in process, no server and no torch.
+"""ONNX Runtime engine: inference in this process, without a server and without torch.
 
-Each window is a run of its own on one thread; several windows run side by side. So the bytes of a map never depend on
-the number of threads, which a run split inside the operators could not promise.
+Each window is a separate single-threaded run, and several windows run in parallel. The output bytes therefore never
+depend on the number of threads, which ONNX Runtime does not guarantee when it splits operators across threads.
 """
 
 from collections.abc import Callable
@@ -23,46 +23,50 @@ from onnxruntime import (
 
 from s2ops.constants import UInt8
 from s2ops.errors import ModelError
-from s2ops.inference.protocols import Scorer, Segmenter
-from s2ops.models.registry import NETWORKS, ModelFile, ModelMeta, find
+from s2ops.inference.protocols import ImageClassifier, Segmenter
+from s2ops.models.registry import NETWORKS, ModelFile, ModelMeta, find_weights
 from s2ops.telemetry import counters
 
 
 @dataclass(frozen=True)
 class OnnxSegmenter:
-    """A network that labels pixels (`Segmenter`)."""
+    """Segmentation network that runs by ONNX Runtime (`Segmenter`)."""
 
     session: InferenceSession
     meta: ModelMeta
     sha256: str
-    """Of the weights; part of the fingerprint of what is made with them."""
+    """SHA-256 of the weights; part of the fingerprint of the outputs."""
     threads: int = 1
-    """Windows run side by side; each takes some 200 MB while it runs."""
+    """Number of windows computed in parallel; each needs about 200 MB while it runs."""
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """The bands that the network takes, in its order."""
+        """Input bands, in the network's order."""
         return self.meta.bands
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes of the output's second axis."""
+        """Classes of the output's second axis."""
         return self.meta.classes
 
     @property
     def window(self) -> int:
-        """Side of the square windows, in pixels."""
+        """Side of the square windows in pixels."""
         return self.meta.window
 
     def predict(self, windows: UInt8) -> UInt8:
-        """(n, band, y, x) levels -> (n, class, y, x) probabilities; y and x are multiples of 32."""
+        """Predict class probabilities of windows whose sides are multiples of 32 (see `Segmenter.predict`).
+
+        Raises:
+            ModelError: If the number of bands is wrong.
+        """
         _check_bands(self.meta, windows)
         return _run_each(self.session, windows, self.threads)
 
 
 @dataclass(frozen=True)
-class OnnxScorer:
-    """A network that gives one probability per image (`Scorer`)."""
+class OnnxImageClassifier:
+    """Image classification network that runs by ONNX Runtime (`ImageClassifier`)."""
 
     session: InferenceSession
     meta: ModelMeta
@@ -70,7 +74,11 @@ class OnnxScorer:
     threads: int = 1
 
     def score(self, images: UInt8) -> UInt8:
-        """(n, band, y, x) levels -> (n,) probabilities; y and x are at least 8."""
+        """Compute one probability per image of at least 8 x 8 pixels (see `ImageClassifier.score`).
+
+        Raises:
+            ModelError: If the number of bands is wrong.
+        """
         _check_bands(self.meta, images)
         return _run_each(self.session, images, self.threads)
 
@@ -78,16 +86,16 @@ class OnnxScorer:
 def _check_bands(meta: ModelMeta, images: UInt8) -> None:
     if images.ndim != 4 or images.shape[1] != len(meta.bands):
         raise ModelError(
-            f"{meta.name} takes (n, {len(meta.bands)}, y, x) with bands {', '.join(meta.bands)}, "
-            f"but was given an array of shape {images.shape}: pick those bands"
+            f"Wrong input for {meta.name}: array of shape {images.shape}; "
+            f"pass (n, {len(meta.bands)}, y, x) with the bands {', '.join(meta.bands)}."
         )
 
 
 def _run_each(session: InferenceSession, images: UInt8, threads: int) -> UInt8:
-    """Run the images one by one, up to `threads` at a time."""
+    """Run each image separately, up to `threads` of them in parallel."""
 
     def run(image: UInt8) -> UInt8:
-        start = thread_time()  # the session has no threads of its own
+        start = thread_time()  # valid because the session has no threads of its own
         out: UInt8 = session.run(["probs"], {"image": np.ascontiguousarray(image[None])})[0]
         counters.add("network_cpu_s", thread_time() - start)
         return out
@@ -95,24 +103,28 @@ def _run_each(session: InferenceSession, images: UInt8, threads: int) -> UInt8:
     if threads == 1 or len(images) == 1:
         return np.concatenate([run(image) for image in images])
     with ThreadPoolExecutor(threads) as pool:
-        answers = pool.map(run, images)
-        first = next(answers)
-        out = np.empty((len(images), *first.shape[1:]), np.uint8)  # filled as they come: not all of them twice
+        results = pool.map(run, images)
+        first = next(results)
+        out = np.empty((len(images), *first.shape[1:]), np.uint8)  # filled one by one: concatenation holds all twice
         out[0] = first[0]
-        for index, answer in enumerate(answers, 1):
-            out[index] = answer[0]
+        for index, result in enumerate(results, 1):
+            out[index] = result[0]
         return out
 
 
 @lru_cache(maxsize=1)
-def _share_memory() -> None:
-    """One arena for all networks of the process: four of their own held 1.4 GB where one holds 0.6, at equal speed."""
+def _share_memory_arena() -> None:
+    """Register one memory arena for all networks of the process.
+
+    Four separate arenas held 1.4 GB where a shared one holds 0.6 GB, at equal speed.
+    """
     place = OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
-    create_and_register_allocator(place, OrtArenaCfg({"arena_extend_strategy": 1}))  # 1: no more than is asked for
+    # strategy 1 (kSameAsRequested): extend the arena by the requested size only, not to the next power of two
+    create_and_register_allocator(place, OrtArenaCfg({"arena_extend_strategy": 1}))
 
 
-def _session(file: ModelFile) -> InferenceSession:
-    _share_memory()
+def _create_session(file: ModelFile) -> InferenceSession:
+    _share_memory_arena()
     options = SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -121,21 +133,44 @@ def _session(file: ModelFile) -> InferenceSession:
 
 
 def open_segmenter(name: str, models: str | None = None, threads: int = 1) -> OnnxSegmenter:
-    """The network `name` with the weights in `models` (None: the package's). Raises ModelError."""
+    """Open a segmentation network.
+
+    Args:
+        name: Name of the network.
+        models: Folder or URI of the weights, or None for the package's own.
+        threads: Number of windows computed in parallel.
+
+    Raises:
+        ModelError: If the network is an image classifier, or its weights are missing or not valid.
+    """
     if name in NETWORKS and len(NETWORKS[name].classes) == 1:
-        raise ModelError(f"{name} gives one probability per image and labels no pixels: open it as a scorer")
-    file = find(name, models)
-    return OnnxSegmenter(_session(file), file.meta, file.sha256, threads)
+        raise ModelError(
+            f"Cannot open {name} as a segmenter: it computes one probability per image; "
+            "open it with `open_image_classifier`."
+        )
+    file = find_weights(name, models)
+    return OnnxSegmenter(_create_session(file), file.meta, file.sha256, threads)
 
 
-def open_scorer(name: str, models: str | None = None, threads: int = 1) -> OnnxScorer:
-    """The network `name`, which gives one probability per image. Raises ModelError."""
+def open_image_classifier(name: str, models: str | None = None, threads: int = 1) -> OnnxImageClassifier:
+    """Open an image classification network.
+
+    Args:
+        name: Name of the network.
+        models: Folder or URI of the weights, or None for the package's own.
+        threads: Number of images computed in parallel.
+
+    Raises:
+        ModelError: If the network is a segmenter, or its weights are missing or not valid.
+    """
     if name in NETWORKS and len(NETWORKS[name].classes) != 1:
-        raise ModelError(f"{name} labels pixels: open it as a segmenter")
-    file = find(name, models)
-    return OnnxScorer(_session(file), file.meta, file.sha256, threads)
+        raise ModelError(
+            f"Cannot open {name} as an image classifier: it segments images; open it with `open_segmenter`."
+        )
+    file = find_weights(name, models)
+    return OnnxImageClassifier(_create_session(file), file.meta, file.sha256, threads)
 
 
-# mypy proves by these that both fit their protocols
+# with these assignments mypy verifies that both classes conform to their protocols
 _SEGMENTER: Callable[[str, str | None, int], Segmenter] = open_segmenter
-_SCORER: Callable[[str, str | None, int], Scorer] = open_scorer
+_IMAGE_CLASSIFIER: Callable[[str, str | None, int], ImageClassifier] = open_image_classifier

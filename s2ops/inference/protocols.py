@@ -1,4 +1,4 @@
-"""The one door for inference: what the chain asks of a network, wherever it runs."""
+"""Inference protocols: the interface between the pipeline and its networks, wherever they run."""
 
 from typing import Protocol
 
@@ -7,52 +7,66 @@ from s2ops.models.registry import ModelMeta
 
 
 class Segmenter(Protocol):
-    """A network that gives class probabilities for windows of an 8-bit image."""
+    """Semantic segmentation network: class probabilities for each pixel of 8-bit windows."""
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """The bands that the network takes, in its order."""
+        """Input bands, in the network's order."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes of the output's second axis."""
+        """Classes of the output's second axis."""
 
     @property
     def window(self) -> int:
-        """Side of the square windows, in pixels."""
+        """Side of the square windows in pixels."""
 
     def predict(self, windows: UInt8) -> UInt8:
-        """(n, band, y, x) 8-bit levels -> (n, class, y, x) probabilities, 255 is certainty. Thread-safe."""
+        """Predict class probabilities. Thread-safe.
+
+        Args:
+            windows: uint8 levels (n, band, y, x), 0 is no data.
+
+        Returns:
+            uint8 probabilities (n, class, y, x), 255 is certainty.
+        """
 
 
-class Scorer(Protocol):
-    """A network that gives one probability per image (haze)."""
+class ImageClassifier(Protocol):
+    """Image classification network: one probability per image (haze)."""
 
     def score(self, images: UInt8) -> UInt8:
-        """(n, band, y, x) -> (n,) probability, 255 is certainty."""
+        """Compute one probability per image.
+
+        Args:
+            images: uint8 levels (n, band, y, x).
+
+        Returns:
+            uint8 probabilities (n,), 255 is certainty.
+        """
 
 
-class Weights(Protocol):
-    """Which weights answer: their metadata, and the checksum that goes into fingerprints and items."""
+class WeightsInfo(Protocol):
+    """Identity of the weights in use: their metadata, and their checksum for fingerprints and STAC items."""
 
     @property
     def meta(self) -> ModelMeta:
-        """What the weights say of themselves."""
+        """Metadata stored in the weights file."""
 
     @property
     def sha256(self) -> str:
-        """Of the weights file."""
+        """SHA-256 of the weights file."""
 
 
 class Networks(Protocol):
-    """All networks of a run; each is opened when first asked for."""
+    """All networks of a run; each is opened on first use."""
 
-    def weights(self, network: str) -> Weights:
-        """The weights that `segmenter` or `scorer` of that name answer with."""
+    def get_weights_info(self, network: str) -> WeightsInfo:
+        """Return the identity of the weights that a network uses."""
 
-    def segmenter(self, network: str) -> Segmenter:
-        """A network that labels pixels."""
+    def get_segmenter(self, network: str) -> Segmenter:
+        """Return the segmentation network of that name."""
 
     @property
-    def scorer(self) -> Scorer:
-        """The haze network."""
+    def haze_classifier(self) -> ImageClassifier:
+        """Haze network."""

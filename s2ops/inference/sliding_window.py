@@ -1,9 +1,10 @@
-"""How an image of any size is cut into windows for a network, and how the answers are put together again.
+"""Sliding-window inference (tiled inference) over images of any size, with blended overlaps.
 
-Used by every engine, so that the map does not depend on where the network ran. Along each axis the first window starts
-at 0, the last ends at the image's end, and the others are spread evenly, at least `2 * HALO` of each pair overlapping.
-Across an overlap the answers are averaged with weights that rise like a raised cosine from each window's edge: near its
-edge a network has not seen enough surroundings. Weights and sums are integers, so no order of work can change a byte.
+All engines use this module, so a map does not depend on where its network ran. Along each axis the first window starts
+at 0, the last one ends at the image's end, and the others are spread evenly. Neighbouring windows overlap by at least
+`2 * WINDOW_HALO_PX` pixels. In an overlap the probabilities are averaged with raised-cosine weights that increase from
+each window's edge, because near an edge a network lacks context. Weights and sums are integers, so the order of
+operations cannot change a byte.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,82 +16,102 @@ import numpy as np
 from s2ops.constants import BANDS, Bool, Int32, UInt8
 from s2ops.inference.protocols import Segmenter
 
-HALO: Final = 32
-"""Pixels at a window's edge that count little."""
+WINDOW_HALO_PX: Final = 32
+"""Width in pixels of a window's margin, whose probabilities get low weight."""
 
-TOGETHER: Final = 8
-"""Windows asked for at once: all 27 of a full tile's row and their answers would hold 140 MB."""
+WINDOWS_PER_CALL: Final = 8
+"""Maximum number of windows per call: all 27 windows of a full tile's row, with their results, would hold 140 MB."""
 
-MULTIPLE: Final = 32
-"""Networks halve their input five times: windows are multiples of 32 pixels high and wide."""
+WINDOW_MULTIPLE_PX: Final = 32
+"""Divisor of a window's height and width in pixels: the networks halve their input five times."""
 
-_FULL: Final = 64
-"""Largest weight along an axis: 255 * 64 * 64 from each of up to 16 windows stays far within 32 bits."""
+_MAX_WEIGHT: Final = 64
+"""Largest weight along an axis: 255 * 64 * 64 from each of up to 16 windows stays well within 32 bits."""
 
 ReadRows: TypeAlias = Callable[[int, int], UInt8]
 """`read(y0, y1)` -> (band, y1 - y0, width) levels, bands in the order of `BANDS` (the first three suffice for RGB)."""
 
 
-def window_size(length: int, window: int) -> int:
-    """Side of the windows along an axis: `window`, or for a short axis the next multiple of 32."""
-    return min(window, -(-length // MULTIPLE) * MULTIPLE)
+def compute_window_size(length: int, window: int) -> int:
+    """Return the windows' side along an axis: `window`, or for a shorter axis the next multiple of 32 pixels."""
+    return min(window, -(-length // WINDOW_MULTIPLE_PX) * WINDOW_MULTIPLE_PX)
 
 
-def window_starts(length: int, window: int) -> list[int]:
-    """First pixels of the windows along an axis of `length` pixels."""
+def compute_window_starts(length: int, window: int) -> list[int]:
+    """Return the first pixel of each window along an axis of `length` pixels."""
     if length <= window:
         return [0]
-    count = -(-(length - window) // (window - 2 * HALO)) + 1
+    count = -(-(length - window) // (window - 2 * WINDOW_HALO_PX)) + 1
     return [index * (length - window) // (count - 1) for index in range(count)]
 
 
-def slab_bounds(height: int, window: int) -> list[tuple[int, int]]:
-    """(y0, y1) of the slabs that `segment_slabs` gives: the same for every network with that window."""
-    starts = [*window_starts(height, window), height]
+def compute_slab_bounds(height: int, window: int) -> list[tuple[int, int]]:
+    """Return the rows (y0, y1) of the slabs of `segment_slabs`; networks with equal windows have equal slabs."""
+    starts = [*compute_window_starts(height, window), height]
     return list(pairwise(starts))
 
 
-def window_weights(size: int) -> Int32:
-    """Weights 1..64 along a window of `size` pixels, shape (size,): a raised cosine over 2 * HALO at each end."""
+def compute_window_weights(size: int) -> Int32:
+    """Compute the blending weights along a window: a raised cosine over 2 * WINDOW_HALO_PX at each end.
+
+    Args:
+        size: Side of the window in pixels.
+
+    Returns:
+        int32 (size,), 1 to 64.
+    """
     distance = np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5
-    ramp = np.sin(np.minimum(distance / (2 * HALO), 1.0) * (np.pi / 2)) ** 2
-    weights: Int32 = np.maximum(np.rint(ramp * _FULL), 1).astype(np.int32)
+    ramp = np.sin(np.minimum(distance / (2 * WINDOW_HALO_PX), 1.0) * (np.pi / 2)) ** 2
+    weights: Int32 = np.maximum(np.rint(ramp * _MAX_WEIGHT), 1).astype(np.int32)
     return weights
 
 
-def _total_weights(starts: list[int], size: int, length: int) -> Int32:
-    """Sum of the windows' weights at each pixel of an axis."""
+def _sum_window_weights(starts: list[int], size: int, length: int) -> Int32:
+    """Sum the weights of all windows at each pixel of an axis."""
     total = np.zeros(max(length, size), np.int32)
     for start in starts:
-        total[start : start + size] += window_weights(size)
+        total[start : start + size] += compute_window_weights(size)
     return total[:length]
 
 
 def segment_slabs(
     segmenter: Segmenter, read: ReadRows, height: int, width: int, wanted: Callable[[int, int], Bool] | None = None
 ) -> Iterator[tuple[int, int, UInt8]]:
-    """Class probabilities of an image, as finished slabs (y0, y1, (class, y1 - y0, width)) from top to bottom.
+    """Segment an image slab by slab, from top to bottom.
 
-    Reads each row once, in order; holds one row of windows. Probabilities are 0 in every class where all bands are 0
-    (no data); windows without any data are not run. Of `wanted` (from row, to row -> (rows, width), rows may end
-    early) only windows that hold a wanted pixel are: what is wanted is as without it, the rest is anything.
+    Each row is read once, in order, and only one row of windows is in memory. Windows without any data are not
+    computed.
+
+    Args:
+        segmenter: Network to run.
+        read: Function that reads rows of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        wanted: Function from (first row, end row) to a mask (y, width) of pixels whose result is needed; the mask may
+            have fewer rows. Only windows with a wanted pixel are computed. Results of wanted pixels are not affected,
+            results of other pixels are undefined. None means all pixels.
+
+    Yields:
+        (y0, y1, probabilities): rows y0 to y1 are finished; uint8 (class, y1 - y0, width), 255 is certainty. All
+        classes are 0 where all bands are 0 (no data).
     """
     bands = [BANDS.index(band) for band in segmenter.bands]
-    tall, wide = window_size(height, segmenter.window), window_size(width, segmenter.window)
-    rows, columns = window_starts(height, tall), window_starts(width, wide)
-    row_total, column_total = _total_weights(rows, tall, height), _total_weights(columns, wide, width)
+    tall, wide = compute_window_size(height, segmenter.window), compute_window_size(width, segmenter.window)
+    rows, columns = compute_window_starts(height, tall), compute_window_starts(width, wide)
+    row_total = _sum_window_weights(rows, tall, height)
+    column_total = _sum_window_weights(columns, wide, width)
     carry = np.zeros((len(segmenter.classes), 0, max(width, wide)), np.int32)
     image = read(0, min(tall, height))
-    for y0, y1 in slab_bounds(height, tall):
+    for y0, y1 in compute_slab_bounds(height, tall):
         sums = np.zeros((carry.shape[0], tall, carry.shape[2]), np.int32)
         sums[:, : carry.shape[1]] = carry
         needed = None if wanted is None else wanted(y0, min(y0 + tall, height))
-        _add_row(segmenter, _padded(image[bands], tall, wide), columns, sums, needed)
+        _add_window_row(segmenter, _pad_by_reflection(image[bands], tall, wide), columns, sums, needed)
         done = y1 - y0
         total = row_total[y0:y1, None] * column_total
-        probs = _means(sums[:, :done, :width], total)
+        probs = _divide_by_weights(sums[:, :done, :width], total)
         probs[:, (image[bands, :done] == 0).all(axis=0)] = 0
-        # while the caller works, only the rows that the next windows share are held: many streams may wait at once
+        # during the yield keep only the rows shared with the next windows, because many streams may wait at once
         carry, image = sums[:, done:].copy(), image[:, done:].copy()
         del sums, total
         yield y0, y1, probs
@@ -99,39 +120,50 @@ def segment_slabs(
             image = np.concatenate([image, read(y0 + tall, y1 + tall)], axis=1)
 
 
-def _means(sums: Int32, total: Int32) -> UInt8:
-    """(class, y, x) sums over (y, x) `total` weights, rounded; class by class: a tile's rows of all are 160 MB."""
+def _divide_by_weights(sums: Int32, total: Int32) -> UInt8:
+    """Divide sums (class, y, x) by total weights (y, x) and round.
+
+    Works class by class, because the temporary arrays of all classes of a tile's row would need 160 MB.
+    """
     half, out = total // 2, np.empty(sums.shape, np.uint8)
     for mean, summed in zip(out, sums, strict=True):
         mean[:] = (summed + half) // total
     return out
 
 
-def _padded(image: UInt8, tall: int, wide: int) -> UInt8:
-    """A short image continued by reflection to the size of a window; others as they are."""
+def _pad_by_reflection(image: UInt8, tall: int, wide: int) -> UInt8:
+    """Pad an image (band, y, x) that is smaller than a window to the window's size, by reflection."""
     below, right = max(tall - image.shape[1], 0), max(wide - image.shape[2], 0)
     if not below and not right:
         return image
     return np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect")
 
 
-def _add_row(segmenter: Segmenter, image: UInt8, columns: list[int], sums: Int32, needed: Bool | None) -> None:
-    """Run one row of windows, those with a `needed` pixel, and add their weighted answers to `sums`."""
+def _add_window_row(segmenter: Segmenter, image: UInt8, columns: list[int], sums: Int32, needed: Bool | None) -> None:
+    """Run those windows of one row that contain data and a `needed` pixel; add their weighted results to `sums`."""
     tall = image.shape[1]
-    wide = window_size(image.shape[2], segmenter.window)
+    wide = compute_window_size(image.shape[2], segmenter.window)
     filled = [x0 for x0 in columns if image[:, :, x0 : x0 + wide].any()]
     if needed is not None:
         filled = [x0 for x0 in filled if needed[:, x0 : x0 + wide].any()]
-    weights = window_weights(tall)[:, None] * window_weights(wide)
-    for first in range(0, len(filled), TOGETHER):
-        some = filled[first : first + TOGETHER]
-        windows = np.stack([image[:, :, x0 : x0 + wide] for x0 in some])
-        for x0, probs in zip(some, segmenter.predict(windows), strict=True):
+    weights = compute_window_weights(tall)[:, None] * compute_window_weights(wide)
+    for first in range(0, len(filled), WINDOWS_PER_CALL):
+        batch = filled[first : first + WINDOWS_PER_CALL]
+        windows = np.stack([image[:, :, x0 : x0 + wide] for x0 in batch])
+        for x0, probs in zip(batch, segmenter.predict(windows), strict=True):
             sums[:, :, x0 : x0 + wide] += probs * weights
 
 
 def segment(segmenter: Segmenter, image: UInt8) -> UInt8:
-    """(band, y, x) levels in the order of `BANDS` -> (class, y, x) probabilities; the slabs, put together."""
+    """Segment a whole image in memory.
+
+    Args:
+        segmenter: Network to run.
+        image: uint8 levels (band, y, x), bands in the order of `BANDS`.
+
+    Returns:
+        uint8 probabilities (class, y, x), 255 is certainty, 0 in every class where all bands are 0 (no data).
+    """
     _, height, width = image.shape
     out = np.empty((len(segmenter.classes), height, width), np.uint8)
     for y0, y1, probs in segment_slabs(segmenter, lambda top, end: image[:, top:end], height, width):

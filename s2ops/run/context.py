@@ -82,13 +82,13 @@ class RunContext:
 
     def load_weights_info(self, network: str) -> WeightsInfo:
         """Return metadata and checksum of the weights of a network, from its file or from the inference server."""
-        return self._networks.weights(network)
+        return self._networks.get_weights_info(network)
 
     def open_segmenter(self, network: str) -> Segmenter:
         """Open a segmentation network, once per process; its windows and time are counted in the metrics."""
-        return InstrumentedSegmenter(self._networks.segmenter(network), network)
+        return InstrumentedSegmenter(self._networks.get_segmenter(network), network)
 
     @property
     def haze_classifier(self) -> ImageClassifier:
         """Network that returns the probability of haze for an image."""
-        return self._networks.scorer
+        return self._networks.haze_classifier

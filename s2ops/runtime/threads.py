@@ -11,7 +11,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def ordered_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """`function` of each item, in the items' order, on `threads` threads; one more result than threads is held.
 
     With one thread it is a plain map. An error is raised in its place; what has not begun by then never begins.
@@ -20,10 +20,10 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
         yield from map(function, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from on_pool(pool, function, items, threads + 1)
+        yield from ordered_map_on(pool, function, items, threads + 1)
 
 
-def on_pool(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+def ordered_map_on(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
     """`in_order` on threads that are there already; at most `most` items are begun and not given yet."""
     todo, ahead = iter(items), deque[Future[R]]()
     try:
@@ -36,7 +36,7 @@ def on_pool(pool: Executor, function: Callable[[T], R], items: Iterable[T], most
             one.cancel()
 
 
-def asked_once(function: Callable[[T], R]) -> Callable[[T], R]:
+def single_flight(function: Callable[[T], R]) -> Callable[[T], R]:
     """`function`, whose answers are kept: of threads that ask for the same at once, one works and the others wait.
 
     `lru_cache` lets all of them work. Who asks for something else does not wait. An error goes to all who wait for it,

@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from s2ops.runtime.threads import asked_once, in_order
+from s2ops.runtime.threads import single_flight, ordered_map
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -21,7 +21,7 @@ def test_results_come_in_the_order_of_the_items(threads: int) -> None:
             slow.set()
         return number * number
 
-    assert list(in_order(work, range(12), threads)) == [number * number for number in range(12)]
+    assert list(ordered_map(work, range(12), threads)) == [number * number for number in range(12)]
 
 
 def test_no_more_is_held_than_one_beyond_the_threads() -> None:
@@ -32,7 +32,7 @@ def test_no_more_is_held_than_one_beyond_the_threads() -> None:
             asked.append(number)
             yield number
 
-    results = in_order(lambda number: number, items(), 2)
+    results = ordered_map(lambda number: number, items(), 2)
     assert list(islice(results, 3)) == [0, 1, 2]
     assert len(asked) <= 6
     results.close()  # type: ignore[attr-defined]
@@ -44,7 +44,7 @@ def test_an_error_is_raised_in_its_place() -> None:
             raise ValueError("the fourth slab")
         return number
 
-    results = in_order(work, range(100), 2)
+    results = ordered_map(work, range(100), 2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the fourth slab"):
         next(results)
@@ -58,8 +58,8 @@ def test_of_threads_that_ask_for_the_same_one_works() -> None:
         time.sleep(0.02)
         return name.upper()
 
-    ask = asked_once(slow)
-    assert list(in_order(ask, ["a", "b"] * 8, 8)) == ["A", "B"] * 8
+    ask = single_flight(slow)
+    assert list(ordered_map(ask, ["a", "b"] * 8, 8)) == ["A", "B"] * 8
     assert sorted(worked) == ["a", "b"]
 
 
@@ -74,7 +74,7 @@ def test_who_asks_for_something_else_does_not_wait() -> None:
             second.set()
         return name.upper()
 
-    assert list(in_order(asked_once(slow), ["a", "b"], 2)) == ["A", "B"]
+    assert list(ordered_map(single_flight(slow), ["a", "b"], 2)) == ["A", "B"]
 
 
 def test_an_error_is_not_kept() -> None:
@@ -86,7 +86,7 @@ def test_an_error_is_not_kept() -> None:
             raise found
         return found
 
-    ask = asked_once(fails_first)
+    ask = single_flight(fails_first)
     with pytest.raises(ValueError, match="not yet"):
         ask("a")
     assert ask("a") == ask("a") == "there"

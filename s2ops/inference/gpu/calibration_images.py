@@ -1,7 +1,7 @@
-"""Images from which the GPU engine learns its int8 scales: a file, so that each server learns the very same.
+"""Calibration images for post-training int8 quantization: a fixed file, so every server derives the same scales.
 
-Twelve samples of the simulated world, as the networks trained on, of 10 m to 120 m.
-`scripts/make_calibration_images.py` writes the file.
+The file contains twelve samples of the simulated world, like the training data, with pixels of 10 m to 120 m.
+`scripts/make_calibration_images.py` writes it.
 """
 
 from pathlib import Path
@@ -11,22 +11,24 @@ import numpy as np
 
 from s2ops.constants import UInt8
 
-FILE: Final = Path(__file__).with_suffix(".npz")
+CALIBRATION_FILE: Final = Path(__file__).with_suffix(".npz")
 
-SAMPLES: Final = 12
-SIDE: Final = 192
+SAMPLE_COUNT: Final = 12
+
+SAMPLE_SIDE_PX: Final = 192
+"""Height and width of each sample in pixels."""
 
 
-def images() -> UInt8:
-    """(12, band, 192, 192) levels, bands in the order of `BANDS`."""
-    with np.load(FILE) as stored:
+def load_calibration_images() -> UInt8:
+    """Load the samples: uint8 levels (12, band, 192, 192), bands in the order of `BANDS`."""
+    with np.load(CALIBRATION_FILE) as stored:
         levels: UInt8 = stored["levels"]
         return levels
 
 
-def window(side: int) -> UInt8:
-    """(1, band, side, side): the samples side by side, again and again."""
-    samples, across = images(), -(-side // SIDE)
+def build_calibration_window(side: int) -> UInt8:
+    """Build one window of `side` pixels from the samples, repeated side by side: (1, band, side, side)."""
+    samples, across = load_calibration_images(), -(-side // SAMPLE_SIDE_PX)
     picked = samples[np.arange(across * across) % len(samples)]
     rows = [np.concatenate(list(row), axis=2) for row in np.split(picked, across)]
     whole: UInt8 = np.concatenate(rows, axis=1)[None, :, :side, :side]

@@ -1,8 +1,8 @@
-"""The numbers that the fused layers compute with: float16, or int8 with scales learnt from a few images.
+"""Post-training quantization of the fused layers: float16, or int8 with scales calibrated on a few images.
 
-Activations are at least 0 after the rectification, so in int8 they take the steps 0..127. Each channel has its own
-step; that costs nothing, because the layer that writes it divides by it. Steps share the range between a channel's
-largest value and its largest weight (SmoothQuant, Xiao et al. 2023); each row of weights has a step of its own.
+Activations are at least 0 after the ReLU, so in int8 they use the levels 0 to 127. Each channel has its own scale,
+which costs nothing because the layer that writes it divides by it. The range is shared between a channel's largest
+activation and its largest weight (SmoothQuant, Xiao et al. 2023). Each row of weights has its own scale.
 """
 
 from collections.abc import Mapping
@@ -13,52 +13,60 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from s2ops.inference.gpu.layers import Layer
+from s2ops.inference.gpu.layers import FusedLayer
 from s2ops.models.unet import Convolution, UNet
 
-Plan = Literal["int8", "mixed", "float16"]
-"""Which layers are in int8: all, those at a quarter of the image's side and below, or none."""
+Precision = Literal["int8", "mixed", "float16"]
+"""Layers in int8: all, those at a quarter of the image's side and below, or none; the others are in float16."""
 
-PLANS: Final[tuple[Plan, ...]] = ("int8", "mixed", "float16")
-"""From the fastest to the most exact."""
+PRECISIONS: Final[tuple[Precision, ...]] = ("int8", "mixed", "float16")
+"""All precisions, from the fastest to the most exact."""
 
-STEPS: Final = 127
+MAX_INT8_LEVEL: Final = 127
 
-SHARE: Final = 0.5
-"""Of the range, to the activations rather than the weights."""
+MIGRATION_STRENGTH: Final = 0.5
+"""SmoothQuant's alpha: share of the quantization difficulty that moves from activations to weights."""
 
-CLIP: Final = 0.8
-"""Part of the largest value that the steps reach; the few values above it are cut (benchmarks/results/gpu-serving.md)."""
+PEAK_CLIP_FRACTION: Final = 0.8
+"""Fraction of a channel's peak that level 127 represents; larger values are clipped.
 
-LEAST: Final = 1e-4
-"""Peak of a channel that no calibration image excites, in the network's units."""
+They are few (benchmarks/results/gpu-serving.md).
+"""
+
+MIN_CHANNEL_PEAK: Final = 1e-4
+"""Peak assumed for a channel that no calibration image activates, in the network's units."""
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """A layer's weights as the kernel reads them, and what its numbers are worth."""
+class QuantizedWeights:
+    """Quantized weights of a layer in the kernel's format, with their scales."""
 
     weight: Tensor
     """int8 or float16 (row, column)."""
     unit: Tensor
-    """(row,): value of one unit of the sum."""
+    """(row,): value of one unit of the accumulated sum."""
     steps: Mapping[str, Tensor]
-    """(channel,) for each input: value of one step; 1 in float16."""
+    """(channel,) per input: value of one activation level; 1 in float16."""
 
 
-def peaks(model: UNet, images: Tensor) -> dict[str, Tensor]:
-    """Largest value of each channel of every convolution's output over `images`, (n, band, y, x) levels.
+def measure_activation_peaks(model: UNet, images: Tensor) -> dict[str, Tensor]:
+    """Measure the largest output value of each channel of every convolution.
 
-    With a model in double precision every machine finds the same.
+    Args:
+        model: Network in evaluation mode; in double precision all machines find the same peaks.
+        images: uint8 levels (n, band, y, x).
+
+    Returns:
+        Peaks (channel,) by name of the convolution, rounded to bfloat16.
     """
     found: dict[str, Tensor] = {}
 
-    def watch(name: str, value: Tensor) -> None:
+    def update_peak(name: str, value: Tensor) -> None:
         top = value.amax(dim=(0, 2, 3))
         found[name] = torch.maximum(found.get(name, top), top)
 
     handles = [
-        module.register_forward_hook(lambda _module, _given, value, name=name: watch(name, value))
+        module.register_forward_hook(lambda _module, _given, value, name=name: update_peak(name, value))
         for name, module in model.named_modules()
         if isinstance(module, Convolution)
     ]
@@ -69,32 +77,39 @@ def peaks(model: UNet, images: Tensor) -> dict[str, Tensor]:
     finally:
         for handle in handles:
             handle.remove()
-    # in double precision and then so coarse, no other order of the sums elsewhere can change a scale
+    # the coarse rounding removes differences caused by another order of summation on another machine
     return {name: top.bfloat16().to(top.dtype) for name, top in found.items()}
 
 
-def type_of(layer: Layer, plan: Plan) -> torch.dtype:
-    """The type of a layer's operands."""
-    return torch.int8 if plan == "int8" or (plan == "mixed" and layer.level >= 2) else torch.float16
+def choose_operand_type(layer: FusedLayer, precision: Precision) -> torch.dtype:
+    """Return the type of a layer's operands: int8 or float16."""
+    return torch.int8 if precision == "int8" or (precision == "mixed" and layer.level >= 2) else torch.float16
 
 
-def quantised(layer: Layer, plan: Plan, found: Mapping[str, Tensor]) -> Quantised:
-    """Weights of a layer, given the peaks of what it reads."""
-    if type_of(layer, plan) == torch.float16:
+def quantize_layer(layer: FusedLayer, precision: Precision, peaks: Mapping[str, Tensor]) -> QuantizedWeights:
+    """Quantize the weights of a layer.
+
+    Args:
+        layer: Layer to quantize.
+        precision: Precision of the network.
+        peaks: Activation peaks of the network's convolutions (`measure_activation_peaks`).
+    """
+    if choose_operand_type(layer, precision) == torch.float16:
         ones = {
-            name: layer.weight.new_ones(channels) for name, channels in zip(layer.reads, layer.channels, strict=True)
+            name: layer.weight.new_ones(channels) for name, channels in zip(layer.inputs, layer.channels, strict=True)
         }
-        return Quantised(layer.weight.half(), layer.weight.new_ones(len(layer.weight)), ones)
+        return QuantizedWeights(layer.weight.half(), layer.weight.new_ones(len(layer.weight)), ones)
     parts = [
-        pad(found[name.removesuffix("/2")], (0, channels - len(found[name.removesuffix("/2")])))
-        for name, channels in zip(layer.reads, layer.channels, strict=True)
+        pad(peaks[name.removesuffix("/2")], (0, channels - len(peaks[name.removesuffix("/2")])))
+        for name, channels in zip(layer.inputs, layer.channels, strict=True)
     ]
-    peak = torch.cat(parts).clamp_min(LEAST) * CLIP
-    columns = layer.columns().to(peak.device)
+    peak = torch.cat(parts).clamp_min(MIN_CHANNEL_PEAK) * PEAK_CLIP_FRACTION
+    columns = layer.map_columns_to_channels().to(peak.device)
     largest = torch.zeros_like(peak).scatter_reduce(0, columns, layer.weight.abs().amax(dim=0), "amax")
-    steps = peak**SHARE / largest.clamp_min(1e-8) ** (1 - SHARE)
-    steps = steps * (peak / steps).max() / STEPS
+    steps = peak**MIGRATION_STRENGTH / largest.clamp_min(1e-8) ** (1 - MIGRATION_STRENGTH)
+    steps = steps * (peak / steps).max() / MAX_INT8_LEVEL
     scaled = layer.weight * steps[columns]
-    unit = scaled.abs().amax(dim=1).clamp_min(1e-12) / STEPS
+    unit = scaled.abs().amax(dim=1).clamp_min(1e-12) / MAX_INT8_LEVEL
     weight = torch.round(scaled / unit[:, None]).to(torch.int8)
-    return Quantised(weight, unit, dict(zip(layer.reads, torch.split(steps, list(layer.channels)), strict=True)))
+    by_input = dict(zip(layer.inputs, torch.split(steps, list(layer.channels)), strict=True))
+    return QuantizedWeights(weight, unit, by_input)

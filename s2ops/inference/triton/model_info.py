@@ -1,8 +1,9 @@
-"""What a Triton model says of itself and sends: shared by the repository, the server's side and the client.
+"""Description of a served Triton model, shared by the model repository, the server's backend and the client.
 
-Each model's `config.pbtxt` carries `Served` as JSON, and its version is made from the weights' checksum: a client that
-pins the version knows which weights answer. The first class of every head stays behind, since it is what the others
-leave of certainty: that saves a third of the bytes of three classes, half of two, and costs at most one level of 255.
+Each model's `config.pbtxt` contains a `ServedModelInfo` as JSON. The model's version is derived from the checksum of
+the weights, so a client that pins the version knows which weights it uses. The first class of every head (its reference
+class) is not transmitted, because its probability is 255 minus the sum of the head's others. That saves a third of the
+bytes of three classes and half of two, and costs at most one level of 255.
 """
 
 from itertools import pairwise
@@ -14,21 +15,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from s2ops.config import describe
 from s2ops.constants import UInt8
 from s2ops.errors import ModelError
-from s2ops.models.registry import NETWORKS, ModelFile, ModelMeta, head_sizes, tasks
+from s2ops.models.registry import (
+    NETWORKS,
+    ModelFile,
+    ModelMeta,
+    list_head_sizes,
+    list_reference_classes,
+    list_transmitted_classes,
+)
 
-PARAMETER: Final = "s2ops"
+PARAMETER_NAME: Final = "s2ops"
 """Name of the parameter in `config.pbtxt`."""
 
-PREVIEW: Final = 343
-"""Side of a scored image: `preview.SIZE`, without what reading previews needs."""
+PREVIEW_SIDE_PX: Final = 343
+"""Side of a classified image in pixels: the preview size of `acquisition`, whose imports a server does not need."""
 
-IMAGE: Final = "image"
-PROBS: Final = "probs"
-"""Names of the one input and the one output of every model."""
+INPUT_NAME: Final = "image"
+"""Name of the single input of every model."""
+
+OUTPUT_NAME: Final = "probs"
+"""Name of the single output of every model."""
 
 
-class Served(BaseModel):
-    """All that a client must know of a Triton model."""
+class ServedModelInfo(BaseModel):
+    """Everything that a client must know about a Triton model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,86 +46,99 @@ class Served(BaseModel):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
     @classmethod
-    def of(cls, file: ModelFile) -> "Served":
-        """The model over these weights."""
+    def from_file(cls, file: ModelFile) -> "ServedModelInfo":
+        """Describe the model that serves a weights file."""
         return cls(meta=file.meta, sha256=file.sha256)
 
     @classmethod
-    def read(cls, model: str, text: str) -> "Served":
-        """Parse what a server says. Raises ModelError where that is not what the chain needs of `model`."""
+    def from_json(cls, model: str, text: str) -> "ServedModelInfo":
+        """Parse the description of `model` that a server returned.
+
+        Raises:
+            ModelError: If it is not valid, or is not what the pipeline needs of that model.
+        """
         try:
-            served = cls.model_validate_json(text)
+            info = cls.model_validate_json(text)
         except ValidationError as error:
-            raise ModelError(f"the server's {model} has metadata that is not valid ({describe(error)})") from error
-        if served.model != model:
-            raise ModelError(f"the server's {model} says it is {served.model}: serve that network under its own name")
-        network, meta = NETWORKS[model], served.meta
+            raise ModelError(
+                f"The metadata of the server's model {model} are not valid: {describe(error)}; "
+                "start the server with `s2ops serve` of the same s2ops version."
+            ) from error
+        if info.model != model:
+            raise ModelError(
+                f"The server's model {model} contains the network {info.model}; serve each network under its own name."
+            )
+        network, meta = NETWORKS[model], info.meta
         if (meta.bands, meta.classes) != (network.bands, network.classes):
             raise ModelError(
-                f"the server's {model} takes {', '.join(meta.bands)} and gives {', '.join(meta.classes)}, but "
-                f"the chain needs {', '.join(network.bands)} and {', '.join(network.classes)}: serve other weights"
+                f"The server's model {model} does not match the pipeline: it has the bands {', '.join(meta.bands)} and "
+                f"the classes {', '.join(meta.classes)}, expected {', '.join(network.bands)} and "
+                f"{', '.join(network.classes)}; serve weights that were made for {model}."
             )
-        return served
+        return info
 
     @property
     def model(self) -> str:
-        """The network, which is the name of its Triton model."""
+        """Name of the network, which is also the name of its Triton model."""
         return self.meta.name
 
     @property
     def version(self) -> int:
-        """Triton's version of the model: 1 to 2**28, from the weights' checksum."""
-        return version_of(self.sha256)
+        """Triton version of the model: 1 to 2**28, from the weights' checksum."""
+        return compute_version(self.sha256)
 
     @property
-    def scores(self) -> bool:
-        """Whether it gives one probability an image instead of labelling pixels."""
+    def is_image_classifier(self) -> bool:
+        """True if the network computes one probability per image instead of segmenting it."""
         return len(self.meta.classes) == 1
 
     @property
     def side(self) -> int:
-        """Height and width of the input, pixels: the window, or the whole preview where images are scored."""
-        return PREVIEW if self.scores else self.meta.window
+        """Height and width of the input in pixels: the window, or the whole preview for an image classifier."""
+        return PREVIEW_SIDE_PX if self.is_image_classifier else self.meta.window
 
     @property
-    def sent(self) -> int:
-        """Number of classes that cross the wire."""
-        return 1 if self.scores else len(self.meta.classes) - len(head_sizes(self.model))
+    def transmitted_count(self) -> int:
+        """Number of classes that are transmitted."""
+        return 1 if self.is_image_classifier else len(list_transmitted_classes(list_head_sizes(self.model)))
 
     @property
-    def shape_in(self) -> tuple[int, int, int]:
-        """(band, y, x) of one input."""
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one input: (band, y, x)."""
         return len(self.meta.bands), self.side, self.side
 
     @property
-    def shape_out(self) -> tuple[int, ...]:
-        """Of one output: (class, y, x), or (1,) where images are scored."""
-        return (1,) if self.scores else (self.sent, self.side, self.side)
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one output: (transmitted class, y, x), or (1,) for an image classifier."""
+        return (1,) if self.is_image_classifier else (self.transmitted_count, self.side, self.side)
 
 
-def version_of(sha256: str) -> int:
-    """Triton's version for weights of this checksum."""
+def compute_version(sha256: str) -> int:
+    """Compute the Triton version of weights from their checksum: 1 to 2**28."""
     return int(sha256[:7], 16) + 1
 
 
-def without_first(served: Served, probs: UInt8) -> UInt8:
-    """(n, class, y, x) -> (n, sent, y, x): all but each head's first class."""
-    sent = [index for index in range(len(served.meta.classes)) if index not in _firsts(served)]
-    return probs[:, sent]
+def drop_reference_class(info: ServedModelInfo, probs: UInt8) -> UInt8:
+    """Remove the first class of each head: (n, class, y, x) to (n, transmitted class, y, x)."""
+    return probs[:, list_transmitted_classes(list_head_sizes(info.model))]
 
 
-def with_first(served: Served, sent: UInt8) -> UInt8:
-    """(n, sent, y, x) -> (n, class, y, x): each head's first class is what its others leave of 255."""
-    out = np.empty((sent.shape[0], len(served.meta.classes), *sent.shape[2:]), np.uint8)
-    firsts = [*_firsts(served), len(served.meta.classes)]
-    for head, (first, end) in enumerate(pairwise(firsts)):
-        others = sent[:, first - head : end - head - 1]
+def restore_reference_class(info: ServedModelInfo, transmitted: UInt8) -> UInt8:
+    """Add the first class of each head, which is 255 minus the sum of the head's other classes.
+
+    Args:
+        info: Description of the model.
+        transmitted: uint8 probabilities (n, transmitted class, y, x).
+
+    Returns:
+        uint8 probabilities (n, class, y, x).
+    """
+    count = len(info.meta.classes)
+    out = np.empty((transmitted.shape[0], count, *transmitted.shape[2:]), np.uint8)
+    references = list_reference_classes(list_head_sizes(info.model))
+    for head, (first, end) in enumerate(pairwise([*references, count])):
+        others = transmitted[:, first - head : end - head - 1]
         out[:, first + 1 : end] = others
-        # rounding may have made them 256 in all
+        # rounding can make the sum of the others 256
         out[:, first] = 255 - np.minimum(others.sum(axis=1, dtype=np.uint16), 255)
     return out
-
-
-def _firsts(served: Served) -> list[int]:
-    """Where the classes of each head begin."""
-    return [task.classes.start for task in tasks(served.model)]

@@ -1,9 +1,9 @@
-"""The Triton model repository, generated from the weights: `s2ops models repository OUT`.
+"""Triton model repository, generated from the weights: `s2ops models repository OUT`.
 
     OUT/water/config.pbtxt        fixed shapes, batching, queue, warm-up; the weights' metadata as a parameter
-    OUT/water/74210457/model.py   the version is made from the weights' SHA-256
+    OUT/water/74210457/model.py   the version is derived from the weights' SHA-256
 
-Nothing is left for Triton to complete or guess.
+The configurations are complete: Triton need not infer anything.
 """
 
 import filecmp
@@ -17,37 +17,37 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from s2ops.errors import ConfigError
-from s2ops.inference.triton.model_info import IMAGE, PARAMETER, PROBS, Served
-from s2ops.models.registry import NETWORKS, find
+from s2ops.inference.triton.model_info import INPUT_NAME, OUTPUT_NAME, PARAMETER_NAME, ServedModelInfo
+from s2ops.models.registry import NETWORKS, find_weights
 
 Device = Literal["cpu", "gpu"]
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """How a kind of machine is used; docs/how-to/serve-the-networks.md has the measurements."""
+class MachineProfile:
+    """Use of one kind of machine; docs/how-to/serve-the-networks.md has the measurements."""
 
     instances: int
-    """Processes a model: one copies while another computes."""
+    """Number of processes per model: one copies data while another computes."""
     batch_pixels: int
-    """Most pixels computed at once."""
+    """Maximum number of pixels per batch."""
 
 
-PROFILES: Final[dict[Device, Profile]] = {
-    "gpu": Profile(instances=3, batch_pixels=4 * 2**20),
-    "cpu": Profile(instances=1, batch_pixels=2**20),
+MACHINE_PROFILES: Final[dict[Device, MachineProfile]] = {
+    "gpu": MachineProfile(instances=3, batch_pixels=4 * 2**20),
+    "cpu": MachineProfile(instances=1, batch_pixels=2**20),
 }
 
-DELAY_US: Final = 3000
-"""How long a request waits for others to share its batch."""
+MAX_QUEUE_DELAY_US: Final = 3000
+"""Maximum time in microseconds that a request waits for others to share its batch."""
 
-QUEUE: Final = 64
-"""Requests waiting a model; one more is rejected, and its client backs off."""
+MAX_QUEUE_SIZE: Final = 64
+"""Maximum number of waiting requests per model; further requests are rejected and their clients back off."""
 
 QUEUE_TIMEOUT_US: Final = 30_000_000
-"""A request that waited so long is rejected: its client has given up or is better served elsewhere."""
+"""Waiting time in microseconds after which a request is rejected: its client gave up or should use another server."""
 
-_HEAD: Final = "# Generated from the weights by `s2ops models repository`; `make repository` writes it anew.\n"
+_CONFIG_HEADER: Final = "# Generated from the weights by `s2ops models repository`; `make repository` writes it anew.\n"
 
 _MODEL: Final = '''"""One Triton model: all it does is in s2ops."""
 
@@ -61,79 +61,97 @@ from s2ops.inference.triton.backend import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
+"""Content of every model's `model.py`."""
 
 
-def config(served: Served, device: Device, instances: int | None = None) -> pb.ModelConfig:
-    """Triton's configuration of one model. `instances` replaces the profile's number."""
-    profile = PROFILES[device]
-    batch = max(1, profile.batch_pixels // served.side**2)
-    # scoring an image is so little work that it stays on the processor
-    kind = pb.ModelInstanceGroup.KIND_GPU if device == "gpu" and not served.scores else pb.ModelInstanceGroup.KIND_CPU
+def build_model_config(info: ServedModelInfo, device: Device, instances: int | None = None) -> pb.ModelConfig:
+    """Build Triton's configuration of one model.
+
+    Args:
+        info: Description of the model.
+        device: Kind of machine that will serve it.
+        instances: Number of processes, or None for the machine profile's number.
+    """
+    profile = MACHINE_PROFILES[device]
+    batch = max(1, profile.batch_pixels // info.side**2)
+    # image classifiers stay on the CPU, because they need little computation
+    on_gpu = device == "gpu" and not info.is_image_classifier
+    kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
     warmup = [
         pb.ModelWarmup(
             name=f"batch of {size}",
             batch_size=size,
-            inputs={IMAGE: pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=served.shape_in, random_data=True)},
+            inputs={INPUT_NAME: pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=info.input_shape, random_data=True)},
         )
         for size in sorted({1, batch})
     ]
     policy = pb.ModelQueuePolicy(
         timeout_action=pb.ModelQueuePolicy.REJECT,
         default_timeout_microseconds=QUEUE_TIMEOUT_US,
-        max_queue_size=QUEUE,
+        max_queue_size=MAX_QUEUE_SIZE,
     )
     return pb.ModelConfig(
-        name=served.model,
+        name=info.model,
         backend="python",
         max_batch_size=batch,
-        version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=[served.version])),
-        input=[pb.ModelInput(name=IMAGE, data_type=pb.TYPE_UINT8, dims=served.shape_in)],
-        output=[pb.ModelOutput(name=PROBS, data_type=pb.TYPE_UINT8, dims=served.shape_out)],
+        version_policy=pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=[info.version])),
+        input=[pb.ModelInput(name=INPUT_NAME, data_type=pb.TYPE_UINT8, dims=info.input_shape)],
+        output=[pb.ModelOutput(name=OUTPUT_NAME, data_type=pb.TYPE_UINT8, dims=info.output_shape)],
         instance_group=[pb.ModelInstanceGroup(kind=kind, count=instances or profile.instances)],
         dynamic_batching=pb.ModelDynamicBatching(
-            max_queue_delay_microseconds=DELAY_US, default_queue_policy=policy, preserve_ordering=False
+            max_queue_delay_microseconds=MAX_QUEUE_DELAY_US, default_queue_policy=policy, preserve_ordering=False
         ),
         model_warmup=warmup,
-        parameters={PARAMETER: pb.ModelParameter(string_value=served.model_dump_json())},
+        parameters={PARAMETER_NAME: pb.ModelParameter(string_value=info.model_dump_json())},
     )
 
 
-def write(
+def write_repository(
     out: Path,
     models: str | None = None,
     device: Device = "gpu",
     instances: int | None = None,
     only: Sequence[str] = (),
-) -> list[Served]:
-    """Write the repository over the weights in `models` (None: the package's); other versions in `out` go.
+) -> list[ServedModelInfo]:
+    """Write a model repository; other versions of the written models are removed from `out`.
 
-    `only` names the Triton models to write; all seven by default. Raises ModelError for weights that are not there.
+    Args:
+        out: Folder of the repository.
+        models: Folder or URI of the weights, or None for the package's own.
+        device: Kind of machine that will serve the models.
+        instances: Number of processes per model, or None for the machine profile's number.
+        only: Names of the models to write; empty for all.
+
+    Raises:
+        ConfigError: If a model does not exist.
+        ModelError: If weights are missing or not valid.
     """
     unknown = [name for name in only if name not in NETWORKS]
     if unknown:
-        raise ConfigError(f"there is no Triton model {', '.join(unknown)}; the models are {', '.join(NETWORKS)}")
-    done = []
+        raise ConfigError(f"Unknown Triton model: {', '.join(unknown)}; choose from {', '.join(NETWORKS)}.")
+    written = []
     for model in only or NETWORKS:
-        served = Served.of(find(model, models))
+        info = ServedModelInfo.from_file(find_weights(model, models))
         shutil.rmtree(out / model, ignore_errors=True)
-        version = out / model / str(served.version)
+        version = out / model / str(info.version)
         version.mkdir(parents=True)
         (version / "model.py").write_text(_MODEL)
-        text = text_format.MessageToString(config(served, device, instances), as_utf8=True)
-        (out / model / "config.pbtxt").write_text(_HEAD + text)
-        done.append(served)
-    return done
+        text = text_format.MessageToString(build_model_config(info, device, instances), as_utf8=True)
+        (out / model / "config.pbtxt").write_text(_CONFIG_HEADER + text)
+        written.append(info)
+    return written
 
 
-def drift(committed: Path, fresh: Path) -> list[str]:
-    """Files of two repositories that differ, or are in one alone; relative paths, sorted."""
-    names = {path.relative_to(folder) for folder in (committed, fresh) for path in folder.rglob("*") if _counts(path)}
-    return sorted(str(name) for name in names if not _same(committed / name, fresh / name))
+def list_differences(committed: Path, fresh: Path) -> list[str]:
+    """Return the files that differ between two repositories or exist in only one; relative paths, sorted."""
+    folders = (committed, fresh)
+    names = {path.relative_to(folder) for folder in folders for path in folder.rglob("*") if _is_compared(path)}
+    return sorted(str(name) for name in names if not _has_same_bytes(committed / name, fresh / name))
 
 
-def _counts(path: Path) -> bool:
+def _is_compared(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts
 
 
-def _same(one: Path, other: Path) -> bool:
+def _has_same_bytes(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)

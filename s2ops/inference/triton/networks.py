@@ -1,4 +1,4 @@
-"""The networks on a Triton server, asked over gRPC: `segmenter: triton://HOST:PORT` (docs/how-to/serve-the-networks.md)."""
+"""Networks on a Triton server, called by gRPC: `segmenter: triton://HOST:PORT` (docs/how-to/serve-the-networks.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,100 +8,106 @@ import numpy as np
 
 from s2ops.constants import UInt8
 from s2ops.errors import ModelError
-from s2ops.inference.protocols import Networks, Scorer, Segmenter, Weights
-from s2ops.inference.triton.client import REQUEST_PIXELS, Limits, TritonClient
-from s2ops.inference.triton.model_info import Served, with_first
+from s2ops.inference.protocols import ImageClassifier, Networks, Segmenter, WeightsInfo
+from s2ops.inference.triton.client import MAX_REQUEST_PX, ClientLimits, TritonClient
+from s2ops.inference.triton.model_info import ServedModelInfo, restore_reference_class
 
 
 @dataclass(frozen=True)
-class _Model:
-    """One Triton model, with the version of its weights fixed when it was first asked."""
+class _PinnedModel:
+    """Triton model whose version (weights) is fixed at the first call."""
 
     client: TritonClient
-    served: Served
+    info: ServedModelInfo
     batch: int
-    """Largest number of windows in a request."""
+    """Maximum number of windows per request."""
 
-    def ask(self, images: UInt8) -> UInt8:
-        """(n, band, y, x) -> (n, *shape_out), in requests that are on their way together. Raises ModelError."""
-        served = self.served
-        if images.ndim != 4 or images.shape[1:] != served.shape_in or images.dtype != np.uint8:
-            (bands, side, _), names = served.shape_in, ", ".join(served.meta.bands)
+    def infer(self, images: UInt8) -> UInt8:
+        """Run the model on images (n, band, y, x), split into concurrent requests; return (n, *output_shape).
+
+        Raises:
+            ModelError: If shape or type of the images is wrong.
+        """
+        info = self.info
+        if images.ndim != 4 or images.shape[1:] != info.input_shape or images.dtype != np.uint8:
+            (bands, side, _), names = info.input_shape, ", ".join(info.meta.bands)
             raise ModelError(
-                f"{served.model} on {self.client.url} takes uint8 (n, {bands}, {side}, {side}) with bands {names}, but "
-                f"was given {images.dtype.name} {images.shape}: pick those bands and that size; smaller images "
-                "need `segmenter: onnx`"
+                f"Wrong input for {info.model} on {self.client.url}: {images.dtype.name} {images.shape}; "
+                f"pass uint8 (n, {bands}, {side}, {side}) with the bands {names}, "
+                "or use `segmenter: onnx` for smaller images."
             )
-        size = max(1, min(self.batch, REQUEST_PIXELS // served.side**2))
+        size = max(1, min(self.batch, MAX_REQUEST_PX // info.side**2))
         parts = [images[start : start + size] for start in range(0, len(images), size)]
-        return np.concatenate(self.client.infer(served, parts))
+        return np.concatenate(self.client.infer(info, parts))
 
 
 @dataclass(frozen=True)
 class TritonSegmenter:
-    """A model that labels pixels (`Segmenter`)."""
+    """Segmentation network on a Triton server (`Segmenter`)."""
 
-    model: _Model
+    model: _PinnedModel
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """The bands that the model takes, in its order."""
-        return self.model.served.meta.bands
+        """Input bands, in the model's order."""
+        return self.model.info.meta.bands
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes of the output's second axis."""
-        return self.model.served.meta.classes
+        """Classes of the output's second axis."""
+        return self.model.info.meta.classes
 
     @property
     def window(self) -> int:
-        """Side of the square windows, in pixels; no other size is taken."""
-        return self.model.served.side
+        """Side of the square windows in pixels; the server accepts no other size."""
+        return self.model.info.side
 
     def predict(self, windows: UInt8) -> UInt8:
-        """(n, band, window, window) levels -> (n, class, window, window) probabilities.
+        """Predict class probabilities of windows (n, band, window, window) (see `Segmenter.predict`).
 
-        Raises ModelError for another shape, InferenceUnreachable where the server does not answer in time.
+        Raises:
+            ModelError: If shape or type of the windows is wrong.
+            InferenceUnreachable: If the server does not answer in time.
         """
-        return with_first(self.model.served, self.model.ask(windows))
+        return restore_reference_class(self.model.info, self.model.infer(windows))
 
 
 @dataclass(frozen=True)
-class TritonScorer:
-    """A model that gives one probability per image (`Scorer`)."""
+class TritonImageClassifier:
+    """Image classification network on a Triton server (`ImageClassifier`)."""
 
-    model: _Model
+    model: _PinnedModel
 
     def score(self, images: UInt8) -> UInt8:
-        """(n, band, y, x) levels of whole previews -> (n,) probabilities."""
-        return self.model.ask(images)[:, 0]
+        """Compute one probability per whole preview (see `ImageClassifier.score`)."""
+        return self.model.infer(images)[:, 0]
 
 
 @dataclass(frozen=True)
 class TritonNetworks:
-    """The networks of a server (`Networks`)."""
+    """Networks of one Triton server (`Networks`)."""
 
     url: str
-    limits: Limits | None = None
-    _model: Callable[[str], _Model] = field(init=False, repr=False)
+    limits: ClientLimits | None = None
+    _open: Callable[[str], _PinnedModel] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         client = TritonClient(self.url, self.limits)
-        opened = lru_cache(maxsize=None)(lambda name: _Model(client, *client.served(name)))
-        object.__setattr__(self, "_model", opened)
+        open_model = lru_cache(maxsize=None)(lambda name: _PinnedModel(client, *client.fetch_model_info(name)))
+        object.__setattr__(self, "_open", open_model)
 
-    def weights(self, network: str) -> Weights:
-        """What the server says of the weights."""
-        return self._model(network).served
+    def get_weights_info(self, network: str) -> WeightsInfo:
+        """Return the weights that the server reports for a network."""
+        return self._open(network).info
 
-    def segmenter(self, network: str) -> Segmenter:
-        """A network that labels pixels."""
-        return TritonSegmenter(self._model(network))
+    def get_segmenter(self, network: str) -> Segmenter:
+        """Return the segmentation network of that name."""
+        return TritonSegmenter(self._open(network))
 
     @cached_property
-    def scorer(self) -> Scorer:
-        """The haze network."""
-        return TritonScorer(self._model("preview-haze"))
+    def haze_classifier(self) -> ImageClassifier:
+        """Haze network."""
+        return TritonImageClassifier(self._open("preview-haze"))
 
 
-_NETWORKS: Callable[[str], Networks] = TritonNetworks  # mypy proves by this that it fits the protocol
+_NETWORKS: Callable[[str], Networks] = TritonNetworks  # mypy verifies by this that the class conforms to the protocol

@@ -1,7 +1,7 @@
-"""Requests and answers of Triton's gRPC service, as bytes.
+"""Wire format of Triton's gRPC service: encoding of requests and decoding of responses as bytes.
 
-protobuf takes 1.6 ms a megabyte to write a request, since it grows its buffer as it goes; put together by hand, as the
-format allows (fields may come in any order and in parts), it is one copy. The server reads the same message.
+protobuf needs 1.6 ms per megabyte to serialize a request, because it grows its buffer step by step. Joining the parts
+by hand needs a single copy; protobuf allows fields in any order and in parts. The server receives the same message.
 """
 
 from typing import Final
@@ -11,39 +11,51 @@ from tritonclient.grpc import service_pb2 as pb
 
 from s2ops.constants import UInt8
 from s2ops.errors import ModelError
-from s2ops.inference.triton.model_info import IMAGE, PROBS, Served
+from s2ops.inference.triton.model_info import INPUT_NAME, OUTPUT_NAME, ServedModelInfo
 
-INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
-"""The method that takes `request` and gives `answer`."""
+INFER_METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
+"""gRPC method whose request and response this module encodes and decodes."""
 
-_RAW: Final = pb.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number << 3 | 2  # 2: bytes follow
+_RAW_INPUT_TAG: Final = pb.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number << 3 | 2
+"""protobuf tag of the pixels: field number and wire type 2 (length-delimited bytes)."""
 
 
-def request(served: Served, images: UInt8) -> bytes:
-    """A request for (n, band, y, x) levels to the version of `served`."""
-    head = pb.ModelInferRequest(
-        model_name=served.model,
-        model_version=str(served.version),
-        inputs=[pb.ModelInferRequest.InferInputTensor(name=IMAGE, datatype="UINT8", shape=images.shape)],
-        outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=PROBS)],
+def encode_request(info: ServedModelInfo, images: UInt8) -> bytes:
+    """Encode a request for uint8 levels (n, band, y, x) to the pinned version of a model."""
+    header = pb.ModelInferRequest(
+        model_name=info.model,
+        model_version=str(info.version),
+        inputs=[pb.ModelInferRequest.InferInputTensor(name=INPUT_NAME, datatype="UINT8", shape=images.shape)],
+        outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=OUTPUT_NAME)],
     )
     pixels = np.ascontiguousarray(images)
-    return b"".join([head.SerializeToString(), _varint(_RAW), _varint(pixels.nbytes), pixels.data.cast("B")])
+    size = _encode_varint(pixels.nbytes)
+    return b"".join([header.SerializeToString(), _encode_varint(_RAW_INPUT_TAG), size, pixels.data.cast("B")])
 
 
-def answer(served: Served, count: int, message: bytes) -> UInt8:
-    """(count, *shape_out) of an answer, read-only. Raises ModelError where it is something else."""
-    found = pb.ModelInferResponse.FromString(message)
-    wanted = (count, *served.shape_out)
-    shapes = [(one.name, one.datatype, tuple(one.shape)) for one in found.outputs]
-    if shapes != [(PROBS, "UINT8", wanted)] or len(found.raw_output_contents) != 1:
-        raise ModelError(f"{served.model} answered with {shapes} instead of {PROBS}, UINT8, {wanted}")
-    probs: UInt8 = np.frombuffer(found.raw_output_contents[0], np.uint8).reshape(wanted)
+def decode_response(info: ServedModelInfo, count: int, message: bytes) -> UInt8:
+    """Decode a response to `count` images.
+
+    Returns:
+        Read-only uint8 probabilities (count, *info.output_shape).
+
+    Raises:
+        ModelError: If name, type or shape of the output is wrong.
+    """
+    response = pb.ModelInferResponse.FromString(message)
+    wanted = (count, *info.output_shape)
+    shapes = [(output.name, output.datatype, tuple(output.shape)) for output in response.outputs]
+    if shapes != [(OUTPUT_NAME, "UINT8", wanted)] or len(response.raw_output_contents) != 1:
+        raise ModelError(
+            f"Unexpected response of model {info.model}: {shapes}, expected {OUTPUT_NAME}, UINT8, {wanted}; "
+            "start the server with `s2ops serve` of the same s2ops version."
+        )
+    probs: UInt8 = np.frombuffer(response.raw_output_contents[0], np.uint8).reshape(wanted)
     return probs
 
 
-def _varint(number: int) -> bytes:
-    """Protobuf's whole numbers: seven bits a byte, the lowest first, the high bit where more follow."""
+def _encode_varint(number: int) -> bytes:
+    """Encode an integer as a protobuf varint: 7 bits per byte, lowest first, high bit set if more bytes follow."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
