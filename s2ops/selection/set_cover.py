@@ -101,7 +101,7 @@ def solve_set_cover(clear: Bool, cost: Float64, penalty: float, limit: int, time
 
 
 def _pack_hardest_first(clear: Bool) -> BitRows:
-    """Pack pixels into words of 64 bits (scene, word), those clear in the fewest scenes first; drop never clear ones."""
+    """Pack pixels into words of 64 bits (scene, word), those clear in the fewest scenes first; drop the never clear."""
     flat = clear.reshape(len(clear), -1)
     times = np.count_nonzero(flat, axis=0)
     order = np.argsort(times, kind="stable")[np.count_nonzero(times == 0) :]

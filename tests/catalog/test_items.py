@@ -84,14 +84,14 @@ JP2 = "s3://sentinel-s2-l2a/tiles/33/T/WL/2023/8/15/0/B04.jp2"
     ("why", "changes", "offset"),
     [
         ("before 04.00 there is none", {"s2:processing_baseline": "03.01", "earthsearch:boa_offset_applied": False}, 0),
-        ("the flag says corrected", {"earthsearch:boa_offset_applied": True}, 0),
+        ("the flag states that the offset is applied", {"earthsearch:boa_offset_applied": True}, 0),
         ("33UXP_20250302: corrected, the flag is wrong", {"earthsearch:boa_offset_applied": False}, 0),
         (
             "52SFA_20220126: not corrected",
             {"earthsearch:boa_offset_applied": False, "s2:generation_time": "2022-01-26T06:00:00Z"},
             -1000,
         ),
-        ("no flag: what the asset says", {"earthsearch:boa_offset_applied": None}, -1000),
+        ("without a flag the offset of the asset decides", {"earthsearch:boa_offset_applied": None}, -1000),
     ],
 )
 def test_determine_dn_offset_of_earth_search(why: str, changes: Json, offset: int) -> None:

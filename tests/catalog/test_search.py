@@ -28,7 +28,7 @@ def test_find_scenes_in_the_zagreb_catalog_returns_five_corrected_scenes_per_til
     for tile in ("33TWL", "33TWM"):
         found = catalog.find_scenes(tile, date(2023, 8, 10), date(2023, 8, 20), 100.0)
         assert [scene.date[-2:] for scene in found.scenes] == ["10", "13", "15", "18", "20"]
-        assert {scene.offset for scene in found.scenes} == {0}  # raster:bands still says -0.1
+        assert {scene.offset for scene in found.scenes} == {0}  # although raster:bands states -0.1
         assert {scene.preview for scene in found.scenes} == {None}  # it lies elsewhere than the bands
         assert all(Path(href).is_file() for scene in found.scenes for href in scene.band_hrefs.values())
         assert found.left_out == ()
