@@ -4,11 +4,9 @@ import json
 import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from shapely.errors import ShapelyError
@@ -16,9 +14,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from s2ops.errors import ConfigError
-
-_ENVELOPE_SIZE_BYTES: Final = (0, 32, 48, 48, 64)
-"""Size in bytes of a GeoPackage geometry's envelope, by envelope code (OGC 12-128r17, table 6)."""
+from s2ops.geo.geopackage import read_first_layer
 
 
 def read_polygons(path: Path, attribute: str) -> tuple[CRS, list[tuple[BaseGeometry, str]]]:
@@ -51,29 +47,14 @@ def _read_geojson(path: Path, attribute: str) -> tuple[CRS, list[tuple[BaseGeome
 
 
 def _read_gpkg(path: Path, attribute: str) -> tuple[CRS, list[tuple[BaseGeometry, str]]]:
-    """Read the first layer of a GeoPackage: an SQLite file with well-known binary (WKB) after a short header."""
+    """Read the first layer of a GeoPackage."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
-            layer, column, organization, number = database.execute(
-                "SELECT g.table_name, g.column_name, s.organization, s.organization_coordsys_id "
-                "FROM gpkg_geometry_columns g JOIN gpkg_spatial_ref_sys s USING (srs_id) ORDER BY g.rowid"
-            ).fetchone()
-            quoted = '"' + layer.replace('"', '""') + '"'
-            rows = [dict(row) for row in database.execute(f"SELECT * FROM {quoted}")]  # noqa: S608 - a quoted table name
-        crs = CRS.from_authority(organization, number)
-        found = [(_parse_geometry_blob(row[column]), row) for row in rows if row[column] is not None]
+        crs, found = read_first_layer(path)
     except (sqlite3.Error, TypeError, struct.error, IndexError, CRSError, ShapelyError) as error:
         raise ConfigError(
             f"{path} is not a valid GeoPackage with a layer of polygons: {error}; export the file again."
         ) from error
     return crs, list(_validate_polygons(path, found, attribute))
-
-
-def _parse_geometry_blob(blob: bytes) -> BaseGeometry:
-    _, _, flags, _ = struct.unpack_from("<2sBBi", blob)
-    geometry: BaseGeometry = shapely.from_wkb(blob[8 + _ENVELOPE_SIZE_BYTES[flags >> 1 & 7] :])
-    return geometry
 
 
 def _validate_polygons(
