@@ -1,4 +1,4 @@
-"""What verify finds: one sentence about one key."""
+"""Finding (issue, defect) that `s2ops verify` reports about one key of a run."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -8,22 +8,22 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """Errors sort before warnings, then by key."""
+    """One sentence about one key. Errors sort before warnings, then by key."""
 
     severity: Severity
     key: str
     message: str
 
     def __str__(self) -> str:
-        """Such as 'error: mosaic/33TWL/mosaic.tif is missing; ...'."""
+        """Return one line, such as 'error: mosaic/33TWL/mosaic.tif is missing; ...'."""
         return f"{self.severity}: {self.key} {self.message}"
 
 
-def error(key: str, message: str) -> Finding:
-    """Something that makes the run wrong."""
+def make_error(key: str, message: str) -> Finding:
+    """Build a finding about a defect that makes the run wrong."""
     return Finding("error", key, message)
 
 
-def warning(key: str, message: str) -> Finding:
-    """Something worth a look that makes nothing wrong."""
+def make_warning(key: str, message: str) -> Finding:
+    """Build a finding that is worth a check but does not make the run wrong."""
     return Finding("warning", key, message)

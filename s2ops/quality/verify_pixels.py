@@ -157,7 +157,7 @@ def check_pixels(store: Store, product: str, tile: str, item: Json) -> Iterator[
     if not sound:
         return  # rasters with different grids or bands cannot be compared pixel by pixel
     source = {"mosaic": "composite", "landcover": "mosaic"}.get(product)
-    if source and store.exists(layout.TileKeys(tile).get_raster(source, source)):
+    if source and store.has_key(layout.TileKeys(tile).get_raster(source, source)):
         keys[source] = layout.TileKeys(tile).get_raster(source, source)
     properties = item["properties"]
     scenes = len(properties.get("s2ops:scenes", []))
@@ -203,7 +203,7 @@ def check_rules(store: Store, keys: Mapping[str, str], rules: Sequence[PixelRule
     """
     tallies = [RuleViolations() for _ in rules]
     with configure_gdal(), ExitStack() as stack:
-        opened = {name: stack.enter_context(rasterio.open(store.gdal(key))) for name, key in keys.items()}
+        opened = {name: stack.enter_context(rasterio.open(store.get_gdal_path(key))) for name, key in keys.items()}
         shapes = {name: src.shape for name, src in opened.items()}
         height, width = next(iter(shapes.values()))
         if set(shapes.values()) != {(height, width)}:
@@ -225,7 +225,7 @@ def check_rules(store: Store, keys: Mapping[str, str], rules: Sequence[PixelRule
 
 def _check_holes(store: Store, key: str, stated: float | None) -> Iterator[Finding]:
     """Compare the fraction of holes with the one that the item states."""
-    with configure_gdal(), rasterio.open(store.gdal(key)) as src:
+    with configure_gdal(), rasterio.open(store.get_gdal_path(key)) as src:
         windows = (Window(0, rows.start, src.width, rows.stop - rows.start) for rows in slabs(src.height))
         part = sum(int((src.read(1, window=window) == 0).sum()) for window in windows) / (src.height * src.width)
     if stated is None or abs(part - stated) > 1e-6:
@@ -236,7 +236,7 @@ def _check_file(store: Store, key: str, expected: RasterSpec, item: Json) -> Ite
     """Validate structure and metadata of one raster."""
     from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415 -- as in s2ops/raster/cog.py
 
-    path = store.gdal(key)
+    path = store.get_gdal_path(key)
     try:
         with configure_gdal():
             valid, errors, warnings = cog_validate(path, strict=True, quiet=True)

@@ -1,4 +1,4 @@
-"""Tiles two months apart, one of them 15 % too bright: what is left of their border (simulated world)."""
+"""Seams between tiles two months apart, one of them 15 % too bright, meet the requirements (simulated world)."""
 
 from datetime import date
 
@@ -9,15 +9,15 @@ from s2ops.pipeline.steps import acquire, composite, plan, select
 from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
 from tests.helpers.chain import make_world, write_config
-from tests.helpers.seam_requirements import balance_and_blend, brighten, assert_meets_seam_requirements
+from tests.helpers.seam_requirements import assert_meets_seam_requirements, balance_and_blend, brighten
 
 TILES = ("33TWL", "33TWM")
-"""Their overlap is land."""
+"""Two tiles whose overlap is land."""
 
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
-    """Composites of two tiles over the same land, one of June and one of August."""
+    """Composites of two tiles over the same land, one from June and one from August."""
     root = tmp_path_factory.mktemp("apart")
     dates = [date(2023, month, day) for month in (6, 8) for day in (2, 12, 22)]
     catalog = make_world(root / "world", TILES, dates)
@@ -34,7 +34,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
 
 
 @pytest.mark.parametrize("gain", [1.0, 1.15])
-def test_tiles_two_months_apart_and_one_of_them_brighter(apart: RunContext, gain: float) -> None:
+def test_seams_of_tiles_two_months_apart_meet_the_requirements(apart: RunContext, gain: float) -> None:
     if gain != 1:
         brighten(apart, TILES[0], gain)
     balance_and_blend(apart)
