@@ -202,7 +202,7 @@ def _read_properties(store: Store, key: str) -> Json | None:
 def _read_usage_and_failures(store: Store) -> tuple[tuple[StepUsage, ...], tuple[StepFailure, ...]]:
     """Read the run records and failure records of all steps."""
     usage, failures = [], []
-    for value in ordered_map(partial(read_json, store), store.keys("run"), _READER_THREADS):
+    for value in ordered_map(partial(read_json, store), store.list_keys("run"), _READER_THREADS):
         if value is None:
             continue
         step, tile, status = (str(value.get(name, "")) for name in ("step", "tile", "status"))

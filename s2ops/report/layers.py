@@ -136,7 +136,7 @@ def draw_preview_strip(store: Store, facts: TileRecords) -> list[tuple[str, str,
     if facts.select is None or not facts.select.candidates:
         return []
     try:
-        with configure_gdal(), rasterio.open(store.gdal(layout.TileKeys(facts.tile.name).previews)) as src:
+        with configure_gdal(), rasterio.open(store.get_gdal_path(layout.TileKeys(facts.tile.name).previews)) as src:
             small = src.read(out_shape=(src.count, THUMBNAIL_PX, THUMBNAIL_PX), resampling=Resampling.nearest)
     except RasterioError:
         return []

@@ -128,7 +128,7 @@ class Canvas:
         shape = (len(bands), *self.geobox.shape)
         out = np.full(shape, nodata, np.uint8)
         for tile, place, part in ordered_map_on(
-            _get_thread_pool(), partial(self._part, store, bands, nodata), files, _READER_THREADS + 1
+            _get_thread_pool(), partial(self._read_part, store, bands, nodata), files, _READER_THREADS + 1
         ):
             if part is None or place is None:
                 continue
@@ -138,17 +138,17 @@ class Canvas:
             target[:, free] = shown[:, free]
         return out
 
-    def _part(
+    def _read_part(
         self, store: Store, bands: Sequence[int], nodata: int, file: tuple[Tile, str]
     ) -> tuple[Tile, CanvasWindow | None, UInt8 | None]:
         """Read the part of a file that covers the canvas; None if there is none or the file is damaged."""
         tile, key = file
-        place = self._place(tile)
+        place = self._locate(tile)
         if place is None:
             return tile, None, None
         try:
-            with configure_gdal(), rasterio.open(store.gdal(key)) as src:
-                return tile, place, self._warped(src, place, bands, nodata)
+            with configure_gdal(), rasterio.open(store.get_gdal_path(key)) as src:
+                return tile, place, self._read_warped(src, place, bands, nodata)
         except RasterioError:
             return tile, place, None
 
@@ -157,7 +157,7 @@ class Canvas:
         """Transformer from longitude and latitude to metres on the canvas."""
         return Transformer.from_crs(4326, str(self.geobox.crs), always_xy=True)
 
-    def _place(self, tile: Tile) -> CanvasWindow | None:
+    def _locate(self, tile: Tile) -> CanvasWindow | None:
         """Locate the part of the canvas that a tile may cover; None if there is none."""
         x, y = self._project.transform(*_list_corners(tile.footprint))
         columns, rows = ~self.geobox.transform @ (np.asarray(x), np.asarray(y))
@@ -171,7 +171,7 @@ class Canvas:
         whole = top >= -1 and left >= -1 and bottom <= height + 1 and right <= width + 1
         return CanvasWindow((seen_rows, seen_columns), whole)
 
-    def _warped(self, src: DatasetReader, place: CanvasWindow, bands: Sequence[int], nodata: int) -> UInt8:
+    def _read_warped(self, src: DatasetReader, place: CanvasWindow, bands: Sequence[int], nodata: int) -> UInt8:
         """Read the part of a file under `place` through its overviews, resampled to the canvas: `(band, y, x)`."""
         geobox = self.geobox[place.window]
         nearest = len(bands) == 1
