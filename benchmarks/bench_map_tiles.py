@@ -55,7 +55,7 @@ if __name__ == "__main__":
             place = MERCATOR.tile(middle.x, middle.y, zoom)
             made = plan_drawing(run, layer, place)
             assert made is not None
-            path = run.store.gdal(made.sources[0].key)
+            path = run.store.get_gdal_path(made.sources[0].key)
             others = best(lambda place=place, path=path, layer=layer: warped(path, place, layer))
             print(f"| {layer} | {zoom} | {len(made.sources)} | {best(made.draw):.0f} | {others:.0f} |")
     run.close()

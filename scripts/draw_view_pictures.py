@@ -21,10 +21,10 @@ from selenium.webdriver.support.wait import WebDriverWait
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from s2ops.view.app import application  # noqa: E402
-from s2ops.view.run import Run  # noqa: E402
-from s2ops.view.server import bound  # noqa: E402
-from tests.helpers.browser import WAIT_S, chromium, resize, settled  # noqa: E402
+from s2ops.view.app import build_application  # noqa: E402
+from s2ops.view.run import ViewedRun  # noqa: E402
+from s2ops.view.server import open_listening_socket  # noqa: E402
+from tests.helpers.browser import WAIT_S, start_chromium, resize, wait_until_settled  # noqa: E402
 
 DESKTOP, TALL, PHONE = (1180, 740), (1180, 860), (390, 780)
 NAMES = ("pixel", "dates", "swipe", "seams", "failed", "phone")
@@ -36,10 +36,10 @@ def shot(driver: Chrome, address: str, hash_: str, size: tuple[int, int], ask: b
     resize(driver, *size)
     driver.get("about:blank")
     driver.get(address + hash_)
-    settled(driver)
+    wait_until_settled(driver)
     if ask:
         WebDriverWait(driver, WAIT_S, 0.1).until(lambda it: "Scene list" in it.find_element(By.ID, "here-body").text)
-        settled(driver)
+        wait_until_settled(driver)
     return Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
 
 
@@ -85,8 +85,8 @@ def draw(driver: Chrome, run: str, cut: str, names: Sequence[str]) -> None:
 if __name__ == "__main__":
     servers, threads, addresses = [], [], []
     for place in sys.argv[1:3]:
-        socket = bound("127.0.0.1", 0)
-        site = application({"a": Run(place)}, ["127.0.0.1"])
+        socket = open_listening_socket("127.0.0.1", 0)
+        site = build_application({"a": ViewedRun(place)}, ["127.0.0.1"])
         servers.append(
             uvicorn.Server(
                 uvicorn.Config(
@@ -98,7 +98,7 @@ if __name__ == "__main__":
         threads[-1].start()
         addresses.append(f"http://127.0.0.1:{socket.getsockname()[1]}/")
     try:
-        with chromium(*DESKTOP) as browser:
+        with start_chromium(*DESKTOP) as browser:
             draw(browser, addresses[0], addresses[1], sys.argv[3:] or NAMES)
     finally:
         for server, thread in zip(servers, threads, strict=True):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from s2ops.constants import Json
-from s2ops.constants import Json
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 

@@ -8,7 +8,6 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from s2ops.constants import Json
-from s2ops.constants import Json
 from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.view.facts import TileSeam, TileSummary
@@ -34,7 +33,9 @@ def build_tiles(run: ViewedRun) -> Json:
     state = run.state
     unread = "its records have not been read yet"
     return _build_collection(
-        _build_feature(one.footprint, _describe_tile(state.tiles.get(one.name) or TileSummary(one.name, "waiting", unread)))
+        _build_feature(
+            one.footprint, _describe_tile(state.tiles.get(one.name) or TileSummary(one.name, "waiting", unread))
+        )
         for one in run.tiles
     )
 

@@ -1,4 +1,4 @@
-"""The layers that are drawn from pixels: which file, how it is read, and its colours."""
+"""Map layers (raster layers): source file, resampling and colours (symbology) of each."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -11,67 +11,67 @@ from PIL import Image
 
 from s2ops.constants import CLASS_COLOURS, CLASS_NAMES, LandCover, UInt8
 from s2ops.imaging import rendering
-from s2ops.imaging.tone_curve import reflectance_table
+from s2ops.imaging.tone_curve import build_reflectance_table
 
-HOLE: Final = (226, 26, 77)
-"""A pixel that no scene shows clear."""
+HOLE_COLOUR: Final = (226, 26, 77)
+"""Colour of pixels that are clear in no scene."""
 
-LEGEND: Final = 24
-"""Most dates in a legend; more become months, then years."""
+_WHITE_NIR_REFLECTANCE: Final = 0.55
+"""Near-infrared reflectance that is shown nearly white; woods and meadows have 0.3 to 0.5."""
 
-_VEGETATION_WHITE: Final = 0.55
-"""Near infrared reflectance shown nearly white; woods and meadows have 0.3 to 0.5."""
-
-Kind = Literal["picture", "codes"]
+LayerKind = Literal["picture", "codes"]
 Recode = Callable[[UInt8], UInt8]
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """A layer of a run. `folder/T/NAME.tif` holds it, or with `dated` every scene of a day."""
+class MapLayer:
+    """Raster layer of a run."""
 
     label: str
     folder: str
+    """Product (folder of the store) of the files."""
     file: str
+    """Name of the file without extension; empty for scenes."""
     bands: tuple[int, ...]
-    kind: Kind
-    """Pictures are averaged and shown as WebP; codes are never mixed and shown as PNG."""
+    """Band numbers that are read."""
+    kind: LayerKind
+    """Pictures are averaged and encoded as WebP; codes are never averaged and encoded as PNG."""
     nodata: int = 0
     dated: bool = False
+    """True if the layer shows all scenes of one day."""
 
 
-LAYERS: Final[Mapping[str, Layer]] = {
-    "truecolour": Layer("True colour", "mosaic", "mosaic", (1, 2, 3), "picture"),
-    "infrared": Layer("Near infrared", "mosaic", "mosaic", (4, 1, 2), "picture"),
-    "before": Layer("Before blending", "composite", "composite", (1, 2, 3), "picture"),
-    "scene": Layer("Single scenes", "scenes", "", (1, 2, 3), "picture", dated=True),
-    "landcover": Layer("Land cover", "landcover", "landcover", (1,), "codes"),
-    "confidence": Layer("Confidence", "landcover", "confidence", (1,), "codes", nodata=255),
-    "dates": Layer("Dates", "mosaic", "provenance", (1,), "codes"),
-    "holes": Layer("Holes", "mosaic", "provenance", (1,), "codes", nodata=255),
+LAYERS: Final[Mapping[str, MapLayer]] = {
+    "truecolour": MapLayer("True colour", "mosaic", "mosaic", (1, 2, 3), "picture"),
+    "infrared": MapLayer("Near infrared", "mosaic", "mosaic", (4, 1, 2), "picture"),
+    "before": MapLayer("Before blending", "composite", "composite", (1, 2, 3), "picture"),
+    "scene": MapLayer("Single scenes", "scenes", "", (1, 2, 3), "picture", dated=True),
+    "landcover": MapLayer("Land cover", "landcover", "landcover", (1,), "codes"),
+    "confidence": MapLayer("Confidence", "landcover", "confidence", (1,), "codes", nodata=255),
+    "dates": MapLayer("Dates", "mosaic", "provenance", (1,), "codes"),
+    "holes": MapLayer("Holes", "mosaic", "provenance", (1,), "codes", nodata=255),
 }
 
 
-def period_length(days: Sequence[str]) -> int:
-    """Characters of an ISO date that keep a legend short enough to read: day, month or year."""
-    return next((length for length in (10, 7) if len({day[:length] for day in days}) <= LEGEND), 4)
-
-
 @dataclass(frozen=True)
-class Dates:
-    """How days are coloured: each day, month or year has a number and a colour, the oldest first."""
+class DateColours:
+    """Colours of acquisition days: each day, month or year has a number and a colour, oldest first."""
 
     days: tuple[str, ...]
 
     @property
     def colours(self) -> dict[str, rendering.Colour]:
-        """By period."""
-        length = period_length(self.days)
-        return rendering.date_colours([day[:length] for day in self.days])
+        """Colour of each period (day, month or year)."""
+        length = rendering.choose_date_length(self.days)
+        return rendering.assign_date_colours([day[:length] for day in self.days])
 
-    def recode(self, scenes: Sequence[str]) -> Recode:
-        """From provenance numbers of a tile, whose scenes have these days, to those of the periods."""
-        length = period_length(self.days)
+    def build_recoding(self, scenes: Sequence[str]) -> Recode:
+        """Build the function from a tile's provenance numbers to numbers of periods.
+
+        Args:
+            scenes: Day of each scene in the provenance of the tile.
+        """
+        length = rendering.choose_date_length(self.days)
         numbers = {period: number for number, period in enumerate(self.colours, start=1)}
         table = np.zeros(256, np.uint8)
         for number, day in enumerate(scenes[:255], start=1):
@@ -79,55 +79,60 @@ class Dates:
         return lambda pixels: table[pixels]
 
 
-def encode(name: str, pixels: UInt8, dates: Dates) -> bytes:
-    """(band, y, x) of that layer as a file for a browser; what is no data is transparent."""
+def encode_layer(name: str, pixels: UInt8, dates: DateColours) -> bytes:
+    """Encode pixels `(band, y, x)` of a layer as PNG or WebP; pixels without data are transparent."""
     if LAYERS[name].kind == "picture":
-        return _webp(rendering.true_colour(pixels) if name != "infrared" else _infrared(pixels))
-    return _png(pixels[0], _palette(name, tuple(dates.colours.values()) if name == "dates" else ()))
+        return _encode_webp(rendering.render_true_colour(pixels) if name != "infrared" else _render_infrared(pixels))
+    return _encode_png(pixels[0], _build_palette(name, tuple(dates.colours.values()) if name == "dates" else ()))
 
 
-def legend(name: str, dates: Dates) -> list[tuple[str, str]]:
-    """(colour, words) of each entry; pictures have none."""
+def build_legend(name: str, dates: DateColours) -> list[tuple[str, str]]:
+    """Build the legend: (colour, label) of each entry; pictures have none."""
     if name == "landcover":
-        return [(rendering.hexa(CLASS_COLOURS[code]), CLASS_NAMES[code]) for code in LandCover if code]
+        return [(rendering.format_hex_colour(CLASS_COLOURS[code]), CLASS_NAMES[code]) for code in LandCover if code]
     if name == "confidence":
-        return [(rendering.hexa(rendering.confidence_colour(part)), f"{part} %") for part in range(0, 101, 25)]
+        return [
+            (rendering.format_hex_colour(rendering.pick_confidence_colour(part)), f"{part} %")
+            for part in range(0, 101, 25)
+        ]
     if name == "dates":
-        return [(rendering.hexa(colour), period) for period, colour in dates.colours.items()]
-    return [(rendering.hexa(HOLE), "no scene shows it clear")] if name == "holes" else []
+        return [(rendering.format_hex_colour(colour), period) for period, colour in dates.colours.items()]
+    return [(rendering.format_hex_colour(HOLE_COLOUR), "clear in no scene")] if name == "holes" else []
 
 
-def _infrared(levels: UInt8) -> UInt8:
-    """Near infrared, red, green as red, green, blue; the first, which is far brighter over plants, stretched less."""
-    rgba = rendering.true_colour(levels)
-    rgba[..., 0] = _vegetation_table()[levels[0]]
+def _render_infrared(levels: UInt8) -> UInt8:
+    """Render near infrared, red, green as RGB; near infrared, brighter over vegetation, is stretched less."""
+    rgba = rendering.render_true_colour(levels)
+    rgba[..., 0] = _build_vegetation_table()[levels[0]]
     return rgba
 
 
 @lru_cache(maxsize=1)
-def _vegetation_table() -> UInt8:
-    part = np.clip(np.nan_to_num(reflectance_table()) / _VEGETATION_WHITE, 0, 1) ** (1 / 1.2)
+def _build_vegetation_table() -> UInt8:
+    """Build the lookup table from levels to display values of the near infrared: `(256,)`."""
+    part = np.clip(np.nan_to_num(build_reflectance_table()) / _WHITE_NIR_REFLECTANCE, 0, 1) ** (1 / 1.2)
     out: UInt8 = np.rint(255 * part).astype(np.uint8)
     return out
 
 
 @lru_cache(maxsize=64)
-def _palette(name: str, colours: tuple[rendering.Colour, ...]) -> tuple[bytes, bytes]:
-    """(256 x RGB, 256 x alpha)."""
+def _build_palette(name: str, colours: tuple[rendering.Colour, ...]) -> tuple[bytes, bytes]:
+    """Build the palette of a layer: 256 x RGB, and 256 x alpha."""
     codes = np.arange(256, dtype=np.uint8)[None]
     if name == "landcover":
-        rgba = rendering.land_cover(codes)[0]
+        rgba = rendering.render_land_cover(codes)[0]
     elif name == "confidence":
-        rgba = rendering.confidence(codes)[0]
+        rgba = rendering.render_confidence(codes)[0]
     elif name == "dates":
-        rgba = rendering.by_number(codes, colours)[0]
+        rgba = rendering.render_provenance(codes, colours)[0]
     else:
         rgba = np.zeros((256, 4), np.uint8)
-        rgba[0] = (*HOLE, 255)
+        rgba[0] = (*HOLE_COLOUR, 255)
     return rgba[:, :3].tobytes(), rgba[:, 3].tobytes()
 
 
-def _png(codes: UInt8, palette: tuple[bytes, bytes]) -> bytes:
+def _encode_png(codes: UInt8, palette: tuple[bytes, bytes]) -> bytes:
+    """Encode codes `(y, x)` as PNG with a palette."""
     image = Image.fromarray(codes)
     image.putpalette(palette[0])
     buffer = io.BytesIO()
@@ -135,7 +140,8 @@ def _png(codes: UInt8, palette: tuple[bytes, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _webp(rgba: UInt8) -> bytes:
+def _encode_webp(rgba: UInt8) -> bytes:
+    """Encode an image `(y, x, RGBA)` as WebP."""
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "webp", quality=86, method=2)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A run that is looked at: its plan, and what is known of its tiles by now. It may still be running."""
+"""Run that is viewed: its plan and the current state of its tiles. The run may still be going on."""
 
 import threading
 from collections import Counter
@@ -16,105 +16,108 @@ from s2ops.constants import Json
 from s2ops.errors import GridError, InputError, S2opsError
 from s2ops.geo.mgrs_tiles import Tile, TileIndex, parse_tile
 from s2ops.records import AcquireRecord, Record
+from s2ops.results import TILE_STEPS
 from s2ops.run import missing_tiles
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 from s2ops.view import facts
-from s2ops.view.facts import STEPS, Status, TileSummary
+from s2ops.view.facts import Status, TileSummary
 
 R = TypeVar("R", bound=Record)
 
 _READER_THREADS: Final = 16
-"""Threads that read records: they only wait for the store."""
+"""Number of threads that read records; they mostly wait for the store."""
 
 _BATCH_TILES: Final = 500
-"""Tiles whose records are read before the page opens; of a larger run the rest follows while it is shown."""
+"""Number of tiles whose records are read before the page opens; those of further tiles are read while it is shown."""
 
 _REFRESH_INTERVAL_S: Final = {True: 5.0, False: 60.0}
-"""Seconds after which a folder (True) or a bucket (False) is listed again, if somebody looks."""
+"""Seconds after which a folder (True) or a bucket (False) is listed again when the state is requested."""
 
 _MAX_PROBLEMS: Final = 100
+"""Maximum number of problems that are kept."""
 
-_LISTED_PREFIXES: Final = ("mosaic", "landcover", *map(layout.get_run_records_prefix, STEPS))
+_LISTED_PREFIXES: Final = ("mosaic", "landcover", *map(layout.get_run_records_prefix, TILE_STEPS))
 
 
 @dataclass(frozen=True)
 class RunState:
-    """All that is known at one moment. Never changed: a newer one replaces it."""
+    """State of a run at one time. Immutable: a newer state replaces it."""
 
     tiles: Mapping[str, TileSummary]
+    """Status of each tile whose records have been read."""
     versions: Mapping[str, str]
-    """Of each key under mosaic/, landcover/ and run/."""
+    """Version of each key under mosaic/, landcover/ and run/; it changes when the object changes."""
     steps: Mapping[str, int]
-    """Tiles that each step has finished."""
+    """Number of tiles that each step has finished."""
     complete: bool = True
     """False while records are still being read."""
 
     @cached_property
     def counts(self) -> dict[Status, int]:
-        """Tiles of each status."""
+        """Number of tiles by status."""
         return dict(Counter(one.status for one in self.tiles.values()))
 
     @cached_property
     def dates(self) -> tuple[str, ...]:
-        """All days of which some pixel of the mosaic may be, oldest first."""
+        """Acquisition days of all scenes in the mosaic, oldest first."""
         return tuple(sorted({scene.date for one in self.tiles.values() for scene in one.scenes}))
 
     @cached_property
     def own_dates(self) -> tuple[str, ...]:
-        """The same without neighbours' scenes: days of which single scenes can be shown."""
+        """Acquisition days without scenes of neighbours, whose files the run does not contain; oldest first."""
         return tuple(sorted({day for one in self.tiles.values() for day in one.dates}))
 
     @cached_property
     def tag(self) -> str:
-        """Changes when anything does."""
+        """Tag that changes with every change of the state."""
         facts_of = sorted(self.versions.items()), self.complete, sorted(self.tiles)
         return sha256(repr(facts_of).encode()).hexdigest()[:16]
 
 
 class ViewedRun:
-    """One run. Safe for threads; a call that may wait for the store says so."""
+    """Run that is viewed. Thread-safe; methods that may block while the store is read state that."""
 
     def __init__(self, out: str) -> None:
-        """Read the plan and list what is there (waits). InputError where `out` is no run."""
+        """Read the plan and the first records of `out` (blocks); raise InputError if it is not a run."""
         self.store = _open_store(out)
         self.title = _build_title(out)
         self._problems: dict[str, None] = {}
         self._lock, self._refreshing = threading.Lock(), False
-        plan, listed = self._plan(), self._listing()
+        plan, versions = self._read_plan(), self._list_versions()
         self.config: Json = plan.get("config") if isinstance(plan.get("config"), dict) else {}  # type: ignore[assignment]
-        self.tiles = self._tiles(plan, listed, out)
+        self.tiles = self._parse_tiles(plan, versions, out)
         self.index = TileIndex(self.tiles)
         self._by_name = {one.name: one for one in self.tiles}
         self._mosaics: dict[str, tuple[str, TileSummary]] = {}
         self._worker = ThreadPoolExecutor(1, "s2ops-view-records")
-        self.acquired = lru_cache(maxsize=2_000)(self._acquired)
+        self.read_acquired = lru_cache(maxsize=2_000)(self._read_acquired)
         self._state = RunState({}, {}, {}, complete=False)
-        self._read(listed, at_most=_BATCH_TILES)
-        self._looked = monotonic() if self._state.complete else 0.0
+        self._read_state(versions, max_tiles=_BATCH_TILES)
+        self._read_at = monotonic() if self._state.complete else 0.0
 
     @property
     def res(self) -> int:
-        """Metres a pixel."""
+        """Pixel size in metres."""
         stated = self.config.get("resolution")
         return stated if isinstance(stated, int) and 0 < stated <= 120 else 10
 
     @property
     def has_landcover(self) -> bool:
-        """Whether the run makes a land-cover map."""
+        """True if the run makes a land-cover map."""
         stated = self.config.get("landcover")
         return not (isinstance(stated, dict) and stated.get("enabled") is False)
 
-    def tile(self, name: str) -> Tile | None:
-        """The run's tile of that name."""
+    def get_tile(self, name: str) -> Tile | None:
+        """Get a tile by name; None if it is not part of the run."""
         return self._by_name.get(name)
 
     @property
     def state(self) -> RunState:
-        """What is known now, at once; a look at the store is begun where the last is too long ago."""
+        """Current state. Does not block: if the state is too old, it is read again in the background."""
         with self._lock:
-            due = monotonic() - self._looked > _REFRESH_INTERVAL_S[self.store.folder is not None]
+            due = monotonic() - self._read_at > _REFRESH_INTERVAL_S[self.store.folder is not None]
             if due and not self._refreshing:
                 self._refreshing = True
                 self._worker.submit(self._refresh)
@@ -122,22 +125,22 @@ class ViewedRun:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be read, a sentence each."""
+        """Files that could not be read, one sentence each."""
         with self._lock:
             return tuple(self._problems)
 
     def note(self, problem: str) -> None:
-        """Remember what is wrong with a file, for the page to say."""
+        """Note that a file could not be read, to be shown on the page."""
         with self._lock:
             if len(self._problems) < _MAX_PROBLEMS:
                 self._problems.setdefault(problem)
 
     def close(self) -> None:
-        """Begin no further look at the store."""
+        """Close the run: the store is not read again."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def read_record(self, key: str, kind: type[R]) -> R | None:
-        """The record at `key`; None where it is not there, or cannot be read, which is noted (waits)."""
+        """Read a record (blocks); None if it is missing or damaged, which is noted."""
         data = self.store.get(key)
         try:
             return None if data is None else kind.read(data, key)
@@ -145,27 +148,32 @@ class ViewedRun:
             self.note(str(error))
             return None
 
-    def _acquired(self, name: str, _version: str) -> AcquireRecord | None:
-        """The scenes of a tile (waits the first time); another `_version` makes it read them again."""
+    def _read_acquired(self, name: str, _version: str) -> AcquireRecord | None:
+        """Read the acquired scenes of a tile (blocks); `_version` is part of the cache key."""
         return self.read_record(layout.TileKeys(name).acquired, AcquireRecord)
 
-    def _plan(self) -> Json:
+    def _read_plan(self) -> Json:
+        """Read the plan; empty if it is missing or damaged, which is noted."""
         try:
             return facts.parse_json_object(self.store.get(layout.PLAN), layout.PLAN)
         except ValueError as error:
-            self.note(f"{error}; tiles are those that have outputs")
+            self.note(f"{error}; the map shows the tiles that have outputs")
             return {}
 
-    def _listing(self) -> dict[str, str]:
+    def _list_versions(self) -> dict[str, str]:
+        """List the keys that determine the state, with their versions."""
         with ThreadPoolExecutor(len(_LISTED_PREFIXES)) as threads:
             found: dict[str, str] = {}
             for part in threads.map(self.store.list_versions, _LISTED_PREFIXES):
                 found |= part
         return found
 
-    def _tiles(self, plan: Json, listed: Mapping[str, str], out: str) -> tuple[Tile, ...]:
+    def _parse_tiles(self, plan: Json, versions: Mapping[str, str], out: str) -> tuple[Tile, ...]:
+        """Parse the tiles of the plan, or of the outputs if there is no plan."""
         planned = plan.get("tiles")
-        names = planned if isinstance(planned, dict) else {key.split("/")[1] for key in listed if key.endswith(".tif")}
+        names = (
+            planned if isinstance(planned, dict) else {key.split("/")[1] for key in versions if key.endswith(".tif")}
+        )
         found = []
         for name in sorted(names):
             try:
@@ -174,41 +182,45 @@ class ViewedRun:
                 self.note(f"{layout.PLAN}: {error}")
         if not found:
             raise InputError(
-                f"{out} is no run: it has neither a readable {layout.PLAN} nor a mosaic; give a run's `out`"
+                f"{out} is not a run: it has neither a readable {layout.PLAN} nor a mosaic; give the `out` of a run."
             )
         return tuple(sorted(set(found)))
 
     def _refresh(self) -> None:
+        """Read the state again, in the background."""
         try:
-            self._read(self._listing())
+            self._read_state(self._list_versions())
         except S2opsError as error:
             self.note(str(error))
         finally:
             with self._lock:
-                self._looked, self._refreshing = monotonic(), False
+                self._read_at, self._refreshing = monotonic(), False
 
-    def _read(self, listed: dict[str, str], at_most: int | None = None) -> None:
-        """Read the records that are new, and publish states as they grow."""
-        ended = self._ended(listed)
-        steps = Counter(key.split("/")[1] for key in listed if layout.is_run_record(key))
+    def _read_state(self, versions: dict[str, str], max_tiles: int | None = None) -> None:
+        """Read new records, and publish an intermediate state after every batch of tiles."""
+        missing = self._read_missing(versions)
+        steps = Counter(key.split("/")[1] for key in versions if layout.is_run_record(key))
         found: dict[str, TileSummary] = {}
-        names = [one.name for one in self.tiles[:at_most]]
+        names = [one.name for one in self.tiles[:max_tiles]]
         for name, one in zip(
-            names, ordered_map(lambda name: self._tile(name, listed, ended), names, _READER_THREADS), strict=True
+            names,
+            ordered_map(lambda name: self._read_tile(name, versions, missing), names, _READER_THREADS),
+            strict=True,
         ):
             found[name] = one
             if len(found) % _BATCH_TILES == 0 and not self._state.complete:
-                self._publish(RunState(dict(found), listed, steps, complete=False))
-        self._publish(RunState(found, listed, steps, complete=len(names) == len(self.tiles)))
+                self._publish(RunState(dict(found), versions, steps, complete=False))
+        self._publish(RunState(found, versions, steps, complete=len(names) == len(self.tiles)))
 
     def _publish(self, state: RunState) -> None:
+        """Replace the state."""
         with self._lock:
             self._state = state
 
-    def _ended(self, listed: Mapping[str, str]) -> Json | None:
-        """catalog.json's reasons for missing tiles; None while the run has not published."""
+    def _read_missing(self, versions: Mapping[str, str]) -> Json | None:
+        """Read the reasons for missing tiles from the catalog; None until the run is published."""
         data = self.store.get(layout.CATALOG)
-        if data is None or not listed:
+        if data is None or not versions:
             return None
         try:
             found = facts.parse_json_object(data, layout.CATALOG).get(missing_tiles.MISSING_FIELD, {})
@@ -217,20 +229,23 @@ class ViewedRun:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _tile(self, name: str, listed: Mapping[str, str], ended: Json | None) -> TileSummary:
-        for step in STEPS:
-            if layout.TileKeys(name).get_failure(step) in listed:
+    def _read_tile(self, name: str, versions: Mapping[str, str], missing: Json | None) -> TileSummary:
+        """Read the status of a tile."""
+        for step in TILE_STEPS:
+            if layout.TileKeys(name).get_failure(step) in versions:
                 return TileSummary(name, "failed", facts.read_failure(self.store, step, name))
-        made = [product for product in ("mosaic", "landcover") if layout.TileKeys(name).get_item(product) in listed]
-        if "mosaic" not in made:
-            return _describe_unfinished(name, listed, ended)
-        version = " ".join(listed[layout.TileKeys(name).get_item(product)] for product in made)
+        items = {product: layout.TileKeys(name).get_item(product) for product in ("mosaic", "landcover")}
+        existing = [product for product, key in items.items() if key in versions]
+        if "mosaic" not in existing:
+            return _describe_unfinished(name, versions, missing)
+        version = " ".join(versions[items[product]] for product in existing)
         known = self._mosaics.get(name)
         if known is None or known[0] != version:
-            known = self._mosaics[name] = (version, self._made(name, "landcover" in made))
+            known = self._mosaics[name] = (version, self._read_mosaic(name, "landcover" in existing))
         return known[1]
 
-    def _made(self, name: str, has_landcover: bool) -> TileSummary:
+    def _read_mosaic(self, name: str, has_landcover: bool) -> TileSummary:
+        """Read the status of a tile that has a mosaic."""
         try:
             holes, edges, scenes = facts.read_mosaic_facts(self.store, name)
             areas = facts.read_class_areas(self.store, name) if has_landcover else {}
@@ -238,28 +253,30 @@ class ViewedRun:
             self.note(str(error))
             return TileSummary(name, "damaged", f"{error}; delete it and run again")
         if self.has_landcover and not has_landcover:
-            return TileSummary(name, "waiting", "the mosaic is done, land cover is not made yet", holes, edges, scenes)
+            return TileSummary(name, "waiting", "the mosaic is finished, the land cover is not", holes, edges, scenes)
         status: Status = "empty" if holes >= 1 else "done"
-        reason = "no scene shows any of it clear" if status == "empty" else ""
+        reason = "no scene has clear pixels" if status == "empty" else ""
         return TileSummary(name, status, reason, holes, edges, scenes, areas)
 
 
-def _describe_unfinished(name: str, listed: Mapping[str, str], ended: Json | None) -> TileSummary:
-    if ended is not None and name in ended:
-        return TileSummary(name, "missing", str(ended[name]))
-    through = [step for step in STEPS if layout.TileKeys(name).get_run_record(step) in listed]
-    return TileSummary(name, "waiting", f"not made yet; {through[-1]} is done" if through else "not begun yet")
+def _describe_unfinished(name: str, versions: Mapping[str, str], missing: Json | None) -> TileSummary:
+    """Describe a tile without mosaic."""
+    if missing is not None and name in missing:
+        return TileSummary(name, "missing", str(missing[name]))
+    finished = [step for step in TILE_STEPS if layout.TileKeys(name).get_run_record(step) in versions]
+    return TileSummary(name, "waiting", f"not finished; {finished[-1]} is done" if finished else "not started")
 
 
 def _open_store(out: str) -> Store:
+    """Open the store of a run; raise InputError if the folder does not exist."""
     store = Store(out)
-    if store.folder is not None and not store.folder.is_dir():  # a Store would make the folder
-        raise InputError(f"{out} is no folder: give the `out` of a run, a folder or a URI such as s3://bucket/run")
+    if store.folder is not None and not store.folder.is_dir():  # any access to the store would create the folder
+        raise InputError(f"{out} is not a folder: give the `out` of a run, a folder or a URI such as s3://bucket/run.")
     return store
 
 
 def _build_title(out: str) -> str:
-    """What the page calls the run: no path of this machine."""
+    """Build the title of a run, without the path on this machine."""
     parts = urlsplit(out)
     if parts.scheme in {"", "file"}:
         return Path(parts.path).resolve().name

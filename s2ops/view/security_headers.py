@@ -1,4 +1,4 @@
-"""Headers that every answer carries: a browser may load nothing from elsewhere, and nobody may frame the page."""
+"""Security headers (content security policy) of every response: nothing external is loaded, and no framing."""
 
 from typing import Final
 
@@ -18,13 +18,16 @@ _POLICY: Final = {
 }
 
 
-class Headers:
-    """Adds the headers; `basemap` is one more origin that pictures may come from."""
+class SecurityHeaders:
+    """ASGI middleware that adds the headers; `basemap` is a further origin from which images may be loaded."""
 
     def __init__(self, app: ASGIApp, basemap: str | None = None) -> None:
+        """Build the headers once."""
         self._app = app
-        more = {"img-src", "connect-src"} if basemap else set()
-        rules = (f"{name} {value} {basemap}" if name in more else f"{name} {value}" for name, value in _POLICY.items())
+        extended = {"img-src", "connect-src"} if basemap else set()
+        rules = (
+            f"{name} {value} {basemap}" if name in extended else f"{name} {value}" for name, value in _POLICY.items()
+        )
         self._fixed = {
             "Content-Security-Policy": "; ".join(rules),
             "X-Content-Type-Options": "nosniff",
@@ -33,11 +36,11 @@ class Headers:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Handle a request: add the headers to the start of the response."""
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._fixed)
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""Map tiles (Web Mercator, 512 pixels) from the COGs of a run, read with rio-tiler through their overviews."""
+"""Map tiles (XYZ, Web Mercator, 512 pixels) rendered from the COGs of a run, read with rio-tiler through overviews."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,39 +28,42 @@ from s2ops.raster.gdal_env import configure_gdal
 from s2ops.raster.reader import span, warp, whole_step
 from s2ops.storage import layout
 from s2ops.view.layers import LAYERS, DateColours, MapLayer, Recode, encode_layer
-from s2ops.view.run import ViewedRun, RunState
+from s2ops.view.run import RunState, ViewedRun
 
 TILE_SIZE_PX: Final = 512
-"""Side of a map tile."""
+"""Side of a map tile in pixels."""
 
 MAX_FILES: Final = 25
-"""COGs that one map tile may open. Where it would take more (a large region seen from far), the map shows outlines."""
+"""Maximum number of COGs per map tile. At lower zooms, which would need more, the map shows outlines of tiles."""
 
 MAX_ZOOM: Final = 20
+"""Highest zoom that may be requested."""
 
 Box: TypeAlias = tuple[float, float, float, float]
+"""Left, bottom, right, top in Web Mercator metres."""
 
 _NO_DEPTH: Final = np.zeros((1, 1), np.float32)
-"""Of a tile that nothing overlaps."""
+"""Border distance of a tile that no other tile overlaps."""
 
 _MERCATOR: Final = tms.get("WebMercatorQuad")
 _CRS: Final = CRS.from_epsg(3857)
 _VERSION: Final = 2
-"""Part of every ETag: raise it when the same files are to look different."""
+"""Part of every ETag: raise it when the rendering of unchanged files changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileSource:
-    """One file that a map tile shows."""
+    """File that a map tile shows."""
 
     tile: Tile
     key: str
     version: str
+    """Text that changes when the file changes."""
 
 
 @dataclass(frozen=True)
 class TileDrawing:
-    """A map tile of a layer: its sources are known, its pixels not yet."""
+    """Map tile of a layer whose sources are known, and whose pixels are read by `draw`."""
 
     run: ViewedRun
     layer: str
@@ -70,46 +73,52 @@ class TileDrawing:
 
     @cached_property
     def etag(self) -> str:
-        """The same while the files and the colours are."""
+        """ETag, which changes with the files and with the colours of dates."""
         colours = self.state.dates if self.layer == "dates" else ()
         facts = _VERSION, self.layer, self.place, [(one.key, one.version) for one in self.sources], colours
         return sha256(repr(facts).encode()).hexdigest()[:32]
 
     def draw(self) -> bytes | None:
-        """The picture; None where there is nothing to see. What cannot be read is noted and left out (waits)."""
+        """Draw the image (blocks); None if there is no data. Files that cannot be read are noted and left out."""
         layer = LAYERS[self.layer]
         out = np.full((len(layer.bands), TILE_SIZE_PX, TILE_SIZE_PX), layer.nodata, np.uint8)
-        shown = np.full((TILE_SIZE_PX, TILE_SIZE_PX), -np.inf, np.float32)  # how deep in its tile lies what is shown so far
+        shown = np.full((TILE_SIZE_PX, TILE_SIZE_PX), -np.inf, np.float32)  # border distance of the shown pixels
         for source in self.sources:
             for rows, columns, box in _split_parts(source.tile, self.place):
                 target = out[:, rows, columns]
-                deep = compute_border_distance_on_map(source.tile, target.shape[1:], box) if len(self.sources) > 1 else _NO_DEPTH
-                # a hole that a neighbour fills is none
+                deep = (
+                    compute_border_distance_on_map(source.tile, target.shape[1:], box)
+                    if len(self.sources) > 1
+                    else _NO_DEPTH
+                )
+                # a hole is filled by a neighbour that has data
                 free = ((target == layer.nodata) | (target == 0)).all(axis=0)
                 wanted = free | (deep > shown[rows, columns])
                 if not wanted.any():
                     continue
-                part = self._read(source, target.shape, box)
+                part = self._read_source(source, target.shape, box)
                 if part is not None:
-                    part = self._recode(source)(part)
+                    part = self._build_recoding(source)(part)
                     has = (part != layer.nodata).any(axis=0)
                     fills = has & (free | (wanted & (part != 0).any(axis=0)))
                     target[:, fills] = part[:, fills]
                     shown[rows, columns] = np.where(fills, deep, shown[rows, columns])
         return None if (out == layer.nodata).all() else encode_layer(self.layer, out, DateColours(self.state.dates))
 
-    def _read(self, source: TileSource, shape: tuple[int, ...], box: Box) -> UInt8 | None:
+    def _read_source(self, source: TileSource, shape: tuple[int, ...], box: Box) -> UInt8 | None:
+        """Read a source on the grid of the map tile; None if it cannot be read, which is noted."""
         layer = LAYERS[self.layer]
-        path = self.run.store.gdal(source.key)
+        path = self.run.store.get_gdal_path(source.key)
         try:
-            # files may be written anew while we look: GDAL must not answer from what it remembers of older ones
+            # files may be rewritten while they are viewed: GDAL must not use its cache of older versions
             with configure_gdal(), rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path), rasterio.open(path) as src:
                 return _read_on_map(src, layer, shape, box)
         except (RasterioError, IndexError, ValueError):
-            self.run.note(f"{source.key} cannot be read: it is missing, damaged or cut off; s2ops verify says more")
+            self.run.note(f"{source.key} cannot be read: it is missing or damaged; run s2ops verify for details")
             return None
 
-    def _recode(self, source: TileSource) -> Recode:
+    def _build_recoding(self, source: TileSource) -> Recode:
+        """Build the function from codes of a source to codes of the layer."""
         if self.layer != "dates":
             return lambda pixels: pixels
         facts = self.state.tiles[source.tile.name]
@@ -117,10 +126,19 @@ class TileDrawing:
 
 
 def _read_on_map(src: DatasetReader, layer: MapLayer, shape: tuple[int, ...], box: Box) -> UInt8:
-    """(band, rows, columns) of `shape` over the `box` in Mercator metres.
+    """Read a raster on a part of the map grid.
 
-    First the window at about the map's resolution, through the overviews, then onto the map's pixels: a WarpedVRT warps
-    before it averages, which costs a multiple for pictures (docs/how-to/view-a-run.md).
+    The window is read through overviews at about the resolution of the map, then warped to the pixels of the map. A
+    WarpedVRT warps before it averages, which takes several times as long for pictures (docs/how-to/view-a-run.md).
+
+    Args:
+        src: Open raster.
+        layer: Layer, which determines bands, no-data value and resampling.
+        shape: Bands, rows and columns of the result.
+        box: Bounds of the result.
+
+    Returns:
+        Pixels `(band, y, x)` as uint8.
     """
     out = np.full(shape, layer.nodata, np.uint8)
     across = from_bounds(*transform_bounds(_CRS, src.crs, *box, densify_pts=21), transform=src.transform)
@@ -154,7 +172,7 @@ def _read_on_map(src: DatasetReader, layer: MapLayer, shape: tuple[int, ...], bo
 
 
 def plan_drawing(run: ViewedRun, layer: str, place: MapTile, date: str | None = None) -> TileDrawing | None:
-    """The map tile; None where it would open too many files (waits only for a single scene's list)."""
+    """Find the sources of a map tile; None if it would open too many files. Blocks only for single scenes."""
     tiles = find_tiles(run, place)
     if len(tiles) > MAX_FILES:
         return None
@@ -163,20 +181,20 @@ def plan_drawing(run: ViewedRun, layer: str, place: MapTile, date: str | None = 
 
 
 def find_tiles(run: ViewedRun, place: MapTile) -> tuple[Tile, ...]:
-    """The run's tiles under a map tile, sorted by name."""
+    """Find the tiles of the run that overlap a map tile, sorted by name."""
     return run.index.find_overlapping(shapely.box(*_MERCATOR.bounds(place)))
 
 
 def compute_max_zoom(res: int) -> int:
-    """The zoom at which a map tile shows the run's own pixels; beyond it the browser enlarges."""
+    """Compute the zoom at which the map has the resolution of the run; above it the browser enlarges images."""
     return math.ceil(math.log2(40_075_017 / TILE_SIZE_PX / res))
 
 
 def compute_min_zoom(run: ViewedRun) -> int:
-    """The least zoom from which no map tile touches more than MOST_FILES of the run's tiles."""
+    """Compute the lowest zoom at which no map tile overlaps more than MAX_FILES tiles of the run."""
     lon, lat = (np.array([one.footprint.bounds for one in run.tiles])[:, axes].T for axes in ((0, 2), (1, 3)))
     lat = np.radians(np.clip(lat, -85.05, 85.05))
-    wide = lon[1] - lon[0] > 180  # at the antimeridian: the part on the one side will do
+    wide = lon[1] - lon[0] > 180  # across the antimeridian, only the part on one side is counted
     lon[0][wide] = lon[1][wide] - 1.0
     x, y = (lon + 180) / 360, (1 - np.arcsinh(np.tan(lat[::-1])) / np.pi) / 2
     for zoom in range(9):
@@ -188,10 +206,13 @@ def compute_min_zoom(run: ViewedRun) -> int:
             counts[north : south + 1, west : east + 1] += 1
         if counts.max() <= MAX_FILES:
             return zoom
-    return 9  # such a map tile is smaller than a tile
+    return 9  # at this zoom a map tile is smaller than a tile
 
 
-def _list_sources(run: ViewedRun, state: RunState, name: str, tiles: Sequence[Tile], date: str | None) -> Iterator[TileSource]:
+def _list_sources(
+    run: ViewedRun, state: RunState, name: str, tiles: Sequence[Tile], date: str | None
+) -> Iterator[TileSource]:
+    """List the files of a layer under a map tile."""
     layer = LAYERS[name]
     for tile in tiles:
         facts = state.tiles.get(tile.name)
@@ -211,9 +232,9 @@ def _list_sources(run: ViewedRun, state: RunState, name: str, tiles: Sequence[Ti
 
 
 def _split_parts(tile: Tile, place: MapTile) -> Iterator[tuple[slice, slice, Box]]:
-    """Rows and columns of the map tile that a tile may touch, and their outline in Mercator metres.
+    """Split a tile into the parts (two at the antimeridian) that may overlap a map tile: rows, columns, bounds.
 
-    Two at the antimeridian. Reading no more than that keeps a region seen from far quick.
+    Only these parts are read, which keeps large regions at low zooms fast.
     """
     left, _, right, top = _MERCATOR.xy_bounds(place)
     step = (right - left) / TILE_SIZE_PX

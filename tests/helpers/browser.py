@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven by Selenium, for the tests and pictures of `s2ops view`."""
+"""Headless Chromium, controlled by Selenium, for tests and screenshots of `s2ops view`."""
 
 import io
 import os
@@ -17,11 +17,11 @@ from selenium.webdriver.support.wait import WebDriverWait
 from s2ops.constants import UInt8
 
 WAIT_S = 180
-"""Seconds; a machine under load draws slowly without a graphics card."""
+"""Timeout in seconds: a busy machine without a graphics card draws slowly."""
 
 
 def require_chromium() -> None:
-    """Skip where Debian's chromium and chromium-driver are not installed, but never in CI."""
+    """Skip the test if Debian's chromium and chromium-driver are not installed; fail in CI."""
     if shutil.which("chromium") and shutil.which("chromedriver"):
         return
     words = "chromium and chromium-driver are not installed: scripts/install-test-services.sh"
@@ -31,8 +31,8 @@ def require_chromium() -> None:
 
 
 @contextmanager
-def chromium(width: int, height: int, scale: float = 1.0) -> Iterator[Chrome]:
-    """A browser of that size in CSS pixels; WebGL by SwiftShader, so no graphics card is needed."""
+def start_chromium(width: int, height: int, scale: float = 1.0) -> Iterator[Chrome]:
+    """Start a browser with a window size in CSS pixels; SwiftShader provides WebGL without a graphics card."""
     options = Options()
     options.binary_location = shutil.which("chromium") or ""
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
@@ -52,17 +52,17 @@ def chromium(width: int, height: int, scale: float = 1.0) -> Iterator[Chrome]:
 
 
 def resize(driver: Chrome, width: int, height: int, scale: float = 1.0) -> None:
-    """Another screen; below 600 pixels a phone's."""
+    """Resize the screen; below 600 pixels it is that of a phone."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def settled(driver: Chrome) -> None:
-    """Wait until the page has started and its maps have loaded all that is in view."""
+def wait_until_settled(driver: Chrome) -> None:
+    """Wait until the page has started and its maps have loaded the visible area."""
     script = "return document.body.dataset.ready === 'yes' && document.body.dataset.idle === 'yes'"
     WebDriverWait(driver, WAIT_S, 0.1).until(lambda _: driver.execute_script(script))
 
 
-def screen(driver: Chrome) -> UInt8:
-    """(y, x, 3) of what is on the screen."""
+def capture_screen(driver: Chrome) -> UInt8:
+    """Capture the screen: `(y, x, RGB)`."""
     return np.asarray(Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB"))

@@ -1,4 +1,4 @@
-// The page: reads what there is, keeps address, panel and maps in step, and says what happens.
+// Main module of the page: loads the runs, keeps address, panel and maps consistent, and shows errors.
 
 import { explain, explain_tile } from './here.js';
 import { NOTHING, RunMap } from './map.js';
@@ -7,16 +7,16 @@ import { format, parse } from './state.js';
 import { ask, day } from './words.js';
 
 const state = parse(location.hash);
-const grids = {}; // run -> its tiles and seams as lines
+const grids = {}; // run -> tiles and seams as GeoJSON
 let view, panel, left, right;
-let written = ''; // the address as we wrote it, to tell our changes from the user's
+let written = ''; // address written by the page, to distinguish it from changes by the user
 
 async function start() {
   view = await ask('/api/runs');
   panel = new Panel(view, state, changed, go_to_tile);
   left = new RunMap('map', view, events('left'), state.map ? camera() : { bounds: box(view.runs.a.bounds), fitBoundsOptions: { padding: 24 } });
   left.add_controls(credit());
-  left.map.getCanvas().setAttribute('aria-label', 'Map. Arrow keys move it, plus and minus zoom, Enter tells what is in the middle.');
+  left.map.getCanvas().setAttribute('aria-label', 'Map. Arrow keys move it, plus and minus zoom, Enter inspects the pixel in the centre.');
   left.map.getCanvas().addEventListener('keydown', (event) => {
     if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); look_at_middle(); }
   });
@@ -45,15 +45,15 @@ function events(side) {
 }
 
 function words_of(error) {
-  if (error?.status === 404) return 'Seen from this far, pixels would take too many files; zoom in.';
-  if (error?.status) return `A picture cannot be loaded: the server answers ${error.status}.`;
+  if (error?.status === 404) return 'At this zoom, too many files would be needed; zoom in.';
+  if (error?.status) return `An image cannot be loaded: the server returned status ${error.status}.`;
   const text = String(error?.message ?? error);
   if (!/fetch/i.test(text)) return text;
-  lost = true; // until the next answer
-  return 'The server does not answer: is s2ops view still running?';
+  lost = true; // until the next response
+  return 'The server does not respond: is s2ops view still running?';
 }
 
-/** After every choice: maps, controls, address. */
+/** Update maps, controls and address after every change of the state. */
 function changed() {
   panel.sync();
   $('stage').style.setProperty('--swipe', `${state.swipe}%`);
@@ -66,7 +66,7 @@ function changed() {
   drawing();
 }
 
-/** Until the maps say that they are idle, what is on the screen is not yet what was chosen. */
+/** Mark the page as busy until the maps are idle: until then, the screen does not show the current state. */
 function drawing() {
   document.body.dataset.idle = 'no';
   for (const one of [left, right]) one?.map.triggerRepaint();
@@ -148,7 +148,7 @@ function box([west, south, east, north]) {
   return [[west, south], [west < east ? east : east + 360, north]];
 }
 
-/** Tiles and seams, as lines over the pixels. */
+/** Load tiles and seams, which are drawn as lines above the pixels. */
 async function lines() {
   for (const [run, { version }] of Object.entries(view.runs)) {
     const [tiles, seams] = await Promise.all(['tiles', 'seams'].map((kind) => ask(`/api/${run}/${kind}.geojson?v=${version}`)));
@@ -158,7 +158,7 @@ async function lines() {
   if (right) right.ready.then(fill_right);
 }
 
-/** A tile's name goes once into its middle; from the polygon, each map tile would write it. */
+/** Points for the names of tiles: with polygons, MapLibre would draw the name once per map tile. */
 function names(tiles) {
   return { type: 'FeatureCollection', features: tiles.features.map((one) => {
     const [west, south, east, north] = extent(one);
@@ -166,7 +166,7 @@ function names(tiles) {
   }) };
 }
 
-/** West, south, east, north of a tile; east above 180 where it crosses the antimeridian. */
+/** West, south, east, north of a tile; east is above 180 if the tile crosses the antimeridian. */
 function extent(tile) {
   const two = tile.geometry.type === 'MultiPolygon';
   const points = tile.geometry.coordinates.flat(two ? 2 : 1).map(([lon, lat]) => [two && lon < 0 ? lon + 360 : lon, lat]);
@@ -181,7 +181,7 @@ function give_lines(map, run) {
   map.data('seams', seams);
 }
 
-/** A run may be going on: look again, and show what is new. */
+/** Load the state again, because the run may still be going on, and show changes. */
 let refreshing = false;
 async function refresh() {
   if (refreshing) return;
@@ -222,7 +222,7 @@ function busy() {
 function hint() {
   const far = left.map.getZoom() < view.runs.a.min_zoom;
   $('hint').hidden = !far;
-  $('hint').textContent = 'Zoom in to see pixels: from this far, the map shows the status of tiles.';
+  $('hint').textContent = 'Zoom in to see pixels; at this zoom, the map shows the status of tiles.';
 }
 
 function say_error(words) {
@@ -230,7 +230,7 @@ function say_error(words) {
   $('error').textContent = words;
 }
 
-/** The address follows, without filling the browser's history. */
+/** Write the state to the address, without adding entries to the browser's history. */
 let writing;
 function write() {
   clearTimeout(writing);
@@ -244,7 +244,7 @@ function write() {
 
 function restore() {
   if (location.hash === written) return;
-  clearTimeout(writing); // a pending write would put the old place back
+  clearTimeout(writing); // a pending write would restore the old state
   const before = state.at;
   Object.assign(state, parse(location.hash));
   if (state.map) left.map.jumpTo(camera());
@@ -253,7 +253,7 @@ function restore() {
   if (!state.at) close_here();
 }
 
-/** Explain a place: [latitude, longitude]. */
+/** Inspect the pixel at a point [latitude, longitude]. */
 async function look(place, side = 'left') {
   const run = side === 'right' && state.right ? state.right.split(':')[0] : 'a';
   state.at = place;
@@ -269,14 +269,14 @@ async function look(place, side = 'left') {
   write();
 }
 
-/** Pixels of the map that the panel "here" covers: at the right, or at the bottom of a phone. */
+/** Pixels of the map that the panel "here" covers: on the right, or at the bottom on a phone. */
 function covered() {
   const [map, aside] = [$('map'), $('here')].map((one) => one.getBoundingClientRect());
   const phone = aside.width > map.width * 0.9;
   return { right: phone || $('here').hidden ? 0 : map.right - aside.left, bottom: phone ? map.bottom - aside.top : 0 };
 }
 
-/** Move the map if the pixel that is explained lies under its explanation. */
+/** Move the map if the panel covers the inspected pixel. */
 function uncover([lat, lon]) {
   const { x, y } = left.map.project([lon, lat]);
   const { width, height } = $('map').getBoundingClientRect();
@@ -356,12 +356,12 @@ $('goto').addEventListener('submit', (event) => {
   } else if (grids.a.tiles.features.some((one) => one.properties.tile === text.toUpperCase().replace(/^T/, ''))) {
     go_to_tile(text.toUpperCase().replace(/^T/, ''));
   } else {
-    say_error(`“${text}” is no tile of this run, and no latitude and longitude such as 45.81, 15.98.`);
+    say_error(`“${text}” is neither a tile of this run nor a latitude and longitude, such as 45.81, 15.98.`);
   }
 });
 
 start().catch((error) => {
   const webgl = /webgl/i.test(String(error?.message));
-  $('status').textContent = 'Nothing can be shown.';
-  say_error(webgl ? 'This browser has no WebGL, which the map needs: turn on hardware acceleration or use another browser.' : String(error?.message ?? error));
+  $('status').textContent = 'The map cannot be shown.';
+  say_error(webgl ? 'The map needs WebGL, which this browser does not provide: turn on hardware acceleration or use another browser.' : String(error?.message ?? error));
 });

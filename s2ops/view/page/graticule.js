@@ -1,4 +1,4 @@
-// Lines of longitude and latitude for the part of the Earth in view, with their degrees: the ground when there is no basemap.
+// Graticule (lines of longitude and latitude with labels) of the visible area: the background without a basemap.
 
 const STEPS = [[3, 20], [4, 10], [5.5, 5], [7, 2], [8.5, 1], [10, 0.5], [11.5, 0.2], [13, 0.1], [14.5, 0.05]];
 

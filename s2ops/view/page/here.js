@@ -1,18 +1,18 @@
-// What is known of a pixel and its tile, in words.
+// Panel "here": values of a pixel, and metrics and scene list of its tile, as text.
 
 import { STATUS } from './map.js';
 import { ask, day, el, percent, swatch } from './words.js';
 
 const CLASS_ORDER = ['water', 'grass', 'tree', 'residential', 'industrial/commercial', 'barren'];
 
-/** Fill `body` with what the run says of a place; gives the tile's name, or null outside the run. */
+/** Fill `body` with the values at a point; return the name of the tile, or null outside the run. */
 export async function explain(body, run, place, colours, on) {
   const [lat, lon] = place;
-  body.replaceChildren(el('p', 'Looking …'));
+  body.replaceChildren(el('p', 'Loading …'));
   const pixel = await ask(`/api/${run}/at?lon=${lon}&lat=${lat}`);
   const where = el('p.place', `${degrees(lat, 'N', 'S')}, ${degrees(lon, 'E', 'W')}`);
   if (!pixel.tile) {
-    body.replaceChildren(where, el('p', 'No tile of this run lies here.'));
+    body.replaceChildren(where, el('p', 'There is no tile of this run here.'));
     return null;
   }
   where.append(`, row ${pixel.row}, column ${pixel.column}`);
@@ -21,9 +21,9 @@ export async function explain(body, run, place, colours, on) {
   return pixel.tile;
 }
 
-/** The same for a tile alone. */
+/** Fill `body` with the metrics of a tile alone. */
 export async function explain_tile(body, run, name, colours, on) {
-  body.replaceChildren(el('p', 'Looking …'));
+  body.replaceChildren(el('p', 'Loading …'));
   body.replaceChildren(...of_tile(await ask(`/api/${run}/tile/${name}`), {}, colours, on));
 }
 
@@ -35,17 +35,17 @@ function of_pixel(pixel) {
   const facts = el('dl.facts');
   const add = (name, ...value) => facts.append(el('dt', name), el('dd', ...value));
   if (pixel.class) {
-    const sure = pixel.class.confidence === null ? '' : `, ${pixel.class.confidence} % sure`;
+    const sure = pixel.class.confidence === null ? '' : `, ${pixel.class.confidence} % confidence`;
     add('Class', swatch(pixel.class.colour), el('strong', pixel.class.name), sure);
   }
   if (pixel.source) {
     const from = pixel.source.tile === pixel.tile ? '' : `, blended in from ${pixel.source.tile}`;
-    const share = pixel.share === null ? '' : `; it makes ${pixel.share} % of the pixel`;
+    const share = pixel.share === null ? '' : `; ${pixel.share} % of the pixel`;
     add('Date', el('strong', day(pixel.source.date)), el('span.small', `${pixel.source.id}${from}${share}`));
   } else if (pixel.hole) {
-    add('Date', 'none: no scene shows this pixel clear');
+    add('Date', 'none: the pixel is clear in no scene');
   }
-  if (!pixel.levels) return [facts.children.length ? facts : el('p', 'The mosaic shows nothing here.')];
+  if (!pixel.levels) return [facts.children.length ? facts : el('p', 'The mosaic has no data here.')];
   const table = el('table', el('thead', el('tr', el('th', 'Band'), header('Level'), header('Reflectance'))));
   table.append(el('tbody', ...Object.entries(pixel.levels).map(([band, level]) => el('tr', el('th', band === 'nir' ? 'near infrared' : band), el('td', String(level)), el('td', pixel.reflectance[band].toFixed(3))))));
   return [facts, el('h3', 'Mosaic'), table];
@@ -68,12 +68,12 @@ function of_tile(tile, pixel, colours, on) {
   const parts = [el('h3', `Tile ${tile.tile}`), facts];
   if (Object.keys(tile.areas).length) parts.push(...shares(tile.areas, colours));
   parts.push(el('h3', 'Scene list'));
-  if (tile.covered !== null) parts.push(el('p.small', `The scenes taken cover ${percent(tile.covered)} of the tile (${tile.proof}).`));
-  if (!tile.scenes.length) parts.push(el('p', 'No scene list is there.'));
+  if (tile.covered !== null) parts.push(el('p.small', `The selected scenes cover ${percent(tile.covered)} of the tile (${tile.proof}).`));
+  if (!tile.scenes.length) parts.push(el('p', 'There is no scene list.'));
   for (const one of tile.scenes) parts.push(scene(one, pixel, on));
   if (tile.left_out.length) {
     const list = el('ul', ...tile.left_out.map((one) => el('li.scene', el('p.id', one.id), el('p', one.reason))));
-    parts.push(el('details', el('summary', `${tile.left_out.length} not looked at or not used`), list));
+    parts.push(el('details', el('summary', `${tile.left_out.length} not examined or not used`), list));
   }
   return parts;
 }
@@ -102,7 +102,7 @@ function scene(one, pixel, on) {
     head.append(show);
   }
   const use = one.use ? `used for the ${one.use}; ` : '';
-  const figures = `${use}cloud ${percent(one.cloud)}, haze ${percent(one.haze)}, shows ${percent(one.covers)} clear`;
+  const figures = `${use}cloud ${percent(one.cloud)}, haze ${percent(one.haze)}, clear ${percent(one.covers)}`;
   const made = el('div.scene', head, el('p.id', one.id), el('p.small', figures), el('p', one.reason));
   if (pixel.source?.id === one.id) made.classList.add('used-here');
   return made;

@@ -1,4 +1,4 @@
-// The maps: one, or two on top of one another when swiping. Each shows raster layers of one run below lines that are common.
+// Maps (MapLibre): one, or two on top of each other for swiping. Each shows raster layers of one run below common lines.
 
 import { graticule } from './graticule.js';
 import * as maplibregl from './vendor/maplibre-gl.mjs';
@@ -10,13 +10,13 @@ const NOTHING = { type: 'FeatureCollection', features: [] };
 
 export const STATUS = {
   done: ['#2f6f8f', 'done'],
-  waiting: ['#d8a13a', 'not made yet'],
-  empty: ['#7c858c', 'empty: never seen clear'],
+  waiting: ['#d8a13a', 'not finished'],
+  empty: ['#7c858c', 'empty: no clear pixels'],
   failed: ['#c62a1f', 'failed'],
   missing: ['#d8702a', 'missing'],
   damaged: ['#a32c9a', 'record damaged'],
 };
-export const SEAM_STOPS = [[1, '#9fb8c2', '1.0: like the landscape beside it'], [1.1, '#f2c230', '1.1'], [1.25, '#e2711d', '1.25: the limit of s2ops verify'], [1.6, '#b3151a', '1.6 and more']];
+export const SEAM_STOPS = [[1, '#9fb8c2', '1.0: same as the landscape'], [1.1, '#f2c230', '1.1'], [1.25, '#e2711d', '1.25: the limit of s2ops verify'], [1.6, '#b3151a', '1.6 and more']];
 export const WHITE_HALO = { 'text-halo-color': '#ffffffdd', 'text-halo-width': 1.4 };
 
 function style(basemap) {
@@ -34,7 +34,7 @@ function style(basemap) {
     { id: 'graticule-text', type: 'symbol', source: 'graticule',
       layout: { 'symbol-placement': 'line', 'symbol-spacing': 420, 'text-field': ['get', 'text'], 'text-font': FONT, 'text-size': 11, 'text-offset': [0, -0.7] },
       paint: { 'text-color': '#6d7b84', 'text-halo-color': '#e4e9ec', 'text-halo-width': 1.2 } },
-    { id: 'pixels', type: 'background', paint: { 'background-opacity': 0 } }, // raster layers go in before 'tiles-fill'
+    { id: 'pixels', type: 'background', paint: { 'background-opacity': 0 } }, // raster layers are inserted before 'tiles-fill'
     { id: 'tiles-fill', type: 'fill', source: 'tiles', filter: ['!=', ['get', 'status'], 'done'], paint: { 'fill-color': status, 'fill-opacity': 0.35 } },
     { id: 'tiles-far', type: 'fill', source: 'tiles', filter: ['==', ['get', 'status'], 'done'], maxzoom: 0.01, paint: { 'fill-color': status, 'fill-opacity': 0.45 } },
     { id: 'tiles-casing', type: 'line', source: 'tiles', paint: { 'line-color': '#ffffff', 'line-opacity': 0.55, 'line-width': ['interpolate', ['linear'], ['zoom'], 4, 0.5, 8, 3] } },
@@ -52,11 +52,11 @@ function style(basemap) {
   return { version: 8, sources, layers };
 }
 
-/** One map. `view.runs` describes the runs; events are passed to `on`. */
+/** A map. `view.runs` describes the runs; events are passed to the functions of `on`. */
 export class RunMap {
   constructor(container, view, on, first) {
     this.view = view;
-    this.shown = new Map(); // raster layer id -> its address
+    this.shown = new Map(); // raster layer id -> URL template
     this.map = new maplibregl.Map({
       container, style: style(view.basemap), attributionControl: false, dragRotate: false, pitchWithRotate: false, touchPitch: false,
       maxZoom: 17, fadeDuration: 0, ...first,
@@ -82,7 +82,7 @@ export class RunMap {
     this.map.getSource('graticule')?.setData(graticule(this.map));
   }
 
-  /** Show these raster layers, the first at the bottom: [{id, run, layer, date, opacity}]. */
+  /** Show raster layers, the first at the bottom: [{id, run, layer, date, opacity}]. */
   show(wanted) {
     for (const [id] of this.shown) {
       if (!wanted.some((one) => one.id === id)) this.remove(id);
@@ -109,7 +109,7 @@ export class RunMap {
     this.map.removeSource(id);
   }
 
-  /** Which lines are drawn. */
+  /** Show or hide the lines. */
   mark(marks, when, min_zoom) {
     for (const id of ['tiles-fill', 'tiles-casing', 'tiles-line', 'tiles-text']) this.visible(id, marks.includes('tiles'));
     this.visible('tiles-far', min_zoom > 0);
@@ -124,7 +124,7 @@ export class RunMap {
   }
 
   data(source, value) {
-    this.map.getSource(source)?.setData(value ?? NOTHING); // none before the map is ready
+    this.map.getSource(source)?.setData(value ?? NOTHING); // undefined until the map is ready
   }
 
   here(place) {
@@ -132,7 +132,7 @@ export class RunMap {
   }
 }
 
-/** A source's bounds; none where they cross the antimeridian, which MapLibre does not know. */
+/** Bounds of a source; none across the antimeridian, which MapLibre does not support. */
 function within([west, south, east, north]) {
   return west < east ? { bounds: [west, Math.max(south, -85), east, Math.min(north, 85)] } : {};
 }

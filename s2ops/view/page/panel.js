@@ -1,4 +1,4 @@
-// The panel: what can be chosen, what the colours mean, and how far the run is. It changes `state` and calls `changed`.
+// Side panel: controls, legends and progress of the run. It changes `state` and calls `changed`.
 
 import { SEAM_STOPS, STATUS } from './map.js';
 import { count, day, el, swatch } from './words.js';
@@ -49,7 +49,7 @@ export class Panel {
     }));
   }
 
-  /** What depends on the runs, which may have grown. */
+  /** Rebuild the parts that depend on the runs, which may have changed. */
   rebuild() {
     const { a } = this.view.runs;
     const days = [...a.dates].reverse();
@@ -63,7 +63,7 @@ export class Panel {
       group.append(...[...run.dates].reverse().map((iso) => option(`${name}:scene:${iso}`, `Scenes of ${day(iso)}`)));
       return group;
     });
-    $('right').replaceChildren(option('', 'the same: no line'), ...groups);
+    $('right').replaceChildren(option('', 'none (no swipe line)'), ...groups);
     this.progress(a);
     this.troubled(a);
     const problems = Object.values(this.view.runs).flatMap((run) => run.problems);
@@ -98,7 +98,7 @@ export class Panel {
     if (run.troubled.length) $('tiles-box').open = true;
   }
 
-  /** Make the controls show the state. */
+  /** Update the controls from the state. */
   sync() {
     const { state } = this;
     const layers = this.view.runs.a.layers;

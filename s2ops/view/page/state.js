@@ -1,4 +1,4 @@
-// What the page shows, and its form in the address: everything after '#', so that a link restores it.
+// State of the page, and its encoding in the address after '#', so that a link restores the state.
 
 export const DEFAULTS = {
   map: null, // [zoom, latitude, longitude]
@@ -8,9 +8,9 @@ export const DEFAULTS = {
   opacity: 80,
   marks: ['tiles'],
   seams: 'after',
-  right: '', // 'RUN:LAYER' or 'RUN:scene:DATE'; empty: no swipe
+  right: '', // 'RUN:LAYER' or 'RUN:scene:DATE'; empty for no swipe
   swipe: 50,
-  at: null, // [latitude, longitude] of the pixel that is explained
+  at: null, // [latitude, longitude] of the inspected pixel
 };
 
 const NUMBERS = {
@@ -20,7 +20,7 @@ const NUMBERS = {
 
 const WORD = /^[\w:-]{0,60}$/;
 
-/** The state that an address holds; whatever it lacks, or is wrong in it, is as by default. */
+/** Parse the state in an address; missing or invalid parts have their defaults. */
 export function parse(hash) {
   const state = structuredClone(DEFAULTS);
   const given = new URLSearchParams(hash.replace(/^#/, ''));
@@ -39,7 +39,7 @@ export function parse(hash) {
   return state;
 }
 
-/** The address of a state: only what differs from the defaults. */
+/** Format a state as address: only values that differ from the defaults. */
 export function format(state) {
   const parts = [];
   if (state.map) parts.push(`map=${state.map[0].toFixed(2)}/${state.map[1].toFixed(5)}/${state.map[2].toFixed(5)}`);

@@ -1,6 +1,6 @@
-// Small helpers: elements without markup (nothing that a run says is ever read as HTML), numbers and days in words.
+// Helpers: DOM elements (text of a run is never parsed as HTML), formats of numbers and days, requests.
 
-/** An element: el('p.small', 'text', child, ...). */
+/** Create an element: el('p.small', 'text', child, ...). */
 export function el(kind, ...children) {
   const [tag, ...classes] = kind.split('.');
   const made = document.createElement(tag);
@@ -18,12 +18,12 @@ export function swatch(colour) {
 
 const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long', year: 'numeric', timeZone: 'UTC' });
 
-/** '2023-08-20' as '20 August 2023'; months and years stay as they are. */
+/** Format '2023-08-20' as '20 August 2023'; months and years stay unchanged. */
 export function day(iso) {
   return /^\d{4}-\d{2}-\d{2}$/.test(iso) ? DAY.format(new Date(`${iso}T00:00Z`)) : iso;
 }
 
-/** A part of 1 as percent: small ones keep a digit, what is not nothing never reads 0, what is not all never 100. */
+/** Format a fraction as percent: small values keep digits; only 0 is shown as 0, and only 1 as 100. */
 export function percent(part) {
   const value = 100 * part;
   if (value > 0 && value < 0.01) return 'under 0.01 %';
@@ -35,13 +35,13 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString('en-GB')} ${number === 1 ? one : many}`;
 }
 
-/** JSON from the server; an Error whose message is the server's sentence. */
+/** Request JSON from the server; throw an Error with the server's message. */
 export async function ask(path) {
-  const again = () => new Promise((resolve) => setTimeout(resolve, 500)).then(() => fetch(path)); // a connection may just have been closed
+  const again = () => new Promise((resolve) => setTimeout(resolve, 500)).then(() => fetch(path)); // the server may just have closed the connection
   const answer = await fetch(path).catch(again).catch(() => {
-    throw new Error('The server does not answer: is s2ops view still running?');
+    throw new Error('The server does not respond: is s2ops view still running?');
   });
   const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(said.error ?? `The server answers ${answer.status}.`);
+  if (!answer.ok) throw new Error(said.error ?? `The server returned status ${answer.status}.`);
   return said;
 }
