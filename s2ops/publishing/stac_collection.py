@@ -122,12 +122,16 @@ def build_catalog(
         "description": description or "Cloud-free Sentinel-2 mosaic and land cover.",
         "links": [
             build_link("root", "./catalog.json", JSON_MEDIA_TYPE),
-            *(build_link("child", f"./{layout.get_collection_key(kind)}", JSON_MEDIA_TYPE, TITLES[kind]) for kind, _ in made),
+            *(
+                build_link("child", f"./{layout.get_collection_key(kind)}", JSON_MEDIA_TYPE, TITLES[kind])
+                for kind, _ in made
+            ),
         ],
     }
     files = {layout.CATALOG: to_json(root)}
     for kind, items in made:
-        files[layout.get_collection_key(kind)] = to_json(build_collection(kind, items, (index_files or {}).get(kind, ())))
+        collection = build_collection(kind, items, (index_files or {}).get(kind, ()))
+        files[layout.get_collection_key(kind)] = to_json(collection)
     return files
 
 

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from s2ops.constants import Json
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 
-Status = Literal["done", "empty", "failed", "waiting", "missing", "damaged"]
+TileStatus: TypeAlias = Literal["done", "empty", "failed", "waiting", "missing", "damaged"]
 
 _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
 """Errors that indicate a malformed record."""
@@ -40,7 +40,7 @@ class TileSummary:
     """Status and metrics of one tile at one time."""
 
     name: str
-    status: Status
+    status: TileStatus
     reason: str = ""
     """One sentence; empty if the tile is done."""
     holes: float | None = None

@@ -22,7 +22,7 @@ from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 from s2ops.view import facts
-from s2ops.view.facts import Status, TileSummary
+from s2ops.view.facts import TileStatus, TileSummary
 
 R = TypeVar("R", bound=Record)
 
@@ -55,7 +55,7 @@ class RunState:
     """False while records are still being read."""
 
     @cached_property
-    def counts(self) -> dict[Status, int]:
+    def counts(self) -> dict[TileStatus, int]:
         """Number of tiles by status."""
         return dict(Counter(one.status for one in self.tiles.values()))
 
@@ -254,7 +254,7 @@ class ViewedRun:
             return TileSummary(name, "damaged", f"{error}; delete it and run again")
         if self.has_landcover and not has_landcover:
             return TileSummary(name, "waiting", "the mosaic is finished, the land cover is not", holes, edges, scenes)
-        status: Status = "empty" if holes >= 1 else "done"
+        status: TileStatus = "empty" if holes >= 1 else "done"
         reason = "no scene has clear pixels" if status == "empty" else ""
         return TileSummary(name, status, reason, holes, edges, scenes, areas)
 

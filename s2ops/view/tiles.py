@@ -42,7 +42,7 @@ MAX_ZOOM: Final = 20
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right, top in Web Mercator metres."""
 
-_NO_DEPTH: Final = np.zeros((1, 1), np.float32)
+_NO_BORDER_DISTANCE: Final = np.zeros((1, 1), np.float32)
 """Border distance of a tile that no other tile overlaps."""
 
 _MERCATOR: Final = tms.get("WebMercatorQuad")
@@ -86,14 +86,14 @@ class TileDrawing:
         for source in self.sources:
             for rows, columns, box in _split_parts(source.tile, self.place):
                 target = out[:, rows, columns]
-                deep = (
+                depth = (
                     compute_border_distance_on_map(source.tile, target.shape[1:], box)
                     if len(self.sources) > 1
-                    else _NO_DEPTH
+                    else _NO_BORDER_DISTANCE
                 )
                 # a hole is filled by a neighbour that has data
                 free = ((target == layer.nodata) | (target == 0)).all(axis=0)
-                wanted = free | (deep > shown[rows, columns])
+                wanted = free | (depth > shown[rows, columns])
                 if not wanted.any():
                     continue
                 part = self._read_source(source, target.shape, box)
@@ -102,7 +102,7 @@ class TileDrawing:
                     has = (part != layer.nodata).any(axis=0)
                     fills = has & (free | (wanted & (part != 0).any(axis=0)))
                     target[:, fills] = part[:, fills]
-                    shown[rows, columns] = np.where(fills, deep, shown[rows, columns])
+                    shown[rows, columns] = np.where(fills, depth, shown[rows, columns])
         return None if (out == layer.nodata).all() else encode_layer(self.layer, out, DateColours(self.state.dates))
 
     def _read_source(self, source: TileSource, shape: tuple[int, ...], box: Box) -> UInt8 | None:

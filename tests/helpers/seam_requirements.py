@@ -20,13 +20,13 @@ brighten: Callable[[RunContext, str, float], None] = runpy.run_path(str(SCRIPT))
 
 def balance_and_blend(ctx: RunContext) -> None:
     """Balance and blend the composites that lie there."""
-    balance.run(ctx)
+    balance.STEP.bind(ctx).run()
     for one in ctx.tiles:
-        blend.run(ctx, one)
+        blend.STEP.bind(ctx, one).run()
 
 
 def assert_meets_seam_requirements(ctx: RunContext) -> None:
-    """Excess at most 1.05, 95 % of the gradient energy, mean colours of the interiors within one level."""
+    """Assert an excess of at most 1.05, 95 % of the gradient energy, and mean colours of interiors within one level."""
     corrections = (read_json(ctx.store, layout.BALANCE) or {})["corrections"]
     for one in ctx.tiles:
         facts = (read_json(ctx.store, layout.TileKeys(one.name).get_item("mosaic")) or {})["properties"]
@@ -35,12 +35,13 @@ def assert_meets_seam_requirements(ctx: RunContext) -> None:
             assert seam["after"]["excess"] <= 1.05, (one.name, seam)
         assert facts["s2ops:energy_kept"] >= 0.95, (one.name, facts["s2ops:energy_kept"])
         before, after = (
-            read_all(ctx.store.gdal(layout.TileKeys(one.name).get_raster(step, step))) for step in ("composite", "mosaic")
+            read_all(ctx.store.get_gdal_path(layout.TileKeys(one.name).get_raster(step, step)))
+            for step in ("composite", "mosaic")
         )
         wide = ctx.build_geobox(one).width
         inside = slice(wide // 4, 3 * wide // 4)
         across = np.linspace(-1, 1, wide)
-        plane = CorrectionPlane.read(corrections[one.name]).plane(across, across)
+        plane = CorrectionPlane.from_json(corrections[one.name]).evaluate(across, across)
         added = plane.rows[:, inside, None] + plane.cols[:, None, inside]
         alone = (before[:, inside, inside] > 0).all(axis=0)
         moved = after[:, inside, inside].astype(np.float64) - before[:, inside, inside] - added

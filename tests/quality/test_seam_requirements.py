@@ -26,9 +26,9 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> RunContext:
         text.write_text(text.read_text().replace("06-01, end: 2023-07-31", f"{month}-01, end: 2023-{month}-30"))
         one = parse_tile(name)
         ctx = RunContext(load_config(text), (one,))
-        plan.run(ctx)
+        plan.STEP.bind(ctx).run()
         for step in (select, acquire, composite):
-            step.run(ctx, one)
+            step.STEP.bind(ctx, one).run()
     settings = load_config(write_config(root / "both.yaml", catalog, root / "out", TILES))
     return RunContext(settings, tuple(parse_tile(name) for name in TILES))
 

@@ -126,7 +126,7 @@ def test_map_tile_of_classes_and_dates_has_exactly_the_legend_colours(store: Sto
 
 
 def test_overlap_shows_the_tile_that_owns_the_point_on_map_and_in_query(tmp_path: Path) -> None:
-    """The owner has the larger border distance and counts in `s2ops areas`; in its holes the other tile is shown."""
+    """Compare with `s2ops areas`: the owner has the larger border distance; its holes show the other tile."""
     run = small_run(tmp_path, TWO)
     for name, code in zip(TWO, (LandCover.WATER, LandCover.TREE), strict=True):
         path = tmp_path / f"landcover/{name}/landcover.tif"
