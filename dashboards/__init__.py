@@ -11,13 +11,13 @@ from dashboards import failures, inference, quality, run
 from dashboards.panels import to_json
 
 ALL = {
-    "run": run.dashboard,
-    "inference": inference.dashboard,
-    "quality": quality.dashboard,
-    "failures": failures.dashboard,
+    "run": run.build_dashboard,
+    "inference": inference.build_dashboard,
+    "quality": quality.build_dashboard,
+    "failures": failures.build_dashboard,
 }
 
 
-def files() -> dict[str, str]:
-    """File name -> JSON of every dashboard."""
+def render_files() -> dict[str, str]:
+    """Return the JSON of every dashboard by file name."""
     return {f"{name}.json": to_json(make()) for name, make in ALL.items()}

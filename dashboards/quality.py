@@ -1,75 +1,83 @@
-"""The result: what remained cloudy, seams, scenes, classes."""
+"""Dashboard of quality: remaining clouds, seams, scenes, classes."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.panels import Sized, bars, board, lines, number
-from dashboards.promql import grown, pace
+from dashboards.panels import SizedPanel, build_bars, build_board, build_number, build_time_series
+from dashboards.promql import sum_increase, sum_rate
 
 
-def _acquired(status: str) -> str:
-    return grown("s2ops_tiles_total", "", 'step="acquire"', f'status="{status}"')
+def _sum_acquired(status: str) -> str:
+    return sum_increase("s2ops_tiles_total", "", 'step="acquire"', f'status="{status}"')
 
 
-def dashboard() -> Dashboard:
-    """`s2ops: quality`."""
-    return board(
+def build_dashboard() -> Dashboard:
+    """Build the dashboard `s2ops: quality`."""
+    return build_board(
         "s2ops-quality",
         "s2ops: quality",
         "Where do clouds remain, and can seams be seen?",
-        {"Cover": _cover(), "Seams": _seams(), "Land cover": _classes()},
+        {"Cover": _cover(), "Seams": _build_seam_panels(), "Land cover": _build_class_panels()},
     )
 
 
-def _cover() -> list[Sized]:
-    holes = grown("s2ops_hole_megapixels_total", "step")
-    pixels = grown("s2ops_megapixels_total", "step", 'step=~"acquire|composite|blend"')
-    used = grown("s2ops_scenes_total", "", 'state="used"')
+def _cover() -> list[SizedPanel]:
+    holes = sum_increase("s2ops_hole_megapixels_total", "step")
+    pixels = sum_increase("s2ops_megapixels_total", "step", 'step=~"acquire|composite|blend"')
+    used = sum_increase("s2ops_scenes_total", "", 'state="used"')
     return [
-        bars(
+        build_bars(
             "Cloud left",
             "Part of the pixels without a clear look: acquire after the tile's own scenes, blend after its neighbours'",
             {"{{step}}": f"{holes} / ({pixels} > 0)"},
             "percentunit",
         ),
-        bars("Scenes", "By what became of them", {"{{state}}": grown("s2ops_scenes_total", "state")}, "short"),
-        number(
+        build_bars(
+            "Scenes", "By what became of them", {"{{state}}": sum_increase("s2ops_scenes_total", "state")}, "short"
+        ),
+        build_number(
             "Scenes a tile",
             "Used in a mosaic",
-            {"used": f"{used} / ({_acquired('done')} > 0)"},
+            {"used": f"{used} / ({_sum_acquired('done')} > 0)"},
             "short",
             decimals=1,
         ),
-        number("Empty tiles", "Without any usable scene", {"empty": _acquired("empty")}, "short"),
+        build_number("Empty tiles", "Without any usable scene", {"empty": _sum_acquired("empty")}, "short"),
     ]
 
 
-def _seams() -> list[Sized]:
-    total, count = (grown(f"s2ops_seam_excess_{part}", "when") for part in ("sum", "count"))
-    unseen = grown("s2ops_seam_excess_bucket", "when", 'le="1.2"')
-    after = [pace(f"s2ops_seam_excess_{part}", "", "30m", 'when="after"') for part in ("sum", "count")]
+def _build_seam_panels() -> list[SizedPanel]:
+    total, count = (sum_increase(f"s2ops_seam_excess_{part}", "when") for part in ("sum", "count"))
+    unseen = sum_increase("s2ops_seam_excess_bucket", "when", 'le="1.2"')
+    after = [sum_rate(f"s2ops_seam_excess_{part}", "", "30m", 'when="after"') for part in ("sum", "count")]
     return [
-        bars(
+        build_bars(
             "Seam",
             "Mean step across a tile border over that beside it; 1 is invisible",
             {"{{when}}": f"{total} / {count}"},
             "short",
         ),
-        bars(
+        build_bars(
             "Visible seams",
             "Part of the borders with a step more than 1.2 times that beside them",
             {"{{when}}": f"1 - {unseen} / {count}"},
             "percentunit",
             most=1,
         ),
-        lines("Seams over time", "Mean after blending, over half an hour", {"after": " / ".join(after)}, "short"),
+        build_time_series(
+            "Seams over time", "Mean after blending, over half an hour", {"after": " / ".join(after)}, "short"
+        ),
     ]
 
 
-def _classes() -> list[Sized]:
-    share = f"{pace('s2ops_class_km2_total', 'class', '30m')} / scalar({pace('s2ops_class_km2_total', '', '30m')})"
+def _build_class_panels() -> list[SizedPanel]:
+    share = (
+        f"{sum_rate('s2ops_class_km2_total', 'class', '30m')} / scalar({sum_rate('s2ops_class_km2_total', '', '30m')})"
+    )
     return [
-        bars("Classes", "Mapped area, km2", {"{{class}}": grown("s2ops_class_km2_total", "class")}, "short", 12),
-        lines(
+        build_bars(
+            "Classes", "Mapped area, km2", {"{{class}}": sum_increase("s2ops_class_km2_total", "class")}, "short", 12
+        ),
+        build_time_series(
             "Classes over time",
             "Part of the area mapped in half an hour: a jump that no landscape explains is a fault",
             {"{{class}}": share},

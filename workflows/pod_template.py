@@ -1,4 +1,4 @@
-"""What all pods of steps have in common: security, environment, retries, labels, metrics."""
+"""Argo pod template of all steps: resources, security, environment, retries, labels, metrics."""
 
 import json
 from collections.abc import Sequence
@@ -25,25 +25,25 @@ from hera.workflows.models import (
 )
 from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
-from workflows.parameters import of_workflow
+from workflows.parameters import refer_to_parameter
 
 SERVICE_ACCOUNT = "s2ops-step"
 SEMAPHORES = "s2ops-semaphores"
 METRICS_PORT = 9090
-"""Shows the metrics of a step while its pod runs (docs/reference/metrics.md)."""
+"""Port of the metrics of a running step (docs/reference/metrics.md)."""
 USER = 10001
-"""The user of all containers, Argo's own too: their image names none, and the images of s2ops this one."""
+"""User of all containers of a pod; overrides the user of the images (8737) and of Argo's executor image (none)."""
 
 RETRY_WHEN = (
-    # the node went away, the pod was deleted, or the executor failed: nothing is known against the step
+    # The node was lost, the pod was deleted, or the executor failed: the step itself did not fail.
     'lastRetry.status == "Error"'
-    # the step says that the same command may succeed later (EX_TEMPFAIL), or was told to stop
+    # The step reports that the same command may succeed later (EX_TEMPFAIL), or was terminated.
     ' || lastRetry.exitCode in ["75", "143"]'
-    # killed, but not by the kernel for its memory: that would happen again
+    # Killed, but not for its memory use, which would be the same again.
     ' || (lastRetry.exitCode == "137" && !(lastRetry.message matches "OOMKilled"))'
-    # the kubelet's words for a pod that it ended for the node's sake
+    # The kubelet ended the pod because of its node.
     ' || lastRetry.message matches "imminent node shutdown|node is shutting down|[Pp]reempt|[Ee]vict"'
-    # Argo's executor was told to stop while it waited for a child, such as by the drain of its node
+    # Argo's executor was terminated while it waited for a child, for example by a drain of its node.
     ' || lastRetry.message matches "context canceled"'
 )
 
@@ -55,8 +55,8 @@ _LOCKED_DOWN: dict[str, Any] = {
 }
 
 
-def labels(component: str) -> dict[str, str]:
-    """Labels of pods and objects; `component` names the step or stage."""
+def build_labels(component: str) -> dict[str, str]:
+    """Build the labels of pods and objects; `component` is the step or stage."""
     return {
         "app.kubernetes.io/name": "s2ops",
         "app.kubernetes.io/part-of": "s2ops",
@@ -65,28 +65,29 @@ def labels(component: str) -> dict[str, str]:
     }
 
 
-def retry() -> RetryStrategy:
-    """Start a pod again that was lost or failed for now; a real failure is not repeated."""
+def build_retry_strategy() -> RetryStrategy:
+    """Build the retry strategy: restart pods that were lost or failed temporarily, never permanent failures."""
     return RetryStrategy(
-        limit=IntOrString(root=of_workflow("retries")),
-        retry_policy="Always",  # which failures count, the expression says
+        limit=IntOrString(root=refer_to_parameter("retries")),
+        retry_policy="Always",  # the expression decides which failures count
         expression=RETRY_WHEN,
-        backoff=Backoff(duration=of_workflow("backoff"), factor=IntOrString(root="2"), cap="10m"),
+        backoff=Backoff(duration=refer_to_parameter("backoff"), factor=IntOrString(root="2"), cap="10m"),
     )
 
 
-def semaphore(key: str) -> Synchronization:
-    """Wait for a place before the pod is made; the ConfigMap says how many there are.
+def build_semaphore(key: str) -> Synchronization:
+    """Build the semaphore that a pod waits for before it is created; a ConfigMap contains its size.
 
-    Never for two: Argo lets in who stands first in the queues of both, and orders workflows of one second by chance, in
-    each queue anew. Two children of a run that began together waited for each other for ever (tests/e2e met it).
+    A pod must never wait for two semaphores. Argo admits the holder that is first in both queues, and the order of
+    workflows created in the same second is arbitrary in each queue. Two children of one run blocked
+    each other for ever.
     """
     place = SemaphoreRef(config_map_key_ref=ConfigMapKeySelector(name=SEMAPHORES, key=key))
     return Synchronization(semaphores=[place])
 
 
-def tolerations() -> list[Toleration]:
-    """Steps may run on nodes that can be taken away: a lost pod costs the tile it was at."""
+def build_tolerations() -> list[Toleration]:
+    """Build the tolerations of spot nodes: a lost pod costs only the tile in progress."""
     return [
         Toleration(key="cloud.google.com/gke-spot", operator="Equal", value="true", effect="NoSchedule"),
         Toleration(key="kubernetes.azure.com/scalesetpriority", operator="Equal", value="spot", effect="NoSchedule"),
@@ -94,8 +95,8 @@ def tolerations() -> list[Toleration]:
     ]
 
 
-def metrics(component: str) -> list[Counter | Histogram]:
-    """Pods by result and their run time; the controller adds the prefix argo_workflows_."""
+def build_metrics(component: str) -> list[Counter | Histogram]:
+    """Build the metrics of pods: counts by result, and run time; the controller adds the prefix argo_workflows_."""
     by_step = Label(key="step", value=component)
     return [
         Counter(
@@ -115,21 +116,21 @@ def metrics(component: str) -> list[Counter | Histogram]:
     ]
 
 
-def patch(resources: dict[str, Any] | None = None) -> str:
-    """What Argo's template has no field for: its own containers locked down, requests from parameters, time to stop."""
+def render_pod_patch(resources: dict[str, Any] | None = None) -> str:
+    """Return the pod patch for settings without a template field: executor security, resources, grace period."""
     main = {"name": "main", "resources": resources} if resources else None
     wait = {"name": "wait", "securityContext": _LOCKED_DOWN}
     return json.dumps(
         {
             "initContainers": [{"name": "init", "securityContext": _LOCKED_DOWN}],
             "containers": [main, wait] if main else [wait],
-            "terminationGracePeriodSeconds": 60,  # a slab in work ends within; then exit 75
+            "terminationGracePeriodSeconds": 60,  # the slab in progress ends within this time, then exit 75
         },
         separators=(",", ":"),
     )
 
 
-def pod(
+def build_pod(
     name: str,
     component: str,
     args: Sequence[str],
@@ -141,14 +142,14 @@ def pod(
     lock: str | None = None,
     pod_patch: str | None = None,
 ) -> Container:
-    """One command of `s2ops` in a locked-down pod that is started again when it was lost or failed for now."""
+    """Build a container that runs one `s2ops` command in a restricted pod with retries."""
     return Container(
         name=name,
-        image=of_workflow("image"),
+        image=refer_to_parameter("image"),
         command=["s2ops"],
         args=list(args),
         env=[
-            Env(name="S2OPS_CONFIG", value=of_workflow("config")),
+            Env(name="S2OPS_CONFIG", value=refer_to_parameter("config")),
             Env(name="S2OPS_TERMINATION_LOG", value="/dev/termination-log"),
             Env(name="TMPDIR", value="/tmp"),  # noqa: S108 -- the pod's own volume
             Env(name="HOME", value="/tmp"),  # noqa: S108
@@ -157,21 +158,21 @@ def pod(
         ],
         env_from=[
             ConfigMapEnvFrom(name="s2ops-env", optional=True),
-            SecretEnvFrom(name="s2ops-object-store", optional=True),  # absent where the node's identity opens the store
+            SecretEnvFrom(name="s2ops-object-store", optional=True),  # absent if the pod's identity opens the store
         ],
-        ports=[ContainerPort(name="metrics", container_port=METRICS_PORT)],  # what the chart's PodMonitor scrapes
+        ports=[ContainerPort(name="metrics", container_port=METRICS_PORT)],  # scraped by the chart's PodMonitor
         inputs=list(inputs) or None,
         outputs=list(outputs) or None,
-        termination_message_policy="FallbackToLogsOnError",  # where s2ops left no sentence: a crash
+        termination_message_policy="FallbackToLogsOnError",  # after a crash, s2ops has written no message
         resources=resources,
-        retry_strategy=retry(),
-        synchronization=semaphore(lock) if lock else None,
-        active_deadline_seconds=of_workflow("deadline_s"),
+        retry_strategy=build_retry_strategy(),
+        synchronization=build_semaphore(lock) if lock else None,
+        active_deadline_seconds=refer_to_parameter("deadline_s"),
         service_account_name=SERVICE_ACCOUNT,
-        priority_class_name=of_workflow("priority_class"),
-        tolerations=tolerations(),
-        labels=labels(component),
-        metrics=[*metrics(component), *tile_metrics],
+        priority_class_name=refer_to_parameter("priority_class"),
+        tolerations=build_tolerations(),
+        labels=build_labels(component),
+        metrics=[*build_metrics(component), *tile_metrics],
         security_context=SecurityContext(
             allow_privilege_escalation=False,
             capabilities=Capabilities(drop=["ALL"]),
@@ -186,7 +187,7 @@ def pod(
             fs_group=USER,
             seccomp_profile=SeccompProfile(type="RuntimeDefault"),
         ),
-        pod_spec_patch=pod_patch or patch(),
+        pod_spec_patch=pod_patch or render_pod_patch(),
         volumes=[Volume(name="scratch", empty_dir=EmptyDirVolumeSource(size_limit=Quantity("4Gi")))],
         volume_mounts=[VolumeMount(name="scratch", mount_path="/tmp")],  # noqa: S108
     )

@@ -1,4 +1,4 @@
-"""The child workflows: one pod for each group of tiles, and which groups a child has."""
+"""Child workflows: one pod per group of tiles."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,26 +9,26 @@ from hera.workflows.models import Sequence as NumberedItems
 from hera.workflows.models import ValueFrom
 from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
-from workflows.parameters import of_workflow, setting
-from workflows.pod_template import patch, pod
-from workflows.template_defaults import workflow_template
+from workflows.parameters import build_setting, refer_to_parameter
+from workflows.pod_template import build_pod, render_pod_patch
+from workflows.template_defaults import build_workflow_template
 
 PODS_AT_ONCE: Final = 100
-"""A child's pods at once; the semaphores usually say fewer."""
+"""Maximum number of pods of a child at a time; the semaphores usually admit fewer."""
 
 COUNTS = "/tmp/counts"  # noqa: S108 -- the pod's own volume
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the chain, and what a pod of it needs (measured: docs/operations/operate-a-cluster.md)."""
+    """Stage of the chain, and the resources of its pods (measured: docs/operations/operate-a-cluster.md)."""
 
     name: str
     title: str
     cpu: str
     memory: str
     lock: str | None
-    """The semaphore that its pods wait for (`pods.semaphore` says why there are never two)."""
+    """Semaphore that its pods wait for (`pod_template.build_semaphore` explains why there is only one)."""
 
     @property
     def template(self) -> str:
@@ -43,37 +43,44 @@ STAGES: Final = (
 )
 
 
-def templates() -> list[WorkflowTemplate]:
-    """One WorkflowTemplate a stage."""
-    return [child(stage) for stage in STAGES]
+def build_tile_group_templates() -> list[WorkflowTemplate]:
+    """Build one WorkflowTemplate per stage."""
+    return [build_child_template(stage) for stage in STAGES]
 
 
-def child(stage: Stage) -> WorkflowTemplate:
-    """Pods for the groups `first` to `last` of the stage; one that fails does not stop the others."""
+def build_child_template(stage: Stage) -> WorkflowTemplate:
+    """Build the template of a stage: pods for the groups `first` to `last`; a failed pod does not stop the others."""
     fan_out = Task(
         name="group",
         template="group",
         arguments=[Parameter(name="group", value="{{item}}")],
         with_sequence=NumberedItems(
-            start=IntOrString(root=of_workflow("first")), end=IntOrString(root=of_workflow("last")), format="%03d"
+            start=IntOrString(root=refer_to_parameter("first")),
+            end=IntOrString(root=refer_to_parameter("last")),
+            format="%03d",
         ),
     )
     groups = DAG(name="groups", tasks=[fan_out], fail_fast=False)
     parameters = [
         Parameter(name="first", description="number of the first group, such as 0"),
         Parameter(name="last", description="number of the last group"),
-        setting(f"{stage.name}_cpu", "processors a pod; its threads follow", stage.cpu),
-        setting(f"{stage.name}_memory", "memory a pod, requested and limit", stage.memory),
+        build_setting(f"{stage.name}_cpu", "processors a pod; its threads follow", stage.cpu),
+        build_setting(f"{stage.name}_memory", "memory a pod, requested and limit", stage.memory),
     ]
-    return workflow_template(
-        stage.template, stage.title, "groups", [groups, _group(stage)], parameters, parallelism=PODS_AT_ONCE
+    return build_workflow_template(
+        stage.template,
+        stage.title,
+        "groups",
+        [groups, _build_group_container(stage)],
+        parameters,
+        parallelism=PODS_AT_ONCE,
     )
 
 
-def _group(stage: Stage) -> Container:
-    cpu, memory = (of_workflow(f"{stage.name}_{kind}") for kind in ("cpu", "memory"))
+def _build_group_container(stage: Stage) -> Container:
+    cpu, memory = (refer_to_parameter(f"{stage.name}_{kind}") for kind in ("cpu", "memory"))
     by_stage = Label(key="step", value=stage.name)
-    return pod(
+    return build_pod(
         "group",
         stage.name,
         [
@@ -81,7 +88,7 @@ def _group(stage: Stage) -> Container:
             "--segmenter={{workflow.parameters.segmenter}}", "--log-format=json",
         ],
         None,
-        inputs=[Parameter(name="group")],  # such as 007; a description would stand in the status of every pod
+        inputs=[Parameter(name="group")],  # such as 007; a description would be repeated in the status of every pod
         outputs=[
             Parameter(name=name, value_from=ValueFrom(path=f"{COUNTS}/{name}", default="0"))
             for name in ("made", "failed")
@@ -97,5 +104,5 @@ def _group(stage: Stage) -> Container:
             for name in ("made", "failed")
         ],
         lock=stage.lock,
-        pod_patch=patch({"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}),
+        pod_patch=render_pod_patch({"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}),
     )  # fmt: skip

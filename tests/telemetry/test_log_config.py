@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2ops.telemetry.log_config import LogFormat, configure_logging, configured_log_format
+from s2ops.telemetry.log_config import LogFormat, configure_logging, get_log_format
 from tests.helpers.chain import TILES, copied, s2ops, write_config
 
 LOG = logging.getLogger("s2ops.any_module")
@@ -57,7 +57,7 @@ def test_configure_logging_twice_writes_each_event_once(capsys: pytest.CaptureFi
     configure_logging("json")
     log_any_event()
     assert len(capsys.readouterr().err.splitlines()) == 1
-    assert configured_log_format() == "json"
+    assert get_log_format() == "json"
 
 
 def test_third_party_events_begin_at_warning_and_name_their_logger(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_third_party_events_begin_at_warning_and_name_their_logger(capsys: pytes
 
 
 def test_configured_log_format_is_none_before_configure_logging() -> None:
-    assert configured_log_format() is None
+    assert get_log_format() is None
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -1,4 +1,4 @@
-"""The door at which a run shows its metrics: what is refused, and that a run waits for its end to be seen."""
+"""Metrics endpoint: invalid ports are rejected, and a run waits for its final counts to be scraped."""
 
 import socket
 from collections.abc import Callable
@@ -8,36 +8,39 @@ from typing import Any
 
 import pytest
 
-from s2ops.telemetry.metrics_server import _Scrapes
+from s2ops.telemetry.metrics_server import _ScrapeTracker
 from tests.helpers.chain import s2ops
 
 
 @pytest.mark.parametrize("place", ["0", "65536", "many", "localhost:", "1.2.3.4:http"])
-def test_a_wrong_metrics_port_is_refused_with_what_is_wanted(place: str, tmp_path: Path) -> None:
+def test_metrics_port_that_is_invalid_is_rejected_with_the_accepted_forms(place: str, tmp_path: Path) -> None:
     done = s2ops("run", tmp_path / "none.yaml", "--metrics-port", place)
     assert done.returncode == 2
-    assert f"--metrics-port {place}: give a port from 1 to 65535" in done.stderr
+    assert f"Invalid --metrics-port {place}: give a port from 1 to 65535" in done.stderr
 
 
-def test_a_metrics_port_in_use_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_metrics_port_in_use_is_rejected_before_any_work(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         done = s2ops("run", tmp_path / "none.yaml", "--metrics-port", port)
     assert done.returncode == 2
-    assert done.stderr == f"s2ops: --metrics-port {port} is in use by another program: give another port\n"
+    assert (
+        done.stderr
+        == f"s2ops: Cannot open --metrics-port {port}: it is in use by another program; give another port.\n"
+    )
 
 
-class Nothing:
-    """A collector without metrics."""
+class EmptyCollector:
+    """Collector without metrics."""
 
     def collect(self) -> list[Any]:
         return []
 
 
 class Clock:
-    """Time that passes only by sleeping, and something that happens at a moment of it."""
+    """Clock that advances only by sleeping, and calls functions at set times."""
 
     def __init__(self) -> None:
         self.now, self.later = 0.0, list[tuple[float, Callable[[], object]]]([(inf, object)])
@@ -56,18 +59,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_a_run_that_nobody_scrapes_ends_at_once(clock: Clock) -> None:
-    _Scrapes(Nothing()).wait_for_the_next()
+def test_scrape_tracker_without_scrapes_does_not_wait(clock: Clock) -> None:
+    _ScrapeTracker(EmptyCollector()).wait_for_next_scrape()
     assert clock.now == 0
 
 
-def test_a_run_that_is_scraped_waits_for_its_end_to_be_seen(clock: Clock) -> None:
-    scrapes = _Scrapes(Nothing())
+def test_scrape_tracker_waits_for_the_next_scrape_and_at_most_one_and_a_half_intervals(clock: Clock) -> None:
+    scrapes = _ScrapeTracker(EmptyCollector())
     scrapes.collect()
     clock.sleep(4)
     scrapes.collect()
     clock.later.append((8, scrapes.collect))
-    scrapes.wait_for_the_next()
+    scrapes.wait_for_next_scrape()
     assert clock.now == pytest.approx(8, abs=0.2)
-    scrapes.wait_for_the_next()
-    assert clock.now == pytest.approx(8 + 1.5 * 4, abs=0.5), "nobody comes any more"
+    scrapes.wait_for_next_scrape()
+    assert clock.now == pytest.approx(8 + 1.5 * 4, abs=0.5), "no scrape follows"

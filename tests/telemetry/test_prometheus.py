@@ -1,4 +1,4 @@
-"""Metrics, dashboards and alerts, against a real Prometheus that has scraped a real run and a real Triton."""
+"""Metrics, dashboards and alerts, tested with a real Prometheus that scrapes a real run and a real Triton."""
 
 import json
 import re
@@ -13,132 +13,151 @@ import pytest
 import yaml
 
 import dashboards
-from s2ops.inference.triton.server import Options
-from s2ops.pipeline.steps import STAGES
-from s2ops.telemetry import prometheus as meters
+from s2ops.inference.triton.server import ServerOptions
+from s2ops.pipeline.steps import STEPS
+from s2ops.results import StepName
+from s2ops.telemetry import prometheus as metrics
 from tests.helpers.chain import ROW, command, copied, write_config
-from tests.helpers.prometheus import Prometheus, program, prometheus, web
-from tests.helpers.triton import free_ports, machine, starting
+from tests.helpers.prometheus import Prometheus, find_program, serve_folder, start_prometheus
+from tests.helpers.triton import find_free_ports, open_server_host, start_loading_server
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/s2ops/files"
 RULES = CHART / "rules/s2ops.yaml"
-ELSEWHERE = {
+METRICS_OF_OTHER_TESTS = {
     "nv_gpu_": "a GPU",
-    "argo_workflows_": "Argo's controller: the cluster tests ask it",
+    "argo_workflows_": "Argo's controller: the cluster tests query it",
 }
-"""Metrics that this machine does not have, and where they come from."""
+"""Prefixes of metrics that this machine does not have, and their sources."""
 
-MEANWHILE = {"$namespace": ".*", "$__range": "1h"}
+GRAFANA_VARIABLES = {"$namespace": ".*", "$__range": "1h"}
 pytestmark = pytest.mark.timeout(1200)  # the run is in the first test that needs it
 
 
-def panels() -> Iterator[tuple[str, str]]:
-    """(dashboard / panel, query) of every panel."""
-    for name, text in dashboards.files().items():
+def list_panels() -> Iterator[tuple[str, str]]:
+    """List (dashboard / panel, query) of every panel."""
+    for name, text in dashboards.render_files().items():
         for panel in json.loads(text)["panels"]:
             for target in panel.get("targets", []):
                 yield f"{name} / {panel['title']} / {target['legendFormat']}", target["expr"]
 
 
-def alerts() -> list[dict[str, Any]]:
+def list_alerts() -> list[dict[str, Any]]:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-def _ended(words: Sequence[object]) -> int:
-    """The exit code of a command; its messages go where pytest shows them."""
-    return subprocess.run(command(*words), timeout=900, check=False).returncode
+def run_command(words: Sequence[object], log: Path) -> int:
+    """Run a command, append its stderr to a file, and return its exit code."""
+    with log.open("a") as file:
+        return subprocess.run(command(*words), timeout=900, check=False, stderr=file).returncode
 
 
 @pytest.fixture(scope="module")
 def scraped(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has seen two runs.
+    """Prometheus that has scraped two runs.
 
-    The first meets a busy catalog, a server that is still loading and a broken scene; in the second a tile fails.
-    There is a tile more than workers: while a stage makes the last one others are through, which panels need.
+    The first has a busy catalog, a server that is still loading and a broken scene; in the second a tile fails.
+    There is one tile more than workers: panels need a time when some tiles of a stage are done and others are not.
     """
-    program("prometheus")
+    find_program("prometheus")
     folder = tmp_path_factory.mktemp("metrics")
     catalog = copied(three_tiles.parent, folder / "world")
     broken = next(catalog.parent.glob("sentinel-2-l2a/*32TQS_20230622*/B08.tif"))
     broken.write_bytes(broken.read_bytes()[:5000])
-    (port,) = free_ports(1)
-    with machine(Options()) as triton, web(catalog.parent, refusals=2) as url:
+    (port,) = find_free_ports(1)
+    with open_server_host(ServerOptions()) as triton, serve_folder(catalog.parent, refusals=2) as url:
         targets = {"run": port, "triton": triton.options.metrics_port}
         config = write_config(
             folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", ROW, "max_scenes: 2\n", looks=1
         )
         words = ["run", config, "--segmenter", triton.url, "--workers", "2", "--metrics-port", port]
-        with prometheus(folder, targets, RULES) as server, starting(triton):
-            assert _ended(words) == 0
+        words += ["--log-format", "json"]
+        with start_prometheus(folder, targets, RULES) as server, start_loading_server(triton):
+            assert run_command(words, folder / "run.log") == 0, (folder / "run.log").read_text()
             for path in folder.glob("out/scenes/33TUM/*A.tif"):
                 path.write_bytes(path.read_bytes()[:5000])
             (folder / "out/composite/33TUM/item.json").unlink()
-            assert _ended(words) == 2
+            assert run_command(words, folder / "run.log") == 2, (folder / "run.log").read_text()
             yield server
 
 
-def here(query: str) -> bool:
-    return "or vector(0)" in query or not any(name in query for name in ELSEWHERE)
+def is_tested_here(query: str) -> bool:
+    return "or vector(0)" in query or not any(name in query for name in METRICS_OF_OTHER_TESTS)
 
 
-def filled(query: str) -> str:
-    """The query with Grafana's variables replaced."""
-    for name, value in MEANWHILE.items():
+def fill_variables(query: str) -> str:
+    """Replace Grafana's variables in a query."""
+    for name, value in GRAFANA_VARIABLES.items():
         query = query.replace(name, value)
     return query
 
 
-def data(server: Prometheus, query: str) -> list[dict[str, Any]]:
-    """What the query gave most of late: gauges end with their run, and what is not a number is nothing.
+def find_largest_values(server: Prometheus, query: str) -> list[dict[str, Any]]:
+    """Find the largest finite values of a query over the server's lifetime: gauges end with their run.
 
-    A panel that asks what was true every 10 s asks every 500 ms: the stages of a small run are through in seconds.
+    Subqueries of 10 s become subqueries of 500 ms: the stages of a small run take seconds.
     """
-    query = query.replace("[30m:10s]", f"[{server.age()}s:500ms]")
-    found = server.ask(f"max_over_time(({query})[{server.age()}s:250ms])")
+    query = query.replace("[30m:10s]", f"[{server.age_s}s:500ms]")
+    found = server.query(f"max_over_time(({query})[{server.age_s}s:250ms])")
     return [one for one in found if isfinite(float(one["value"][1]))]
 
 
-@pytest.mark.parametrize(("panel", "query"), [pytest.param(*one, id=one[0]) for one in panels() if here(one[1])])
-def test_every_panel_shows_data_of_a_real_run(panel: str, query: str, scraped: Prometheus) -> None:
-    found = data(scraped, filled(query))
+@pytest.mark.parametrize(
+    ("panel", "query"), [pytest.param(*one, id=one[0]) for one in list_panels() if is_tested_here(one[1])]
+)
+def test_panels_show_data_of_a_real_run(panel: str, query: str, scraped: Prometheus) -> None:
+    found = find_largest_values(scraped, fill_variables(query))
     assert found, f"{panel}: {query}"
     assert all("$" not in json.dumps(one["metric"]) for one in found)
 
 
-def test_panels_whose_metrics_are_elsewhere_are_few_and_said() -> None:
-    titles = {panel.split(" / ")[1] for panel, query in panels() if not here(query)}
+def test_panels_without_data_here_are_those_of_gpu_and_cluster() -> None:
+    titles = {panel.split(" / ")[1] for panel, query in list_panels() if not is_tested_here(query)}
     assert titles == {"GPU at work", "GPU memory", "GPU power", "Pods"}
 
 
-@pytest.mark.parametrize("alert", [one for one in alerts() if here(one["expr"])], ids=lambda one: one["alert"])
-def test_every_alert_looks_at_data_of_a_real_run(alert: dict[str, Any], scraped: Prometheus) -> None:
-    """Its expression without the thresholds, and without what silences it, has a value."""
+@pytest.mark.parametrize(
+    "alert", [one for one in list_alerts() if is_tested_here(one["expr"])], ids=lambda one: one["alert"]
+)
+def test_alerts_read_data_of_a_real_run(alert: dict[str, Any], scraped: Prometheus) -> None:
+    """The expression without thresholds and without its `unless` part has a value."""
     watched = alert["expr"].partition("unless")[0]
     watched = re.sub(r"> [\d.]+( \* 1024 \^ 3)?", ">= 0", watched)
-    assert data(scraped, watched), watched
+    assert find_largest_values(scraped, watched), watched
 
 
-def test_a_failed_tile_raises_its_alert_and_a_run_that_is_through_no_other(scraped: Prometheus) -> None:
-    states = {rule["name"]: rule for rule in scraped.rules() if rule["type"] == "alerting"}
+def test_alerts_fire_for_a_failed_tile_and_not_for_a_finished_run(scraped: Prometheus) -> None:
+    states = {rule["name"]: rule for rule in scraped.list_rules() if rule["type"] == "alerting"}
     assert all(rule["health"] == "ok" for rule in states.values())
     firing = {(name, one["labels"].get("step")) for name, rule in states.items() for one in rule["alerts"]}
     assert ("S2opsTilesFailed", "composite") in firing
     assert "S2opsRunStalled" not in {name for name, _ in firing}
 
 
-def test_counts_of_all_processes_are_what_the_run_did(scraped: Prometheus) -> None:
-    made = scraped.ask('max_over_time((sum by (step) (s2ops_tiles_total{status=~"done|empty"}))[30m:1s])')
+def test_tile_counts_of_all_processes_equal_the_run(scraped: Prometheus) -> None:
+    made = scraped.query('max_over_time((sum by (step) (s2ops_tiles_total{status=~"done|empty"}))[30m:1s])')
     whole_run, tiles = dict.fromkeys(("plan", "balance", "publish"), 1.0), len(ROW)
     assert {one["metric"]["step"]: float(one["value"][1]) for one in made} == whole_run | dict.fromkeys(
         ("select", "acquire", "composite", "blend", "landcover"), float(tiles)
     )
 
 
-def test_the_price_shown_is_that_of_the_plan_which_the_run_left(scraped: Prometheus) -> None:
+def test_logs_of_worker_processes_are_json_lines_with_fields(scraped: Prometheus) -> None:
+    events = [json.loads(line) for line in (scraped.folder / "run.log").read_text().splitlines() if line[0] == "{"]
+    left_out = [one for one in events if one["event"] == "scene left out" and one.get("step") == "acquire"]
+    assert {(one["scene"][:18], one["tile"]) for one in left_out} == {("S2A_32TQS_20230622", "32TQS")}
+    assert all("cannot be read" in one["reason"] for one in left_out)
+    retries = [one for one in events if one["event"] == "catalog request retried"]
+    assert {one["reason"] for one in retries} == {"503"}
+
+
+def test_price_equals_the_plan_of_the_run(scraped: Prometheus) -> None:
     plan = json.loads((scraped.folder / "out/run/forecast.json").read_text())
-    found = {one["metric"]["kind"]: float(one["value"][1]) for one in data(scraped, "max by (kind) (s2ops_price)")}
+    found = {
+        one["metric"]["kind"]: float(one["value"][1])
+        for one in find_largest_values(scraped, "max by (kind) (s2ops_price)")
+    }
     lines = {name: one["value"] for name, one in plan["assumptions"].items()}
     assert found == pytest.approx(
         {
@@ -150,9 +169,9 @@ def test_the_price_shown_is_that_of_the_plan_which_the_run_left(scraped: Prometh
 
 
 @pytest.mark.parametrize("panel", ["Run ends in", "Run ends in, all pods"])
-def test_the_end_of_the_run_is_what_the_plan_has_left_at_the_speed_seen(panel: str, tmp_path: Path) -> None:
-    """After 400 s, 20 of 100 tiles are through, of 10 s each by the plan, and 500 s are to follow: half its speed."""
-    [query] = [one for name, one in panels() if f"/ {panel} /" in name]
+def test_panel_run_ends_in_is_the_remaining_plan_at_the_measured_speed(panel: str, tmp_path: Path) -> None:
+    """After 400 s, 20 of 100 tiles of 10 planned seconds are finished (half the planned speed); 500 s follow."""
+    [query] = [one for name, one in list_panels() if f"/ {panel} /" in name]
     series = {
         's2ops_stage_todo{step="acquire"}': "100-0.5x60",
         's2ops_stage_wanted{step="acquire"}': "100x60",
@@ -166,7 +185,7 @@ def test_the_end_of_the_run_is_what_the_plan_has_left_at_the_speed_seen(panel: s
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [
             {
-                "expr": filled(query),
+                "expr": fill_variables(query),
                 "eval_time": "400s",
                 "exp_samples": [{"labels": "{}", "value": (80 * 10 + 500) * 2}],
             }
@@ -174,64 +193,67 @@ def test_the_end_of_the_run_is_what_the_plan_has_left_at_the_speed_seen(panel: s
     }
     (tmp_path / "story.yaml").write_text(yaml.safe_dump({"evaluation_interval": "10s", "tests": [story]}))
     done = subprocess.run(
-        [program("promtool"), "test", "rules", tmp_path / "story.yaml"], capture_output=True, text=True, check=False
+        [find_program("promtool"), "test", "rules", tmp_path / "story.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("rule", alerts(), ids=lambda one: one["alert"])
-def test_every_alert_has_a_runbook_page_that_names_it(rule: dict[str, Any]) -> None:
+@pytest.mark.parametrize("rule", list_alerts(), ids=lambda one: one["alert"])
+def test_alerts_have_a_runbook_page_that_names_them(rule: dict[str, Any]) -> None:
     name = rule["annotations"]["runbook_url"].removeprefix("RUNBOOKS/")
     page = (ROOT / "docs/operations/runbooks" / name).read_text()
     assert page.startswith(f"# {rule['alert']}\n")
     assert f"[{rule['alert']}]({name})" in (ROOT / "docs/operations/runbooks/README.md").read_text()
 
 
-def test_no_runbook_page_is_left_over() -> None:
+def test_runbook_pages_belong_to_alerts() -> None:
     pages = {path.name for path in (ROOT / "docs/operations/runbooks").glob("*.md")} - {"README.md"}
-    assert pages == {rule["annotations"]["runbook_url"].removeprefix("RUNBOOKS/") for rule in alerts()}
+    assert pages == {rule["annotations"]["runbook_url"].removeprefix("RUNBOOKS/") for rule in list_alerts()}
 
 
-def test_alerts_fire_on_their_story_and_not_on_its_opposite() -> None:
+def test_alerts_fire_in_their_situation_and_not_in_the_opposite() -> None:
     done = subprocess.run(
-        [program("promtool"), "test", "rules", ROOT / "tests/data/prometheus_rules.yaml"],
+        [find_program("promtool"), "test", "rules", ROOT / "tests/data/prometheus_rules.yaml"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = {test["alertname"] for story in _stories() for test in story["alert_rule_test"]}
-    assert told == {rule["alert"] for rule in alerts()}
+    told = {test["alertname"] for story in _load_stories() for test in story["alert_rule_test"]}
+    assert told == {rule["alert"] for rule in list_alerts()}
 
 
-def _stories() -> list[dict[str, Any]]:
+def _load_stories() -> list[dict[str, Any]]:
     tests: list[dict[str, Any]] = yaml.safe_load((ROOT / "tests/data/prometheus_rules.yaml").read_text())["tests"]
     return tests
 
 
-def test_the_committed_dashboards_are_those_of_the_code() -> None:
+def test_dashboards_equal_the_committed_files() -> None:
     committed = {path.name: path.read_text() for path in (CHART / "dashboards").glob("*.json")}
-    assert committed == dashboards.files()
+    assert committed == dashboards.render_files()
 
 
-def test_the_documented_metrics_are_those_of_the_code() -> None:
+def test_metrics_equal_the_documented_ones() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/write_metrics_docs.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
 
 
-def test_panels_and_alerts_ask_only_for_metrics_that_exist() -> None:
-    """Of ours; Triton's and Argo's are not ours to list."""
+def test_panels_and_alerts_query_only_existing_metrics() -> None:
+    """Check the metrics of s2ops only: those of Triton and Argo are not documented here."""
     page = (ROOT / "docs/reference/metrics.md").read_text()
-    asked = {name for _, query in panels() for name in re.findall(r"\bs2ops_\w+", query)}
-    asked |= {name for rule in alerts() for name in re.findall(r"\bs2ops_\w+", rule["expr"])}
+    asked = {name for _, query in list_panels() for name in re.findall(r"\bs2ops_\w+", query)}
+    asked |= {name for rule in list_alerts() for name in re.findall(r"\bs2ops_\w+", rule["expr"])}
     for name in asked:
         assert f"`{re.sub('_(bucket|sum|count)$', '', name)}`" in page, name
 
 
-def test_no_metric_can_grow_with_the_region() -> None:
-    labels = {name for one in vars(meters).values() if hasattr(one, "_labelnames") for name in one._labelnames}
+def test_metric_labels_do_not_grow_with_the_region() -> None:
+    labels = {name for one in vars(metrics).values() if hasattr(one, "_labelnames") for name in one._labelnames}
     assert labels == {
         "step",
         "status",
@@ -247,5 +269,7 @@ def test_no_metric_can_grow_with_the_region() -> None:
     }
 
 
-def test_every_step_of_the_chain_begins_at_zero() -> None:
-    assert tuple(stage.name for stage in STAGES) == meters.STEPS
+def test_metrics_of_every_step_begin_at_zero() -> None:
+    assert [step.name for step in STEPS] == list(StepName)
+    for step in StepName:
+        assert (step, "failed") in metrics.TILES._metrics
