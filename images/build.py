@@ -29,7 +29,7 @@ BUILDERS = {
 }
 
 
-def builder() -> list[str]:
+def find_builder() -> list[str]:
     """The command that builds an image.
 
     Raises:
@@ -42,7 +42,7 @@ def builder() -> list[str]:
     raise SystemExit(f"no builder of images is installed: install one of {', '.join(BUILDERS)}")
 
 
-def context(folder: Path) -> None:
+def write_context(folder: Path) -> None:
     """Fill a folder with what the container files copy: wheel, requirements, constraints."""
     wheel = ["pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder / "wheel"), str(ROOT)]
     subprocess.run([sys.executable, "-m", *wheel], check=True)
@@ -53,7 +53,7 @@ def context(folder: Path) -> None:
     shutil.copy(ROOT / "constraints.txt", folder)
 
 
-def pip_secrets(folder: Path) -> list[str]:
+def write_pip_secrets(folder: Path) -> list[str]:
     """Words for the builder that hand over the pip settings of the machine as secrets."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
@@ -78,11 +78,11 @@ def build(image: str, base: str | None, tag: str | None) -> str:
     ).stdout.strip()
     name = f"s2ops-{image}:{tag or version}"
     with tempfile.TemporaryDirectory(prefix="s2ops-image-") as made, tempfile.TemporaryDirectory() as secrets:
-        context(Path(made))
+        write_context(Path(made))
         shutil.copytree(ROOT / "images" / image, made, dirs_exist_ok=True)
         for path in Path(made).rglob("*"):
             os.utime(path, (0, 0))  # a layer is taken from the cache only where times are the same too
-        words = [*builder(), "--file", f"{made}/Containerfile", "--tag", name, *pip_secrets(Path(secrets))]
+        words = [*find_builder(), "--file", f"{made}/Containerfile", "--tag", name, *write_pip_secrets(Path(secrets))]
         words += ["--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={revision or 'unknown'}"]
         words += ["--build-arg", f"BASE={base}"] if base else []
         (wheel,) = Path(made, "wheel").glob("*.whl")

@@ -1,4 +1,4 @@
-"""Open a run's files in QGIS without a window and print what it makes of them (not in CI: QGIS is 1 GB).
+"""Open the files of a run in QGIS without a window and print their properties (not in CI: QGIS is 1 GB).
 
 apt-get install --no-install-recommends python3-qgis
 QT_QPA_PLATFORM=offscreen /usr/bin/python3 scripts/check_qgis.py OUT
@@ -11,7 +11,7 @@ from qgis.core import Qgis, QgsApplication, QgsRasterLayer, QgsVectorLayer
 
 
 def main(out: Path) -> int:
-    """One line a file; 1 where QGIS cannot open one, or shows land cover without its colours."""
+    """Print one line per file; return 1 if QGIS cannot open one or shows land cover without its colours."""
     application = QgsApplication([], False)
     application.initQgis()
     print("QGIS", Qgis.QGIS_VERSION)

@@ -1,4 +1,4 @@
-"""Draw the dashboards from what a Prometheus holds, without Grafana: the same queries, laid out as in the JSON.
+"""Draw the dashboards from Prometheus data, without Grafana: the same queries in the same layout.
 
 Usage: draw_dashboards.py PROMETHEUS OUT START END [NAME ...]
 
@@ -36,7 +36,7 @@ COLOURS = ["#5794f2", "#73bf69", "#f2994a", "#e02f44", "#b877d9", "#37872d", "#e
 
 @dataclass(frozen=True)
 class Series:
-    """What a query gave."""
+    """Result of a query: values over time with their legend."""
 
     legend: str
     minutes: list[float]
@@ -49,35 +49,35 @@ Ask = Callable[[str, str], list[Series]]
 
 
 def main() -> None:
-    """Draw each dashboard into a file."""
+    """Draw each dashboard to a file."""
     draw_all(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]), sys.argv[5:])
 
 
 def draw_all(url: str, out: Path, start: float, end: float, names: list[str]) -> None:
-    """Draw the dashboards of those names, or all."""
+    """Draw the named dashboards, or all of them."""
     for name in names or list(dashboards.ALL):
-        made = json.loads(dashboards.files()[f"{name}.json"])
+        made = json.loads(dashboards.render_files()[f"{name}.json"])
         values = {f"${one['name']}": str(one.get("query", "")) for one in made["templating"]["list"]}
         values |= {"$namespace": ".*", "$__range": f"{end - start:.0f}s"}
 
         def ask(query: str, legend: str, given: dict[str, str] = values) -> list[Series]:
-            return found(url, filled(query, given), legend, start, end)
+            return read_figures(url, fill_variables(query, given), legend, start, end)
 
         path = out / f"dashboard-{name}.png"
         draw(made, ask, path, (end - start) / 60)
         print(path)
 
 
-def filled(query: str, values: dict[str, str]) -> str:
-    """The query with Grafana's variables replaced; a run of minutes is looked at in minutes, not in half hours."""
+def fill_variables(query: str, values: dict[str, str]) -> str:
+    """Replace Grafana's variables; shorten windows of half an hour for a run of minutes."""
     for name in sorted(values, key=len, reverse=True):
         query = query.replace(name, values[name])
     query = query.replace("[30m:10s]", "[2m:1s]")
     return re.sub(r"\[(30m|10m)\]", "[2m]", query).replace("[5m]", "[1m]")
 
 
-def found(url: str, query: str, legend: str, start: float, end: float) -> list[Series]:
-    """The query over time."""
+def read_figures(url: str, query: str, legend: str, start: float, end: float) -> list[Series]:
+    """Run a query over a time range."""
     words = urllib.parse.urlencode({"query": query, "start": start, "end": end, "step": max(2, (end - start) / 200)})
     with urllib.request.urlopen(f"{url}/api/v1/query_range?{words}", timeout=60) as answer:  # noqa: S310 -- the caller says which
         result = json.load(answer)["data"]["result"]
@@ -91,8 +91,8 @@ def found(url: str, query: str, legend: str, start: float, end: float) -> list[S
     ]
 
 
-def shown(value: float, unit: str) -> str:
-    """A value for people."""
+def format_figure(value: float, unit: str) -> str:
+    """Return a value with its unit."""
     if value != value:  # noqa: PLR0124 -- not a number: nothing was divided by nothing
         return "-"
     if unit == "percentunit":
@@ -108,7 +108,7 @@ def shown(value: float, unit: str) -> str:
 
 
 def draw(made: dict[str, Any], ask: Ask, path: Path, last: float) -> None:
-    """All panels of a dashboard, where Grafana puts them; `last` is the end, in minutes."""
+    """Draw all panels of a dashboard in Grafana's layout; `last` is the end in minutes."""
     rows = max(one["gridPos"]["y"] + one["gridPos"]["h"] for one in made["panels"])
     height = rows * ROW_IN + 0.6
     figure = plt.figure(figsize=(WIDTH_IN, height), dpi=72, facecolor=BACK)
@@ -121,12 +121,14 @@ def draw(made: dict[str, Any], ask: Ask, path: Path, last: float) -> None:
             figure.text(0.008, top - 0.2 / height, panel["title"], fontsize=12, color=INK, va="center")
             continue
         box = (at["x"] / 24 + 0.004, top - (at["h"] * ROW_IN - 0.08) / height, at["w"] / 24 - 0.008, 0)
-        _card(figure, panel, ask, (box[0], box[1], box[2], top - box[1]), last)
+        _draw_card(figure, panel, ask, (box[0], box[1], box[2], top - box[1]), last)
     figure.savefig(path)
     plt.close(figure)
 
 
-def _card(figure: Figure, panel: dict[str, Any], ask: Ask, box: tuple[float, float, float, float], last: float) -> None:
+def _draw_card(
+    figure: Figure, panel: dict[str, Any], ask: Ask, box: tuple[float, float, float, float], last: float
+) -> None:
     left, bottom, width, height = box
     figure.add_artist(
         Rectangle(
@@ -142,13 +144,13 @@ def _card(figure: Figure, panel: dict[str, Any], ask: Ask, box: tuple[float, flo
     figure.text(left + 0.006, bottom + height - 0.4 * inch, note, fontsize=7.5, color=SOFT, va="center")
     inside = (left + 0.006, bottom + 0.08 * inch, width - 0.012, height - 0.6 * inch)
     if panel["type"] == "text":
-        _text(figure, panel["options"]["content"], inside, room)
+        _draw_text(figure, panel["options"]["content"], inside, room)
         return
     unit = panel["fieldConfig"]["defaults"].get("unit", "")
     series = [one for target in panel["targets"] for one in ask(target["expr"], target["legendFormat"]) if one.values]
     if panel["type"] == "timeseries":
         axes = figure.add_axes((inside[0] + 0.036, inside[1] + 0.62 * inch, inside[2] - 0.038, inside[3] - 0.66 * inch))
-        _lines(axes, series, unit, last)
+        _draw_lines(axes, series, unit, last)
         return
     series = [one for one in series if one.minutes[-1] >= last - 0.1]  # these show what is so at the end
     axes = figure.add_axes(inside)
@@ -156,23 +158,23 @@ def _card(figure: Figure, panel: dict[str, Any], ask: Ask, box: tuple[float, flo
     if not series:
         axes.text(0.5, 0.5, "none yet", ha="center", va="center", color=SOFT, transform=axes.transAxes)
     elif panel["type"] == "bargauge":
-        _bars(axes, series, unit, panel["fieldConfig"]["defaults"].get("max"))
+        _draw_bars(axes, series, unit, panel["fieldConfig"]["defaults"].get("max"))
     else:
-        _figures(axes, series, unit)
+        _draw_figures(axes, series, unit)
 
 
-def _text(figure: Figure, markdown: str, box: tuple[float, float, float, float], room: int) -> None:
+def _draw_text(figure: Figure, markdown: str, box: tuple[float, float, float, float], room: int) -> None:
     plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", markdown).replace("`", "")
     lines = [line for part in plain.strip().splitlines() for line in (textwrap.wrap(part, int(room * 0.75)) or [""])]
     figure.text(box[0], box[1] + box[3], "\n".join(lines), fontsize=9.5, color=INK, va="top", linespacing=1.4)
 
 
-def _lines(axes: Axes, series: list[Series], unit: str, last: float) -> None:
+def _draw_lines(axes: Axes, series: list[Series], unit: str, last: float) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LINE)
     axes.tick_params(labelsize=7, colors=SOFT, length=2)
     axes.set_xlim(0, last)
-    axes.yaxis.set_major_formatter(lambda value, _: shown(float(value), unit))
+    axes.yaxis.set_major_formatter(lambda value, _: format_figure(float(value), unit))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} min")
     axes.locator_params(axis="y", nbins=5)
     axes.locator_params(axis="x", nbins=6)
@@ -190,7 +192,7 @@ def _lines(axes: Axes, series: list[Series], unit: str, last: float) -> None:
                 columnspacing=0.9, handlelength=1.0, borderaxespad=0.2)  # fmt: skip
 
 
-def _bars(axes: Axes, series: list[Series], unit: str, most: float | None) -> None:
+def _draw_bars(axes: Axes, series: list[Series], unit: str, most: float | None) -> None:
     values = [one.values[-1] for one in series]
     full = most if most is not None else max([*values, 1e-9])
     axes.set_xlim(0, 1)
@@ -200,14 +202,21 @@ def _bars(axes: Axes, series: list[Series], unit: str, most: float | None) -> No
         axes.text(0.0, -number, one.legend[:34], fontsize=8.5, color=INK, va="center")
         axes.barh(-number, 0.42, left=0.4, height=0.6, color="#eceef0")
         axes.barh(-number, 0.42 * part, left=0.4, height=0.6, color=COLOURS[1])
-        axes.text(0.84, -number, shown(value, unit), fontsize=8.5, color=INK, va="center", weight="bold")
+        axes.text(0.84, -number, format_figure(value, unit), fontsize=8.5, color=INK, va="center", weight="bold")
 
 
-def _figures(axes: Axes, series: list[Series], unit: str) -> None:
-    """One big figure, or a list in two columns."""
+def _draw_figures(axes: Axes, series: list[Series], unit: str) -> None:
+    """Draw one large figure, or a list in two columns."""
     if len(series) == 1:
         axes.text(
-            0.5, 0.5, shown(series[0].values[-1], unit), fontsize=20, weight="bold", color=INK, ha="center", va="center"
+            0.5,
+            0.5,
+            format_figure(series[0].values[-1], unit),
+            fontsize=20,
+            weight="bold",
+            color=INK,
+            ha="center",
+            va="center",
         )
         return
     columns = 1 if len(series) <= 5 else 2
@@ -218,7 +227,7 @@ def _figures(axes: Axes, series: list[Series], unit: str) -> None:
         axes.text(
             x + 0.92 / columns,
             y,
-            shown(one.values[-1], unit),
+            format_figure(one.values[-1], unit),
             fontsize=11,
             weight="bold",
             color=INK,

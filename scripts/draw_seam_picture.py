@@ -34,7 +34,7 @@ HALF = 200
 
 def brighten(ctx: RunContext, name: str, gain: float) -> None:
     """Multiply the reflectance of a tile's composite."""
-    levels = read_all(ctx.store.gdal(layout.TileKeys(name).get_raster("composite", "composite")))
+    levels = read_all(ctx.store.get_gdal_path(layout.TileKeys(name).get_raster("composite", "composite")))
     brighter = np.clip(np.rint(apply_tone_curve(invert_tone_curve(levels) * np.float32(gain))), 1, 255)
     with open_raster_writer(ctx.store, ctx.build_geobox(parse_tile(name))) as made:
         image = made.create_file("composite", BANDS, IMAGERY, build_imagery_tags())
@@ -45,9 +45,11 @@ def brighten(ctx: RunContext, name: str, gain: float) -> None:
     ctx.store.put(layout.TileKeys(name).get_item("composite"), to_json(item))
 
 
-def joined(ctx: RunContext, product: str) -> UInt8:
-    """Both tiles on the northern one's columns, it on top: rows around its lower border."""
-    above, below = (read_all(ctx.store.gdal(layout.TileKeys(name).get_raster(product, product))) for name in (NORTH, SOUTH))
+def join_pictures(ctx: RunContext, product: str) -> UInt8:
+    """Join both tiles in the northern tile's columns, the northern on top, around its lower border."""
+    above, below = (
+        read_all(ctx.store.get_gdal_path(layout.TileKeys(name).get_raster(product, product))) for name in (NORTH, SOUTH)
+    )
     grids = ctx.build_geobox(parse_tile(NORTH)), ctx.build_geobox(parse_tile(SOUTH))
     down = round((grids[0].transform.f - grids[1].transform.f) / 120)
     canvas = np.zeros((4, down + below.shape[1], above.shape[2]), np.uint8)
@@ -57,7 +59,7 @@ def joined(ctx: RunContext, product: str) -> UInt8:
 
 
 def main() -> None:
-    """Brighten, balance, blend, draw."""
+    """Brighten one tile, balance, blend, and draw the border."""
     with TemporaryDirectory() as folder:
         copytree(Path(sys.argv[1]) / "composite", Path(folder) / "composite")
         settings = load_config(ROOT / "examples/zagreb.yaml", out=folder)
@@ -70,7 +72,7 @@ def main() -> None:
             for seam in facts["s2ops:seams"]:
                 figures = (f"{name} {seam['before'][name]} -> {seam['after'][name]}" for name in ("excess", "coherent"))
                 print(one.name, *figures, "energy kept", facts["s2ops:energy_kept"])
-        pictures = [render_true_colour(joined(ctx, product)) for product in ("composite", "mosaic")]
+        pictures = [render_true_colour(join_pictures(ctx, product)) for product in ("composite", "mosaic")]
     gap = np.full((8, *pictures[0].shape[1:]), 255, np.uint8)
     picture = Image.fromarray(np.concatenate([pictures[0], gap, pictures[1]]))
     (ROOT / "docs/images/seam-zagreb.jpg").write_bytes(encode_image(np.asarray(picture), "jpeg"))

@@ -1,4 +1,6 @@
-"""Draw the pictures of docs/how-to/view-a-run.md in a real Chromium: python scripts/draw_view_pictures.py RUN CUT [NAME...].
+"""Draw the pictures of docs/how-to/view-a-run.md in a real Chromium.
+
+    python scripts/draw_view_pictures.py RUN CUT [NAME...]
 
 RUN is a finished run of examples/zagreb.yaml. CUT is the same over a copy of its scenes in which the near infrared of
 tile 33TWM is cut off after 20 kB, so that the tile fails:
@@ -31,8 +33,8 @@ NAMES = ("pixel", "dates", "swipe", "seams", "failed", "phone")
 ZAGREB = "at=45.81000/15.98000"
 
 
-def shot(driver: Chrome, address: str, hash_: str, size: tuple[int, int], ask: bool = False) -> Image.Image:
-    """The page as it is with that link; with `ask`, once it has explained the pixel that the link names."""
+def take_screenshot(driver: Chrome, address: str, hash_: str, size: tuple[int, int], ask: bool = False) -> Image.Image:
+    """Return a screenshot of the page at a link; with `ask`, after it has explained the pixel of the link."""
     resize(driver, *size)
     driver.get("about:blank")
     driver.get(address + hash_)
@@ -43,8 +45,8 @@ def shot(driver: Chrome, address: str, hash_: str, size: tuple[int, int], ask: b
     return Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
 
 
-def beside(pictures: list[Image.Image], gap: int = 24) -> Image.Image:
-    """Pictures of one height in a row."""
+def join_pictures(pictures: list[Image.Image], gap: int = 24) -> Image.Image:
+    """Join pictures of one height in a row."""
     width = sum(one.width + gap for one in pictures) - gap
     row = Image.new("RGB", (width, pictures[0].height), (208, 214, 218))
     left = 0
@@ -55,14 +57,14 @@ def beside(pictures: list[Image.Image], gap: int = 24) -> Image.Image:
 
 
 def save(name: str, picture: Image.Image) -> None:
-    """As JPEG, small enough for a repository."""
+    """Save a JPEG that is small enough for a repository."""
     path = ROOT / f"docs/images/view-{name}.jpg"
     picture.save(path, quality=80, optimize=True, progressive=True)
     print(f"{path.relative_to(ROOT)} {path.stat().st_size // 1000} kB")
 
 
 def draw(driver: Chrome, run: str, cut: str, names: Sequence[str]) -> None:
-    """The pictures of those names."""
+    """Draw the named pictures."""
     views = {
         "pixel": (run, f"#map=9.60/45.79000/16.06000&top=landcover&opacity=75&{ZAGREB}", True),
         "dates": (run, "#map=8.10/46.45000/15.75000&top=dates&opacity=70&marks=tiles,holes", False),
@@ -72,14 +74,14 @@ def draw(driver: Chrome, run: str, cut: str, names: Sequence[str]) -> None:
     }
     for name, (address, hash_, ask) in views.items():
         if name in names:
-            save(name, shot(driver, address, hash_, TALL if name == "failed" else DESKTOP, ask))
+            save(name, take_screenshot(driver, address, hash_, TALL if name == "failed" else DESKTOP, ask))
     if "phone" in names:
         links = (
             "#top=landcover",
             "#top=confidence&map=8.90/45.80000/15.95000",
             f"#map=9.40/45.78000/15.96000&{ZAGREB}",
         )
-        save("phone", beside([shot(driver, run, link, PHONE, ask="at=" in link) for link in links]))
+        save("phone", join_pictures([take_screenshot(driver, run, link, PHONE, ask="at=" in link) for link in links]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write tests/data/stac_schemas/ anew: the JSON schemas of STAC extensions, so that tests validate without network.
+"""Write tests/data/stac_schemas/: JSON schemas of STAC extensions, for tests without network.
 
     python scripts/fetch_stac_schemas.py
 
@@ -31,8 +31,8 @@ WANTED = {
 }
 
 
-def answers(package: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Address and body of every recorded answer of the package's pinned source distribution."""
+def read_recorded_answers(package: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield address and body of every recorded answer in the pinned source distribution of a package."""
     name = package.replace("-", "[-_]")
     pinned = re.search(rf"^{name}==\S+", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     if pinned is None:
@@ -49,12 +49,12 @@ def answers(package: str, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    """One file for each extension; fails where one is not found."""
+    """Write one file per extension; fail if a schema is not found."""
     FOLDER.mkdir(exist_ok=True)
     for name, (package, version) in WANTED.items():
         wanted = f"https://stac-extensions.github.io/{name}/{version}/schema.json"
         with TemporaryDirectory() as folder:
-            found = next((body for uri, body in answers(package, Path(folder)) if uri == wanted), None)
+            found = next((body for uri, body in read_recorded_answers(package, Path(folder)) if uri == wanted), None)
         if found is None:
             raise SystemExit(f"{package} has no recorded answer of {wanted}")
         (FOLDER / f"{name}.json").write_text(json.dumps(json.loads(found), indent=1) + "\n")

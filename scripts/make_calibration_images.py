@@ -1,4 +1,4 @@
-"""Write the images from which the GPU engine learns its int8 scales.
+"""Write the calibration images from which the GPU engine derives its int8 scales.
 
 python scripts/make_calibration_images.py
 """
@@ -10,7 +10,7 @@ from s2ops.training.datasets.build_pools import simulate_sample
 
 
 def main() -> None:
-    """Write one simulated sample after another to `calibration_images.npz`."""
+    """Simulate the samples and write them to `calibration_images.npz`."""
     levels = np.stack([simulate_sample(seed)[0][:, :SAMPLE_SIDE_PX, :SAMPLE_SIDE_PX] for seed in range(SAMPLE_COUNT)])
     np.savez_compressed(CALIBRATION_FILE, levels=levels)
 

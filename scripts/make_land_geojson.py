@@ -1,4 +1,4 @@
-"""Write examples/land.geojson: the land surface, small enough to be shipped.
+"""Write examples/land.geojson: the land surface, small enough to ship.
 
 Source: Natural Earth 1:50m land (public domain), as the npm package world-atlas 2.0.2 (ISC licence) brings it:
 
@@ -27,8 +27,8 @@ TOLERANCE = 0.05
 GREENLAND = shapely.Point(-42, 72)
 
 
-def decoded(topology: dict[str, Any]) -> list[list[tuple[float, float]]]:
-    """The arcs of a TopoJSON file in degrees: each point is stored as the step from the one before."""
+def decode_arcs(topology: dict[str, Any]) -> list[list[tuple[float, float]]]:
+    """Decode the arcs of a TopoJSON file to degrees (points are stored as differences)."""
     (kx, ky), (x0, y0) = topology["transform"]["scale"], topology["transform"]["translate"]
     arcs = []
     for steps in topology["arcs"]:
@@ -41,9 +41,9 @@ def decoded(topology: dict[str, Any]) -> list[list[tuple[float, float]]]:
     return arcs
 
 
-def polygons(topology: dict[str, Any]) -> list[Polygon]:
-    """The polygons of the object `land`."""
-    arcs = decoded(topology)
+def read_polygons(topology: dict[str, Any]) -> list[Polygon]:
+    """Read the polygons of the object `land`."""
+    arcs = decode_arcs(topology)
 
     def ring(numbers: list[int]) -> list[tuple[float, float]]:
         found: list[tuple[float, float]] = []
@@ -60,32 +60,36 @@ def polygons(topology: dict[str, Any]) -> list[Polygon]:
     return found
 
 
-def km2(shape: BaseGeometry) -> float:
-    """Area on the ellipsoid; holes count as such only where they turn against their outline."""
+def compute_area_km2(shape: BaseGeometry) -> float:
+    """Compute the area on the ellipsoid; holes must turn against their outline."""
     turned = [orient(part) for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
     return sum(abs(Geod(ellps="WGS84").geometry_area_perimeter(part)[0]) for part in turned) / 1e6
 
 
-def kept(parts: list[Polygon]) -> list[BaseGeometry]:
-    """The parts in reach of the mosaic, simplified; what lies beyond 180 degrees is moved round the Earth."""
+def simplify_kept_parts(parts: list[Polygon]) -> list[BaseGeometry]:
+    """Return the parts within reach of the mosaic, simplified and wrapped at 180 degrees."""
     reach = shapely.box(-180, -60, 180, 78)
     turned = [translate(part, xoff=turn) for part in parts for turn in (-360, 0, 360) if part.bounds[3] > -60]
     inside = [shapely.make_valid(part) & reach for part in turned if not part.contains(GREENLAND)]
-    large = [part for shape in inside for part in shapely.get_parts(shape) if km2(part) >= LEAST_KM2]
+    large = [part for shape in inside for part in shapely.get_parts(shape) if compute_area_km2(part) >= LEAST_KM2]
     return [shapely.make_valid(part.simplify(TOLERANCE)) for part in large if part.geom_type == "Polygon"]
 
 
 def main() -> None:
-    """Read the file named on the command line, write the GeoJSON, say how large it is."""
-    land = shapely.union_all(kept(polygons(json.loads(Path(sys.argv[1]).read_text()))))
+    """Read the file named on the command line, write the GeoJSON and print its size."""
+    land = shapely.union_all(simplify_kept_parts(read_polygons(json.loads(Path(sys.argv[1]).read_text()))))
     plain = shapely.set_precision(land, 0.01)
     geometry = json.loads(shapely.to_geojson(plain))
     geometry = {"type": geometry["type"], "coordinates": _round(geometry["coordinates"])}
     source = "Natural Earth 1:50m land, public domain (npm world-atlas 2.0.2); written by scripts/make_land_geojson.py"
-    feature = {"type": "Feature", "properties": {"source": source, "km2": round(km2(plain))}, "geometry": geometry}
+    feature = {
+        "type": "Feature",
+        "properties": {"source": source, "km2": round(compute_area_km2(plain))},
+        "geometry": geometry,
+    }
     target = Path(__file__).parents[1] / "examples/land.geojson"
     target.write_text(json.dumps(feature, separators=(",", ":")) + "\n")
-    print(f"{target}: {km2(plain) / 1e6:.1f} million km2 in {len(shapely.get_parts(plain))} parts")
+    print(f"{target}: {compute_area_km2(plain) / 1e6:.1f} million km2 in {len(shapely.get_parts(plain))} parts")
 
 
 def _round(value: Any) -> Any:

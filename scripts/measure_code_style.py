@@ -25,7 +25,9 @@ CONVERSIONS: Final = frozenset({"from", "to"})
 """Beginnings of constructors and conversions: `from_nodes`, `to_json`."""
 
 _PROPERTIES: Final = ("property", "cached_property", "computed_field", "fixture", ".setter")
-_NOT_OURS: Final = frozenset({"forward", "setup", "main", "on_start", "on_end", "do_GET", "do_POST", "log_message"})
+_NOT_OURS: Final = frozenset(
+    {"forward", "setup", "main", "on_start", "on_end", "do_GET", "do_HEAD", "do_POST", "log_message"}
+)
 """Names that a library or a convention prescribes."""
 
 _PREPOSITIONS: Final = frozenset(

@@ -26,8 +26,8 @@ DARK, BRIGHT = 75, 120
 """Levels shown as black and as white."""
 
 
-def laid(folder: Path, product: str, res: int) -> UInt8:
-    """(y, x, 3) all tiles on one canvas, grey."""
+def lay_tiles(folder: Path, product: str, res: int) -> UInt8:
+    """Return all tiles on one grey canvas (y, x, 3)."""
     grids = {name: parse_tile(name).build_geobox(res) for name in NAMES}
     pixel = grids[NAMES[0]].width * res / SIDE
     west, north = (pick(grid.transform[at] for grid in grids.values()) for pick, at in ((min, 2), (max, 5)))
@@ -42,9 +42,9 @@ def laid(folder: Path, product: str, res: int) -> UInt8:
 
 
 def main() -> None:
-    """Before on the left, after on the right."""
+    """Draw composites on the left, the mosaic on the right."""
     folder, res = Path(sys.argv[1]), int(sys.argv[2])
-    before, after = (laid(folder, product, res) for product in ("composite", "mosaic"))
+    before, after = (lay_tiles(folder, product, res) for product in ("composite", "mosaic"))
     gap = np.full((before.shape[0], 8, 3), 255, np.uint8)
     (ROOT / "docs/images/light.jpg").write_bytes(encode_image(np.concatenate([before, gap, after], axis=1), "jpeg"))
 

@@ -1,4 +1,4 @@
-"""`make demo`: simulate a region, run the chain over it, score it against the truth, say where everything lies."""
+"""Demo (`make demo`): simulate a region, run the chain, compare with the truth, print the paths of the outputs."""
 
 import sys
 import time
@@ -7,11 +7,11 @@ from pathlib import Path
 from s2ops.cli import main
 
 TILES = ("32TPS", "32TPT", "32TQS", "32TQT", "33TUM", "33TUN")
-"""Six tiles in the Alps on both sides of 12 degrees east, where UTM zone 32 meets 33."""
+"""Names of six tiles in the Alps on both sides of 12 degrees east, the border of UTM zones 32 and 33."""
 
 
-def s2ops(*words: str) -> None:
-    """Run one command of the command line in this process, and show it."""
+def run_s2ops(*words: str) -> None:
+    """Print and run one command of the command line in this process."""
     print(f"$ s2ops {' '.join(words)}", flush=True)
     sys.argv = ["s2ops", *words]
     try:
@@ -21,12 +21,12 @@ def s2ops(*words: str) -> None:
             raise
 
 
-def demo(folder: Path) -> None:
-    """The whole of it under `folder`."""
+def run_demo(folder: Path) -> None:
+    """Run the demo below `folder`."""
     start = time.monotonic()
     world, out = folder / "world", folder / "run"
     tiles = [word for name in TILES for word in ("--tile", name)]
-    s2ops("simulate", str(world), *tiles, "--dates", "6", "--resolution", "120", "--seed", "7")
+    run_s2ops("simulate", str(world), *tiles, "--dates", "6", "--resolution", "120", "--seed", "7")
     config = folder / "demo.yaml"
     config.write_text(
         f"region: {{tiles: [{', '.join(TILES)}]}}\n"
@@ -36,11 +36,11 @@ def demo(folder: Path) -> None:
         "resolution: 120\n"
         f"out: {out}\n"
     )
-    s2ops("run", str(config))
-    s2ops("truth", str(out), str(world))
-    s2ops("verify", str(out))
+    run_s2ops("run", str(config))
+    run_s2ops("truth", str(out), str(world))
+    run_s2ops("verify", str(out))
     print(f"demo done in {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))
+    run_demo(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))

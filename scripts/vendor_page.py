@@ -1,4 +1,6 @@
-"""Write what the page of `s2ops view` takes from npm into its vendor/ folder: python scripts/vendor_page.py [--check].
+"""Copy the npm packages of the page of `s2ops view` into its vendor/ folder.
+
+    python scripts/vendor_page.py [--check]
 
 package.json pins version, npm's integrity (SHA-512 of the package) and the SHA-256 of each file. `--check` needs no
 network: it compares the files that lie there. To take a newer version, change version and integrity, and run it.
@@ -18,8 +20,8 @@ PAGE = Path(__file__).parents[1] / "s2ops/view/page"
 PINS = PAGE / "package.json"
 
 
-def package(name: str, version: str, integrity: str) -> dict[str, bytes]:
-    """The files of an npm package by their path in it; SystemExit where it is not the pinned one."""
+def read_package(name: str, version: str, integrity: str) -> dict[str, bytes]:
+    """Return the files of an npm package by path; exit if it is not the pinned one."""
     with TemporaryDirectory() as folder:
         subprocess.run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=folder, check=True)  # noqa: S603, S607
         archive = next(Path(folder).glob("*.tgz"))
@@ -32,9 +34,9 @@ def package(name: str, version: str, integrity: str) -> dict[str, bytes]:
 
 
 def write(pins: dict[str, Any]) -> None:
-    """Fetch, extract, and note the checksums."""
+    """Fetch and extract the packages and record the checksums."""
     for name, rules in pins["vendored"].items():
-        found = package(name, pins["dependencies"][name], rules["integrity"])
+        found = read_package(name, pins["dependencies"][name], rules["integrity"])
         for inside, outside in rules["files"].items():
             (PAGE / "vendor" / outside).write_bytes(found[inside])
         rules["sha256"] = {
@@ -43,8 +45,8 @@ def write(pins: dict[str, Any]) -> None:
     PINS.write_text(json.dumps(pins, indent=2) + "\n")
 
 
-def differences(pins: dict[str, Any]) -> list[str]:
-    """What is wrong in vendor/, a line each."""
+def list_differences(pins: dict[str, Any]) -> list[str]:
+    """Return one line per difference between vendor/ and the recorded checksums."""
     wanted = {file: digest for rules in pins["vendored"].values() for file, digest in rules["sha256"].items()}
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (PAGE / "vendor").iterdir()}
     wrong = (file for file in sorted(wanted.keys() | found.keys()) if wanted.get(file) != found.get(file))
@@ -56,5 +58,5 @@ if __name__ == "__main__":
     if "--check" not in sys.argv:
         (PAGE / "vendor").mkdir(exist_ok=True)
         write(given)
-    if wrong := differences(given):
+    if wrong := list_differences(given):
         raise SystemExit("\n".join([*wrong, "run: make page"]))

@@ -1,4 +1,4 @@
-"""Write docs/tutorials/read-a-run.ipynb: its cells, run over a finished run, with what they print and draw.
+"""Write docs/tutorials/read-a-run.ipynb: the cells with their output over a finished run.
 
 python scripts/write_notebook.py OUT
 """
@@ -74,7 +74,7 @@ for one in classes[1:]:
 
 
 def run(cells: list[str]) -> list[list[Any]]:
-    """What each code cell prints and draws, in one namespace after another's."""
+    """Run the code cells in one namespace and return the output of each."""
     import matplotlib.pyplot as plt  # noqa: PLC0415 -- after the backend was chosen
 
     shared: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def run(cells: list[str]) -> list[list[Any]]:
 
 
 def main() -> None:
-    """Run the cells over the run named on the command line, and write the notebook."""
+    """Run the cells over the run named on the command line and write the notebook."""
     os.environ["OUT"] = sys.argv[1]
     outputs = iter(run(CELLS[1::2]))
     notebook = new_notebook()

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from s2ops.mosaic.composite.reducers import RULES
+from s2ops.mosaic.composite.reducers import COMPOSITE_METHODS
 
 CONFIG = """
 region: {{tiles: [32TPS, 32TPT]}}
@@ -21,16 +21,18 @@ composite: {{rule: {rule}}}
 """
 
 
-def s2ops(*words: str) -> None:
+def run_s2ops(*words: str) -> None:
     """One command of the command line."""
     subprocess.run([sys.executable, "-c", "from s2ops.cli import main; main()", *words], check=True)
 
 
 with tempfile.TemporaryDirectory() as made:
     folder = Path(made)
-    s2ops("simulate", f"{folder}/world", "--tile=32TPS", "--tile=32TPT", "--dates=2", "--resolution=120", "--seed=5")
+    run_s2ops(
+        "simulate", f"{folder}/world", "--tile=32TPS", "--tile=32TPT", "--dates=2", "--resolution=120", "--seed=5"
+    )
     (folder / "run.yaml").write_text(CONFIG.format(folder=folder, rule="recent"))
-    s2ops("run", f"{folder}/run.yaml", "--workers", "1")
-    for rule in sorted(set(RULES) - {"recent"}):
+    run_s2ops("run", f"{folder}/run.yaml", "--workers", "1")
+    for rule in sorted(set(COMPOSITE_METHODS) - {"recent"}):
         (folder / "run.yaml").write_text(CONFIG.format(folder=folder, rule=rule))
-        s2ops("step", "composite", f"{folder}/run.yaml", "--tile", "32TPS")
+        run_s2ops("step", "composite", f"{folder}/run.yaml", "--tile", "32TPS")
