@@ -1,9 +1,9 @@
-"""Builds the container images with buildah, podman or docker, whichever is there: `make images`.
+"""Build the container images with buildah, podman or docker, the first that is installed: `make images`.
 
     python images/build.py [steps] [triton] [--base IMAGE] [--tag TAG]
 
-pip inside a build uses this machine's pip settings (a mirror, a certificate), handed over as build secrets: nothing of
-them stays in an image.
+pip inside a build uses the pip settings of this machine (mirror, certificate), passed as build secrets: the images
+contain nothing of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ("steps", "triton")
 BUILDERS = {
-    # chroot: a build needs no right that a container has not
+    # chroot isolation needs no rights beyond those of a container
     "buildah": ["buildah", "build", "--isolation", "chroot", "--layers"],
     "podman": ["podman", "build", "--layers"],
     "docker": ["docker", "buildx", "build", "--load"],
@@ -30,10 +30,10 @@ BUILDERS = {
 
 
 def find_builder() -> list[str]:
-    """The command that builds an image.
+    """Return the command that builds an image.
 
     Raises:
-        SystemExit: none of the builders is installed.
+        SystemExit: If no builder is installed.
 
     """
     for name, words in BUILDERS.items():
@@ -43,7 +43,7 @@ def find_builder() -> list[str]:
 
 
 def write_context(folder: Path) -> None:
-    """Fill a folder with what the container files copy: wheel, requirements, constraints."""
+    """Write the build context: wheel, requirements, constraints."""
     wheel = ["pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder / "wheel"), str(ROOT)]
     subprocess.run([sys.executable, "-m", *wheel], check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -54,7 +54,7 @@ def write_context(folder: Path) -> None:
 
 
 def write_pip_secrets(folder: Path) -> list[str]:
-    """Words for the builder that hand over the pip settings of the machine as secrets."""
+    """Write the pip settings of this machine and return the builder's options that pass them as secrets."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
     ).stdout
@@ -71,7 +71,7 @@ def write_pip_secrets(folder: Path) -> list[str]:
 
 
 def build(image: str, base: str | None, tag: str | None) -> str:
-    """Build one image; gives its name."""
+    """Build one image and return its name."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     revision = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, check=False, capture_output=True, text=True
@@ -94,7 +94,7 @@ def build(image: str, base: str | None, tag: str | None) -> str:
 
 
 def main() -> None:
-    """Build the images that are named, or all that have a container file."""
+    """Build the named images, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)}; all where none is named")
     parser.add_argument(

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from s2ops.view.app import build_application  # noqa: E402
 from s2ops.view.run import ViewedRun  # noqa: E402
 from s2ops.view.server import open_listening_socket  # noqa: E402
-from tests.helpers.browser import WAIT_S, start_chromium, resize, wait_until_settled  # noqa: E402
+from tests.helpers.browser import WAIT_S, resize, start_chromium, wait_until_settled  # noqa: E402
 
 DESKTOP, TALL, PHONE = (1180, 740), (1180, 860), (390, 780)
 NAMES = ("pixel", "dates", "swipe", "seams", "failed", "phone")

@@ -1,6 +1,6 @@
-"""Fills NUMBA_CACHE_DIR while the image is built: two simulated tiles go through the chain, one by each composite rule.
+"""Fill NUMBA_CACHE_DIR while the image is built: run the chain over two simulated tiles with every composite rule.
 
-What these tiles do not meet is compiled in the pod that meets it, as before (s2ops/runtime/jit_cache.py).
+Kernels that these tiles do not use are compiled in the pod that uses them (s2ops/runtime/jit_cache.py).
 """
 
 import subprocess
@@ -22,7 +22,7 @@ composite: {{rule: {rule}}}
 
 
 def run_s2ops(*words: str) -> None:
-    """One command of the command line."""
+    """Run one command of the command line."""
     subprocess.run([sys.executable, "-c", "from s2ops.cli import main; main()", *words], check=True)
 
 
