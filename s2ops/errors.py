@@ -1,32 +1,44 @@
-"""Every error that s2ops raises on purpose, split by what the operator does next.
+"""Exception hierarchy (errors and exit codes) of s2ops, split by what the operator does next; translation of others.
 
 S2opsError
-├── InputError            exit 2: fix the input, then run again
-│   ├── ConfigError       a field of the run's YAML, or a command-line option
-│   ├── GridError         a tile name, or a resolution that does not fit the grid
-│   ├── CatalogError      a catalog, item or asset that cannot be used as it is
-│   ├── RasterError       a raster that is missing, broken or of the wrong kind
-│   │   └── OffTile       a scene that shows nothing of the tile
-│   ├── ModelError        a weights file or its metadata
-│   ├── NotMade           what an earlier step makes is not there
-│   └── OutputError       the output cannot be written: read-only, full, no rights
-└── TransientError        exit 75 (EX_TEMPFAIL): the same command may succeed later
+├── InputError                exit 2: fix the input, then run again
+│   ├── ConfigError           a field of the run's YAML, or a command-line option
+│   ├── GridError             a tile name, or a resolution that does not fit the grid
+│   ├── CatalogError          a catalog, item or asset that cannot be used as it is
+│   ├── RasterError           a raster that is missing, broken or of the wrong kind
+│   │   └── SceneOutsideTile  a scene without data over the tile
+│   ├── ModelError            a weights file or its metadata
+│   ├── MissingInput          an output of an earlier step that does not exist
+│   └── OutputError           an output that cannot be written: read-only, disk full, no rights
+└── TransientError            exit 75 (EX_TEMPFAIL): the same command may succeed later
     ├── CatalogUnreachable
     ├── StoreUnreachable
     └── InferenceUnreachable
 
-A message is one sentence that names the input, the value found and the remedy.
+A message has the form `<what failed>: <value found>; <what to do>.`
 """
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 
 class S2opsError(Exception):
-    """Base of the tree; `exit_code` is what the command line returns."""
+    """Base class of all errors that s2ops raises on purpose."""
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
+    """Exit code of the command line."""
+    kind: ClassVar[str] = "S2opsError"
+    """Name in failure records and in the label `reason` of metrics; it stays when a class is renamed."""
+
+    def __init_subclass__(cls, kind: str | None = None) -> None:
+        """Set `kind`, by default the name of the class."""
+        super().__init_subclass__()
+        cls.kind = kind or cls.__name__
 
 
 class InputError(S2opsError):
-    """The user's input cannot be used; running again unchanged fails again."""
+    """Input that cannot be used; running again unchanged fails again."""
 
     exit_code = 2
 
@@ -47,24 +59,24 @@ class RasterError(InputError):
     """A raster that is missing, broken or of the wrong kind."""
 
 
-class OffTile(RasterError):
-    """A scene that can be read and shows nothing of the tile: its swath misses it."""
+class SceneOutsideTile(RasterError, kind="OffTile"):
+    """A readable scene without data over the tile: its swath misses the tile."""
 
 
 class ModelError(InputError):
     """A weights file or its metadata."""
 
 
-class NotMade(InputError):
-    """What an earlier step makes is not there: it failed for the tile, or has not run."""
+class MissingInput(InputError, kind="NotMade"):
+    """An output of an earlier step that does not exist: the step failed for the tile, or has not run."""
 
 
 class OutputError(InputError):
-    """The output place cannot be written: read-only, full, or no rights."""
+    """An output that cannot be written: read-only, disk full, or no rights."""
 
 
 class TransientError(S2opsError):
-    """Something outside failed for now; the same command may succeed later."""
+    """A failure outside s2ops that may pass; the same command may succeed later."""
 
     exit_code = 75
 
@@ -81,10 +93,52 @@ class InferenceUnreachable(TransientError):
     """The inference server did not answer, or no longer serves the weights that the process began with."""
 
 
-class Stopped(BaseException):
-    """The process was told to stop (SIGTERM), as when a node is drained: exit 75. What it had finished stands.
+class Terminated(BaseException):
+    """Termination of the process by SIGTERM, for instance when a node is drained: exit 75; finished outputs stay.
 
-    Like KeyboardInterrupt it is no error, so that nothing that mends or records errors holds it up.
+    Like KeyboardInterrupt it does not derive from Exception, so that no handler of errors delays it.
     """
 
     exit_code = 75
+
+
+class Translation(NamedTuple):
+    """Rule of `error_context`: exceptions of some types become an error of s2ops."""
+
+    kinds: tuple[type[BaseException], ...]
+    error: type[S2opsError]
+    remedy: str
+    """What the operator can do, as the last part of the message."""
+    applies: Callable[[Any], bool] = lambda _: True
+    """Returns true for those exceptions of `kinds` to which the rule applies."""
+
+
+@contextmanager
+def error_context(what_failed: str, *translations: Translation) -> Iterator[None]:
+    """Translate exceptions of other libraries that are raised in the `with` block.
+
+    The first matching rule decides; other exceptions, and errors of s2ops, pass unchanged.
+
+    Args:
+        what_failed: Beginning of the message, such as "Cannot write out/a.tif".
+        translations: Rules, in the order of `except` clauses.
+
+    Raises:
+        S2opsError: `<what_failed>: <shortened message>; <remedy>.`
+    """
+    try:
+        yield
+    except S2opsError:
+        raise
+    except Exception as error:
+        for rule in translations:
+            if isinstance(error, rule.kinds) and rule.applies(error):
+                raise rule.error(f"{what_failed}: {shorten_message(error)}; {rule.remedy}.") from error
+        raise
+
+
+def shorten_message(error: object, max_length: int = 200) -> str:
+    """Return the innermost cause of an exception's message on one line: libraries nest and repeat their messages."""
+    text = " ".join(str(error).split())
+    cause = text.rsplit("Caused by", 1)[-1].split("Debug source", 1)[0].strip(" :.")
+    return cause[-max_length:] or type(error).__name__

@@ -50,7 +50,7 @@ def test_a_mistake_is_named_with_its_value(change: tuple[str, str], message: str
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read the configuration .*nothing\.yaml"):
+    with pytest.raises(ConfigError, match=r"Cannot read the configuration .*nothing\.yaml"):
         load_config(tmp_path / "nothing.yaml")
 
 

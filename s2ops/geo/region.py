@@ -11,7 +11,7 @@ from s2ops.config import Region
 from s2ops.errors import ConfigError
 from s2ops.geo import mgrs_tiles
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.storage.text_files import read_text
+from s2ops.storage.object_store import read_text
 
 _WORLD: Final = shapely.box(-180, -90, 180, 90)
 

@@ -19,7 +19,7 @@ from s2ops.geo.mgrs_tiles import Tile
 from s2ops.pipeline.step_runner import TileOutcome, run_steps
 from s2ops.run.context import RunContext
 from s2ops.runtime.malloc import keep_small
-from s2ops.telemetry.log_config import LogFormat, configure_logging, configured_log_format
+from s2ops.telemetry.log_config import LogFormat, configure_logging, get_log_format
 
 _GRACE_S: Final = 10.0
 """How long a worker that is told to stop may tidy up."""
@@ -57,7 +57,7 @@ class WorkerPool:
                 self._count,
                 multiprocessing.get_context("spawn"),
                 _start,
-                (told, self._ctx.config, self._ctx.tiles, self._ctx.threads, configured_log_format()),
+                (told, self._ctx.config, self._ctx.tiles, self._ctx.threads, get_log_format()),
             )
         futures = [self._pool.submit(_in_worker, tuple(steps), name) for name in names]
         for future in as_completed(futures):

@@ -7,7 +7,7 @@ from typing import Final
 import rasterio
 
 from s2ops.errors import CatalogError
-from s2ops.storage.object_store import gdal_endpoint
+from s2ops.storage.object_store import get_gdal_endpoint_options
 
 ALLOWED_DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG")
 """GDAL drivers for files of others. Without this limit a file that claims to be a band could be a VRT, whose XML can
@@ -21,7 +21,7 @@ _VSI_PREFIXES: Final = {
 @contextmanager
 def configure_gdal() -> Iterator[None]:
     """Set the project's GDAL options within a `with` block: bounded caches, retries, no directory listings."""
-    with rasterio.Env(**build_gdal_options(), **gdal_endpoint()):
+    with rasterio.Env(**build_gdal_options(), **get_gdal_endpoint_options()):
         yield
 
 

@@ -8,7 +8,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from s2ops.constants import UInt8
-from s2ops.imaging.tone_curve import clean_levels, levels_of
+from s2ops.imaging.swath_edge import convert_image_to_levels
+from s2ops.imaging.tone_curve import apply_tone_curve
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ImageFile:
             return out
         if pixels.dtype.kind == "f":
             empty = ~np.isfinite(pixels) | (pixels == (self.src.nodata if self.src.nodata is not None else 0))
-            levels = np.rint(levels_of(np.where(empty, 0, pixels))).astype(np.uint8)
+            levels = np.rint(apply_tone_curve(np.where(empty, 0, pixels))).astype(np.uint8)
             levels[:, empty.any(axis=0)] = 0
             return levels
-        return clean_levels(np.maximum(pixels, 0).astype(np.uint16), self.offset, edge_px=1)
+        return convert_image_to_levels(np.maximum(pixels, 0).astype(np.uint16), self.offset, edge_px=1)

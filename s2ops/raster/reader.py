@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from s2ops.constants import UInt8, UInt16
 from s2ops.errors import CatalogUnreachable, RasterError, StoreUnreachable
 from s2ops.raster.gdal_env import ALLOWED_DRIVERS, configure_gdal
-from s2ops.telemetry.gdal_network_stats import scene_files
+from s2ops.telemetry.gdal_network_stats import count_scene_bytes
 
 SLAB = 512
 """Rows a slab: one row of COG blocks, so no block is decoded twice."""
@@ -123,7 +123,7 @@ class BandFile:
                 scale = src.height / geobox.height
                 window = Window(0, rows.start * scale, src.width, (rows.stop - rows.start) * scale)
                 shape = (rows.stop - rows.start, geobox.width)
-                with scene_files():
+                with count_scene_bytes():
                     if src.width == geobox.width and _zero_is_no_data(src):
                         return _of_band(src.read(1, window=window))
                     # for the mask GDAL reads and decodes the file once more

@@ -7,7 +7,7 @@ from typing import Final
 
 from s2ops.config import RunConfig, parse
 from s2ops.errors import ConfigError
-from s2ops.storage.text_files import read_text
+from s2ops.storage.object_store import read_text
 
 TEXT_VARIABLE: Final = "S2OPS_CONFIG"
 """Environment variable of the configuration's text, or of its URI, where no file can be had: in a container."""

@@ -11,16 +11,16 @@ from typing import Protocol
 from odc.geo.geobox import GeoBox
 
 from s2ops.config import RunConfig
-from s2ops.publishing.stac_item import levels
+from s2ops.publishing.stac_item import list_level_reflectances
 from s2ops.raster.cog import CogKind, SlabFile
 from s2ops.runtime.tempdirs import scratch
-from s2ops.runtime.threads import in_order
-from s2ops.storage.done_marker import sha256
+from s2ops.runtime.threads import ordered_map
+from s2ops.storage.done_marker import compute_sha256
 from s2ops.storage.object_store import Store
 from s2ops.telemetry import counters
 
 
-class Dated(Protocol):
+class HasDatetime(Protocol):
     """Anything with an acquisition time."""
 
     @property
@@ -29,42 +29,44 @@ class Dated(Protocol):
 
 
 @dataclass(frozen=True)
-class Publisher:
+class RasterWriter:
     """Makes the files of one tile on one grid and puts them into the store."""
 
     store: Store
     geobox: GeoBox
     folder: Path
 
-    def file(self, name: str, bands: Sequence[str], kind: CogKind, tags: Mapping[str, str] | None = None) -> SlabFile:
+    def create_file(
+        self, name: str, bands: Sequence[str], kind: CogKind, tags: Mapping[str, str] | None = None
+    ) -> SlabFile:
         """A COG to be filled slab by slab."""
         return SlabFile(self.folder / f"{name}.tif", self.geobox, bands, kind, tags)
 
     def put(self, files: Mapping[str, SlabFile], threads: int) -> list[str]:
         """Finish the COGs, put each under its key, and give their SHA-256 in that order."""
-        return list(in_order(lambda one: self._put(*one), files.items(), threads))
+        return list(ordered_map(lambda one: self._put(*one), files.items(), threads))
 
     def _put(self, key: str, file: SlabFile) -> str:
         path = file.finish()
-        digest, size = sha256(path), path.stat().st_size
+        digest, size = compute_sha256(path), path.stat().st_size
         # read for its checksum, and once more for an upload
-        counters.add("scratch_read", size * (2 if self.store.take_file(key, path) else 1))
+        counters.add("scratch_read", size * (2 if self.store.move_file(key, path) else 1))
         return digest
 
 
 @contextmanager
-def publisher(store: Store, geobox: GeoBox) -> Iterator[Publisher]:
+def open_raster_writer(store: Store, geobox: GeoBox) -> Iterator[RasterWriter]:
     """A Publisher whose scratch folder (under TMPDIR) goes when the block ends."""
     with scratch() as folder:
-        yield Publisher(store, geobox, folder)
+        yield RasterWriter(store, geobox, folder)
 
 
-def imagery_tags() -> dict[str, str]:
+def build_imagery_tags() -> dict[str, str]:
     """What an 8-bit image says of itself: the reflectance of each level."""
-    return {"S2OPS_LEVELS": json.dumps(levels(), separators=(",", ":"))}
+    return {"S2OPS_LEVELS": json.dumps(list_level_reflectances(), separators=(",", ":"))}
 
 
-def dates_of(scenes: Sequence[Dated], config: RunConfig) -> tuple[datetime, datetime]:
+def find_date_range(scenes: Sequence[HasDatetime], config: RunConfig) -> tuple[datetime, datetime]:
     """First and last acquisition; the run's date range where there is no scene."""
     if not scenes:
         start, end = config.dates.start, config.dates.end

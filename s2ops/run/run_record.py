@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field
 
 from s2ops.records import Record
 from s2ops.results import StepResult
-from s2ops.run.context import Job
-from s2ops.telemetry.resource_usage import Usage
+from s2ops.run.context import RunContext
+from s2ops.telemetry.resource_usage import ResourceUsage
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]
 
@@ -59,12 +59,12 @@ class RunRecord(Record):
         return self.cpu_s - self.compile_cpu_s
 
 
-def of_step(job: Job, result: StepResult, usage: Usage) -> RunRecord:
+def of_step(ctx: RunContext, result: StepResult, usage: ResourceUsage) -> RunRecord:
     """The record of a step that is through."""
     first = result.step not in _SEEN
     _SEEN.add(result.step)
     counts, traffic = usage.counts, usage.traffic.bytes
-    remote = job.store.folder is None  # else the store's reads are among those of files
+    remote = ctx.store.folder is None  # else the store's reads are among those of files
     read = traffic.get("network", 0) + (counts.get("records_read", 0) if remote else 0)
     if result.step in FROM_CATALOG:
         read += counts.get("scenes_read", 0)
@@ -76,8 +76,8 @@ def of_step(job: Job, result: StepResult, usage: Usage) -> RunRecord:
         tile=result.tile,
         status=result.status,
         facts=dict(result.facts),
-        resolution=job.res,
-        threads=job.threads,
+        resolution=ctx.res,
+        threads=ctx.threads,
         first=first,
         wall_s=usage.wall_s,
         cpu_s=usage.cpu_s,

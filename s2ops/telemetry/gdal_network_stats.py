@@ -1,4 +1,8 @@
-"""Bytes that this process has read so far: over the network by GDAL, and from the files of this machine."""
+"""Read traffic of this process: bytes and requests by GDAL over the network, bytes from local files.
+
+rasterio has no API for GDAL's network statistics. They are read by `ctypes` from the GDAL library that rasterio has
+loaded; if it is not found or lacks the function, the network figures are 0.
+"""
 
 import ctypes
 import json
@@ -11,72 +15,73 @@ from typing import Final
 
 from s2ops.telemetry import counters
 
-ENABLED: Final = ("CPL_VSIL_NETWORK_STATS_ENABLED", "YES")
-"""Environment variable that makes GDAL count; it looks once, before its first request."""
+NETWORK_STATS_OPTION: Final = ("CPL_VSIL_NETWORK_STATS_ENABLED", "YES")
+"""Environment variable that makes GDAL count; GDAL reads it once, before its first request."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Totals since the process began."""
+    """Totals since the process started."""
 
     bytes: Mapping[str, int] = field(default_factory=dict)
-    """network: by GDAL, 0 unless it counts; files: by read calls, where Linux says so."""
+    """"network": bytes read by GDAL, 0 unless it counts; "files": bytes of read calls, 0 where Linux does not count."""
     requests: Mapping[str, int] = field(default_factory=dict)
-    """GDAL's requests by method."""
+    """Requests of GDAL by HTTP method."""
 
-    def since(self, before: "Traffic") -> "Traffic":
-        """What came after `before`."""
-        return Traffic(_less(self.bytes, before.bytes), _less(self.requests, before.requests))
+    def subtract(self, before: "Traffic") -> "Traffic":
+        """Compute the increase since `before`."""
+        return Traffic(_subtract(self.bytes, before.bytes), _subtract(self.requests, before.requests))
 
 
-def traffic() -> Traffic:
-    """The totals now."""
-    found = {"files": _file_bytes("self")}
-    methods = json.loads(_network_json()() or b"{}").get("methods", {})
+def read_traffic() -> Traffic:
+    """Read the present totals."""
+    found = {"files": _read_file_bytes("self")}
+    methods = json.loads(_load_network_stats_function()() or b"{}").get("methods", {})
     found["network"] = sum(int(one.get("downloaded_bytes", 0)) for one in methods.values())
     return Traffic(found, {method: int(one["count"]) for method, one in methods.items() if "count" in one})
 
 
-def _less(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+def _subtract(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     return {name: more for name, value in now.items() if (more := value - before.get(name, 0)) > 0}
 
 
 @contextmanager
-def scene_files() -> Iterator[None]:
-    """Count what this thread reads from files meanwhile as pixels of scenes.
+def count_scene_bytes() -> Iterator[None]:
+    """Count the bytes that this thread reads from files within the `with` block as pixels of scenes.
 
-    Apart from all else that a process reads: each new thread that opens a raster makes GDAL open PROJ's database anew,
-    and at 120 m that is more than the scenes are.
+    Other reads of the process do not count: each new thread that opens a raster makes GDAL open PROJ's database
+    again, and at 120 m that is more than the scenes are.
     """
-    before = _file_bytes("thread-self")
+    before = _read_file_bytes("thread-self")
     try:
         yield
     finally:
-        counters.add("scenes_read", _file_bytes("thread-self") - before)
+        counters.add("scenes_read", _read_file_bytes("thread-self") - before)
 
 
-def _file_bytes(whose: str) -> int:
+def _read_file_bytes(process: str) -> int:
+    """Read `rchar` of /proc/PROCESS/io."""
     try:
-        text = Path(f"/proc/{whose}/io").read_text()
+        text = Path(f"/proc/{process}/io").read_text()
     except OSError:  # not Linux, or a sandbox
         return 0
     return int(text.split("rchar:")[1].split()[0])
 
 
 @cache
-def _network_json() -> Callable[[], bytes | None]:
-    """GDAL's C function for its statistics: rasterio has no door to it, but has loaded the library that it lies in."""
+def _load_network_stats_function() -> Callable[[], bytes | None]:
+    """Load GDAL's C function VSINetworkStatsGetAsSerializedJSON from the library found in this process's memory map."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
         path = next(line.split()[-1] for line in lines if "libgdal" in line)
         library = ctypes.CDLL(path)
-        ask, free = library.VSINetworkStatsGetAsSerializedJSON, library.VSIFree
+        get_json, free = library.VSINetworkStatsGetAsSerializedJSON, library.VSIFree
     except (OSError, StopIteration, AttributeError):
         return lambda: None
-    ask.argtypes, ask.restype, free.argtypes = [ctypes.c_void_p], ctypes.c_void_p, [ctypes.c_void_p]
+    get_json.argtypes, get_json.restype, free.argtypes = [ctypes.c_void_p], ctypes.c_void_p, [ctypes.c_void_p]
 
-    def answer() -> bytes | None:
-        pointer = ask(None)
+    def read_json() -> bytes | None:
+        pointer = get_json(None)
         if not pointer:
             return None
         try:
@@ -84,4 +89,4 @@ def _network_json() -> Callable[[], bytes | None]:
         finally:
             free(pointer)
 
-    return answer
+    return read_json

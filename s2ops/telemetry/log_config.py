@@ -40,7 +40,7 @@ def configure_logging(log_format: LogFormat) -> None:
     })  # fmt: skip
 
 
-def configured_log_format() -> LogFormat | None:
+def get_log_format() -> LogFormat | None:
     """Return the format that `configure_logging` was called with, or None if it was not called."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, StderrHandler):

@@ -1,4 +1,4 @@
-"""The port that Prometheus scrapes: sums of what all processes of a run have counted."""
+"""Metrics endpoint (/metrics) that Prometheus scrapes: sums over all processes of a run."""
 
 import errno
 import os
@@ -10,87 +10,95 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from s2ops.errors import ConfigError, S2opsError
-from s2ops.telemetry.gdal_network_stats import ENABLED
+from s2ops.telemetry.gdal_network_stats import NETWORK_STATS_OPTION
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
     from prometheus_client.registry import Collector
 
-_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-_LINGER_S: Final = 60.0
-"""A run that is through waits no longer for Prometheus to see it."""
+_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable of the client library: folder into which several processes count."""
+
+_MAX_LINGER_S: Final = 60.0
+"""Maximum time in seconds that a finished run waits for a last scrape."""
 
 
 @contextmanager
-def serving(place: str | None) -> Iterator[None]:
-    """Serve /metrics at PORT (loopback only) or ADDRESS:PORT while the block runs; None serves nothing.
+def serve_metrics(place: str | None) -> Iterator[None]:
+    """Serve /metrics within a `with` block.
 
     The processes that the block starts count into the same folder. Call it before anything is counted: the client
-    library looks for that folder at its first import. Raises ConfigError where the port cannot be had.
+    library looks for that folder at its first import.
+
+    Args:
+        place: PORT (loopback only) or ADDRESS:PORT; None serves nothing.
+
+    Raises:
+        ConfigError: If the port is invalid or cannot be opened.
     """
     if place is None:
         yield
         return
-    address, port = _parsed(place)
-    if "prometheus_client" in sys.modules and _FOLDER not in os.environ:
-        raise RuntimeError(
-            "prometheus_client was imported before metrics_server.serving, so processes cannot share counts"
-        )
+    address, port = _parse_place(place)
+    if "prometheus_client" in sys.modules and _FOLDER_VARIABLE not in os.environ:
+        raise RuntimeError("prometheus_client was imported before serve_metrics, so processes cannot share counts")
     with TemporaryDirectory(prefix="s2ops-metrics-") as folder:
-        os.environ.update({_FOLDER: folder, ENABLED[0]: ENABLED[1]})  # worker processes inherit both
-        from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415 -- after the line above
+        os.environ.update({_FOLDER_VARIABLE: folder, **dict([NETWORK_STATS_OPTION])})  # worker processes inherit both
+        from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415 -- reads _FOLDER_VARIABLE
         from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
 
-        registry, scrapes = CollectorRegistry(), _Scrapes(MultiProcessCollector(None))  # type: ignore[no-untyped-call]
+        registry, scrapes = CollectorRegistry(), _ScrapeTracker(MultiProcessCollector(None))  # type: ignore[no-untyped-call]
         registry.register(scrapes)
         try:
             server, thread = start_http_server(port, address, registry)
         except OSError as error:
-            raise ConfigError(_refused(place, error)) from error
+            raise ConfigError(_describe_port_error(place, error)) from error
         try:
             yield
         except S2opsError:
-            scrapes.wait_for_the_next()
+            scrapes.wait_for_next_scrape()
             raise
         else:
-            scrapes.wait_for_the_next()
+            scrapes.wait_for_next_scrape()
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
 
 
-class _Scrapes:
-    """Another collector, and when it was asked."""
+class _ScrapeTracker:
+    """Collector that notes when it is scraped, around another collector."""
 
     def __init__(self, inner: "Collector") -> None:
         self._inner = inner
         self._times: list[float] = []
 
     def collect(self) -> "Iterable[Metric]":
-        """The sums now."""
+        """Return the present sums."""
         self._times = [*self._times[-1:], monotonic()]
         return self._inner.collect()
 
-    def wait_for_the_next(self) -> None:
-        """Until the last state has been seen, where somebody looks regularly: one of their intervals at most."""
+    def wait_for_next_scrape(self) -> None:
+        """Wait until the final counts are scraped, at most 1.5 scrape intervals; return at once if nothing scrapes."""
         if len(self._times) < 2:
             return
         before, last = self._times
-        end = last + min(1.5 * (last - before), _LINGER_S)
+        end = last + min(1.5 * (last - before), _MAX_LINGER_S)
         while self._times[-1] == last and monotonic() < end:
             sleep(0.1)
 
 
-def _parsed(place: str) -> tuple[str, int]:
-    """(address, port) of '9090', '0.0.0.0:9090' or '[::]:9090'."""
+def _parse_place(place: str) -> tuple[str, int]:
+    """Parse '9090', '0.0.0.0:9090' or '[::]:9090' into address and port."""
     address, _, port = place.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f"--metrics-port {place}: give a port from 1 to 65535, or ADDRESS:PORT such as 0.0.0.0:9090")
+        raise ConfigError(
+            f"Invalid --metrics-port {place}: give a port from 1 to 65535, or ADDRESS:PORT such as 0.0.0.0:9090."
+        )
     return address.strip("[]") or "127.0.0.1", int(port)
 
 
-def _refused(place: str, error: OSError) -> str:
+def _describe_port_error(place: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"--metrics-port {place} is in use by another program: give another port"
-    return f"--metrics-port {place} cannot be opened ({error.strerror}): give a free port above 1023 of this machine"
+        return f"Cannot open --metrics-port {place}: it is in use by another program; give another port."
+    return f"Cannot open --metrics-port {place}: {error.strerror}; give a free port above 1023 of this machine."

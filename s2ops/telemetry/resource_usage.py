@@ -1,4 +1,4 @@
-"""Time, peak memory and traffic of a step, measured from outside its code."""
+"""Resource usage of a step: wall time, CPU time, peak memory and traffic, measured around its code."""
 
 import resource
 import time
@@ -8,34 +8,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from s2ops.telemetry import counters
-from s2ops.telemetry.gdal_network_stats import Traffic, traffic
+from s2ops.telemetry.gdal_network_stats import Traffic, read_traffic
 
 
 @dataclass
-class Usage:
-    """What a step took; filled when the `with` block ends."""
+class ResourceUsage:
+    """Resources that a step used; set when the `with` block of `measure_usage` ends."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    """Processor time of all threads."""
+    """CPU time of all threads, in seconds."""
     peak_rss_mib: float = 0.0
     traffic: Traffic = field(default_factory=Traffic)
     counts: Mapping[str, float] = field(default_factory=dict)
-    """See tally.py."""
+    """Increase of the process counters (counters.py)."""
 
 
 @contextmanager
-def measured() -> Iterator[Usage]:
-    """Measure the block. The kernel's high-water mark is set back first, so each step shows its own peak."""
+def measure_usage() -> Iterator[ResourceUsage]:
+    """Measure the `with` block; the kernel's peak memory is reset first, so that each step has its own peak."""
     _reset_peak()
-    usage, start, cpu, before, counts = Usage(), time.perf_counter(), time.process_time(), traffic(), counters.now()
+    usage, start, cpu = ResourceUsage(), time.perf_counter(), time.process_time()
+    traffic, counts = read_traffic(), counters.get_totals()
     try:
         yield usage
     finally:
         usage.wall_s = round(time.perf_counter() - start, 3)
         usage.cpu_s = round(time.process_time() - cpu, 3)
-        usage.traffic, usage.counts = traffic().since(before), counters.since(counts)
-        usage.peak_rss_mib = round(_peak_kib() / 1024, 1)
+        usage.traffic, usage.counts = read_traffic().subtract(traffic), counters.compute_increase(counts)
+        usage.peak_rss_mib = round(_read_peak_kib() / 1024, 1)
 
 
 def _reset_peak() -> None:
@@ -45,7 +46,7 @@ def _reset_peak() -> None:
         return
 
 
-def _peak_kib() -> int:
+def _read_peak_kib() -> int:
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -30,7 +30,7 @@ class ObjectStore:
 
 def keys(out: str) -> list[str]:
     """All keys of a run."""
-    return Store(out).keys()
+    return Store(out).list_keys()
 
 
 def hashes(out: str) -> dict[str, str]:

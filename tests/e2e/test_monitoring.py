@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dashboards
-from tests.helpers.prometheus import prometheus
+from tests.helpers.prometheus import start_prometheus
 
 from .cluster import Own
 from .conftest import Region
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.cluster
 
 def asked(prefix: str) -> set[str]:
     """The metrics of that prefix that the dashboards ask for."""
-    return {name for text in dashboards.files().values() for name in re.findall(rf"\b{prefix}\w+", text)}
+    return {name for text in dashboards.render_files().values() for name in re.findall(rf"\b{prefix}\w+", text)}
 
 
 def test_triton_shows_what_the_dashboards_ask_for(release: Kubectl) -> None:
@@ -52,10 +52,10 @@ def test_argo_counts_the_pods_of_a_run(region: Region, mine: Own) -> None:
 
 def test_every_panel_on_argo_shows_data_of_a_real_run(region: Region, mine: Own, tmp_path: Path) -> None:
     """Those that tests/telemetry/test_prometheus.py leaves to this one."""
-    panels = [panel for text in dashboards.files().values() for panel in json.loads(text)["panels"]]
+    panels = [panel for text in dashboards.render_files().values() for panel in json.loads(text)["panels"]]
     queries = [one["expr"] for panel in panels for one in panel.get("targets", []) if "argo_workflows_" in one["expr"]]
     assert queries
-    with prometheus(tmp_path, {"argo": CONTROLLER_METRICS}, CHART / "files/rules/s2ops.yaml") as server:
+    with start_prometheus(tmp_path, {"argo": CONTROLLER_METRICS}, CHART / "files/rules/s2ops.yaml") as server:
         for query in queries:
             filled = query.replace("$namespace", ".*")
-            wait_until(f"{query} has data", partial(server.ask, filled), limit_s=60)
+            wait_until(f"{query} has data", partial(server.query, filled), limit_s=60)

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 import pytest
 
-from s2ops.models.registry import WEIGHTS
+from s2ops.models.registry import PACKAGE_WEIGHTS
 from s2ops.storage.object_store import Store
 
 from .conftest import TILES
@@ -44,7 +44,7 @@ def test_new_weights_rolled_out_during_a_run_never_meet_old_ones_in_a_tile(
 
 def other_land_network(folder: Path, uri: str) -> str:
     """The package's weights with another land-cover network, pushed to an object store; gives its SHA-256."""
-    shutil.copytree(WEIGHTS, folder)
+    shutil.copytree(PACKAGE_WEIGHTS, folder)
     network = onnx.load(folder / "landcover.onnx")
     last = network.graph.initializer[-1]
     last.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(last) * 1.02, last.name))

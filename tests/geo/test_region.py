@@ -125,7 +125,7 @@ def test_region_of_invalid_geojson_is_rejected(tmp_path: Path, content: Any, mes
 
 
 def test_region_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read region.geojson .*none.geojson: No such file"):
+    with pytest.raises(ConfigError, match=r"Cannot read region.geojson .*none.geojson: No such file"):
         list_names(geojson=str(tmp_path / "none.geojson"))
 
 

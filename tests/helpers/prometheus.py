@@ -1,4 +1,4 @@
-"""What the tests of metrics share: a real Prometheus, and a web server that serves a folder in ranges."""
+"""Helpers for tests of metrics: a real Prometheus, and a web server that serves a folder in byte ranges."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helpers.triton import free_ports
+from tests.helpers.triton import find_free_ports
 
 
-def program(name: str) -> str:
-    """prometheus or promtool; the test skips without (fails where services are asked for)."""
+def find_program(name: str) -> str:
+    """Find prometheus or promtool; skip the test without it, or fail where services are required."""
     found = shutil.which(name)
     if found is None:
         reason = f"{name} is missing: bash scripts/install-test-services.sh installs Debian's package prometheus"
@@ -33,18 +33,19 @@ def program(name: str) -> str:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running server."""
+    """Running Prometheus server."""
 
     port: int
     folder: Path
-    begun: float
+    start: float
 
-    def age(self) -> int:
-        """Seconds that it has seen, rounded up."""
-        return int(time.monotonic() - self.begun) + 1
+    @property
+    def age_s(self) -> int:
+        """Seconds since the start, rounded up."""
+        return int(time.monotonic() - self.start) + 1
 
-    def ask(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an instant query gives now."""
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query."""
         query = urllib.parse.urlencode({"query": expression})
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=60) as answer:
@@ -53,16 +54,16 @@ class Prometheus:
             pytest.fail(f"{expression}: {error.read().decode()}")
         return found
 
-    def rules(self) -> list[dict[str, Any]]:
-        """Every rule as Prometheus evaluates it."""
+    def list_rules(self) -> list[dict[str, Any]]:
+        """List all rules with their present state."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/rules", timeout=10) as answer:
             return [rule for group in json.load(answer)["data"]["groups"] for rule in group["rules"]]
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Mapping[str, int], rules: Path) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes each target (job -> port) twice a second: a small run's stages are short."""
-    (port,) = free_ports(1)
+def start_prometheus(folder: Path, targets: Mapping[str, int], rules: Path) -> Iterator[Prometheus]:
+    """Start a Prometheus that scrapes each target (port by job) twice a second: stages of a small run are short."""
+    (port,) = find_free_ports(1)
     jobs = [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{at}"]}]} for job, at in targets.items()]
     settings = {
         "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
@@ -71,20 +72,20 @@ def prometheus(folder: Path, targets: Mapping[str, int], rules: Path) -> Iterato
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
     words = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    begun = time.monotonic()
+    start = time.monotonic()
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(
-            [program("prometheus"), *words, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
+            [find_program("prometheus"), *words, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
         )
     try:
-        _wait(f"http://127.0.0.1:{port}/-/ready", process)
-        yield Prometheus(port, folder, begun)
+        _wait_until_ready(f"http://127.0.0.1:{port}/-/ready", process)
+        yield Prometheus(port, folder, start)
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
+def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
     for _ in range(300):
         assert process.poll() is None, "prometheus ended"
         try:
@@ -96,18 +97,18 @@ def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def web(folder: Path, refusals: int) -> Iterator[str]:
-    """Serves a folder on loopback in ranges, after answering 503 to so many requests; gives its URL."""
+def serve_folder(folder: Path, refusals: int) -> Iterator[str]:
+    """Serve a folder on loopback in byte ranges, after `refusals` responses of 503; yield its URL."""
     left = iter(range(refusals))
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self._answer(body=False)
+            self._send_response(body=False)
 
         def do_GET(self) -> None:
-            self._answer(body=True)
+            self._send_response(body=True)
 
-        def _answer(self, *, body: bool) -> None:
+        def _send_response(self, *, body: bool) -> None:
             path = folder / self.path.lstrip("/")
             busy = next(left, None) is not None
             if busy or not path.is_file():

@@ -27,13 +27,13 @@ class Silent:
     def __init__(self) -> None:
         self.pending: dict[str, int] = {}
 
-    def stage(self, step: str, total: int, pending: int) -> None:
+    def start_stage(self, step: str, total: int, pending: int) -> None:
         self.pending[step] = pending
 
-    def tile(self, result: StepResult) -> None:
+    def report_result(self, result: StepResult) -> None:
         pass
 
-    def failed(self, step: str, tile: str, error: Exception) -> None:
+    def report_failure(self, step: str, tile: str, error: Exception) -> None:
         raise AssertionError(f"{step} {tile}: {error}")
 
 
@@ -75,7 +75,7 @@ def test_a_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
     settings = load_config(write_config(tmp_path / "run.yaml", catalog, undisturbed))
     progress = Silent()
-    assert local_engine.run(settings, [parse_tile(name) for name in TILES], 1, 1, progress) == []
+    assert local_engine.run_chain(settings, [parse_tile(name) for name in TILES], 1, 1, progress) == []
     assert set(progress.pending.values()) == {0}
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
 
@@ -99,7 +99,7 @@ def test_publish_reads_each_item_once_for_the_catalog_and_weights_once(
 
     monkeypatch.setattr(Store, "get", counted_get)
     monkeypatch.setattr(Path, "read_bytes", counted_bytes)
-    ran = local_engine.run(settings, [parse_tile(name) for name in TILES], 1, 1, Silent())
+    ran = local_engine.run_chain(settings, [parse_tile(name) for name in TILES], 1, 1, Silent())
     assert [result.step for result in ran] == ["publish"]
     # is land cover done, publish, report
     assert {reads[f"landcover/{name}/item.json"] for name in TILES} == {3}
@@ -144,7 +144,7 @@ def again(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[st
     shutil.copytree(undisturbed, out)
     settings = load_config(write_config(folder / "run.yaml", catalog, out, extra=extra))
     progress = Silent()
-    local_engine.run(settings, [parse_tile(name) for name in TILES], 1, 1, progress)
+    local_engine.run_chain(settings, [parse_tile(name) for name in TILES], 1, 1, progress)
     return progress.pending
 
 

@@ -17,7 +17,7 @@ from s2ops.raster.cog import IMAGERY, SlabFile
 from s2ops.raster.dataset_pool import opened, shelf
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.raster.reader import BandFile, open_picture, read_all, read_decimated, read_window, slabs
-from s2ops.telemetry.gdal_network_stats import traffic
+from s2ops.telemetry.gdal_network_stats import read_traffic
 
 
 def _read_opened(path: str) -> None:
@@ -105,9 +105,9 @@ def test_a_band_of_the_runs_resolution_is_read_once_and_its_no_data_becomes_0(
         blockxsize=512, blockysize=512,
     ) as dst:  # fmt: skip
         dst.write(numbers, 1)
-    before = traffic()
+    before = read_traffic()
     read = np.concatenate([BandFile(str(path), "B04").read(grid, rows) for rows in slabs(grid.height)])
-    through = traffic().since(before).bytes["files"]
+    through = read_traffic().subtract(before).bytes["files"]
     np.testing.assert_array_equal(read, np.where(numbers == nodata, 0, numbers) if nodata else numbers)
     if not nodata:
         assert through < 1.2 * path.stat().st_size

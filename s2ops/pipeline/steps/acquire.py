@@ -136,10 +136,10 @@ class _Acquisition:
         except RasterError as error:
             self.leave_out(scene_id, error)
             self.errors += [] if isinstance(error, SceneOutsideTile) else [error]
-            metrics.scene_left_out()
+            metrics.count_scene_left_out()
             return
         before = np.count_nonzero(self.holes)
-        path = self.ctx.store.gdal(layout.SceneKeys(self.tile.name, scene_id).mask)
+        path = self.ctx.store.get_gdal_path(layout.SceneKeys(self.tile.name, scene_id).mask)
         for rows in slabs(self.holes.shape[0]):
             self.holes[rows] &= read_window(path, rows)[0] != Mask.CLEAR
         filled = before - np.count_nonzero(self.holes)
@@ -207,7 +207,7 @@ def _delete_other_scenes(ctx: RunContext, tile: Tile, record: AcquireRecord) -> 
         for keys in (layout.SceneKeys(tile.name, scene_id) for scene_id in ids)
         for key in (keys.image, keys.mask, keys.record)
     }
-    for key in ctx.store.keys(layout.TileKeys(tile.name).scenes_prefix):
+    for key in ctx.store.list_keys(layout.TileKeys(tile.name).scenes_prefix):
         if key not in kept:
             ctx.store.delete(key)
 

@@ -1,11 +1,11 @@
-"""Balance: one radiometry for the whole region, from what neighbouring composites show of their common ground.
+"""Balance step: colour balance of the whole region, from overlaps of neighbouring composites.
 
-What was measured is kept (balance/overlaps.json), so that a composite that is new or changed costs its own overlaps
-only. Each tile gets a small file with the corrections of itself and its neighbours: what blending depends on.
+Measurements are stored (balance/overlaps.json), so that a new or changed composite costs its own overlaps only. Each
+tile gets a small file with the corrections of itself and its neighbours, on which its blend depends.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from s2ops.errors import MissingInput
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.mosaic.balance.color_balance import balance_colors
 from s2ops.mosaic.balance.correction_plane import CorrectionPlane
-from s2ops.mosaic.balance.illumination_gradient import LandTrend, IlluminationGradient
+from s2ops.mosaic.balance.illumination_gradient import IlluminationGradient, LandTrend
 from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, TilePosition, measure_overlap
 from s2ops.pipeline.steps.base import WholeStep
 from s2ops.raster.reader import read_decimated
@@ -30,14 +30,15 @@ from s2ops.storage.done_marker import DoneMarker, compute_fingerprint, read_fing
 
 VERSION = 2
 
-_RES = 120
-"""Metres a pixel of the rasters that tiles are compared on: many pixels an overlap, and small registration errors."""
+_RES_M = 120
+"""Pixel size in metres of the rasters on which tiles are compared: there are many pixels per overlap, and registration
+errors are small."""
 
-_HELD = 32
+_CACHED_TILES = 32
 """Decimated composites in memory, 3 MB each: the neighbours of a few tiles."""
 
-_WRITERS = 16
-"""Threads that write small files: they only wait for the store."""
+_STORE_THREADS = 16
+"""Threads that read and write small files: they only wait for the store."""
 
 
 class BalanceInputs(NamedTuple):
@@ -46,15 +47,15 @@ class BalanceInputs(NamedTuple):
     composites: dict[str, str]
     """Fingerprint of each tile's composite."""
     is_freeze_marked: bool
-    """True if the marker says that corrections were frozen."""
+    """True if the marker states that corrections were frozen."""
 
 
 def prepare(ctx: RunContext) -> BalanceInputs:
-    """Read the fingerprints of all composites; a refresh accepts what was solved for them without freezing."""
-    inputs = BalanceInputs(_composites(ctx), is_freeze_marked=False)
+    """Read the fingerprints of all composites; a refresh accepts corrections that were solved without freezing."""
+    inputs = BalanceInputs(_read_composites(ctx), is_freeze_marked=False)
     if ctx.config.since is not None and DoneMarker(layout.BALANCE, fingerprint(inputs)).is_current(ctx.store):
         return inputs
-    return inputs._replace(is_freeze_marked=_freezes(ctx))
+    return inputs._replace(is_freeze_marked=_should_freeze(ctx))
 
 
 def fingerprint(inputs: BalanceInputs) -> str:
@@ -63,83 +64,99 @@ def fingerprint(inputs: BalanceInputs) -> str:
     return compute_fingerprint("balance", VERSION, inputs.composites, *marks)
 
 
-def _freezes(ctx: RunContext) -> bool:
-    """Whether tiles that are balanced keep their corrections; else a refresh would change every tile a little."""
+def _should_freeze(ctx: RunContext) -> bool:
+    """Return True if balanced tiles keep their corrections: otherwise a refresh would change every tile a little."""
     return ctx.config.freeze or ctx.config.since is not None
 
 
-def composite_item(ctx: RunContext, tile: Tile) -> dict[str, Any]:
-    """The composite's item; NotMade where composite has not run."""
+def read_composite_item(ctx: RunContext, tile: Tile) -> dict[str, Any]:
+    """Read the STAC item of a tile's composite; raise MissingInput if composite has not run."""
     key = layout.TileKeys(tile.name).get_item("composite")
     item = read_json(ctx.store, key)
     if item is None or read_fingerprint(item) is None:
-        raise MissingInput(f"{ctx.config.out} has no {key}: run the step composite for {tile.name} first")
+        raise MissingInput(
+            f"Cannot read the composite of {tile.name}: {ctx.config.out} has no {key}; run the step composite for "
+            f"{tile.name} first."
+        )
     return item
 
 
-def _composites(ctx: RunContext) -> dict[str, str]:
-    """The fingerprint of each tile's composite; a tile that has none is left out. NotMade where none has one."""
+def _read_composites(ctx: RunContext) -> dict[str, str]:
+    """Read the fingerprint of each tile's composite, without tiles that have none; raise MissingInput if none has."""
 
-    def found(tile: Tile) -> str | None:
+    def read_tile(tile: Tile) -> str | None:
         return read_fingerprint(read_json(ctx.store, layout.TileKeys(tile.name).get_item("composite")))
 
-    each = zip(ctx.tiles, ordered_map(found, ctx.tiles, _WRITERS), strict=True)
-    there = {tile.name: one for tile, one in each if one is not None}
-    if not there:
-        raise MissingInput(f"{ctx.config.out} has no composite of any tile: run the step composite first")
-    return there
+    each = zip(ctx.tiles, ordered_map(read_tile, ctx.tiles, _STORE_THREADS), strict=True)
+    known = {tile.name: one for tile, one in each if one is not None}
+    if not known:
+        raise MissingInput(
+            f"Cannot balance the region: {ctx.config.out} has no composite of any tile; run the step composite first."
+        )
+    return known
 
 
-class _Before(NamedTuple):
-    """What an earlier run left: of it counts what was made from composites that are still the same."""
+@dataclass(frozen=True)
+class _EarlierResults:
+    """Results of an earlier run; those that were made from composites that have not changed since are used again."""
 
     balance: dict[str, Any]
+    """Content of balance.json."""
     measured: dict[str, Any]
+    """Content of balance/overlaps.json."""
 
-    def frozen(self, composites: Mapping[str, str]) -> dict[str, CorrectionPlane]:
-        """Corrections of tiles whose composite has not changed."""
+    @classmethod
+    def from_store(cls, ctx: RunContext) -> "_EarlierResults":
+        """Read them; they are empty if there are none, or measured by another version."""
+        measured = read_json(ctx.store, layout.OVERLAPS) or {}
+        return cls(
+            read_json(ctx.store, layout.BALANCE) or {}, measured if measured.get("version") == VERSION else {}
+        )  # fmt: skip
+
+    def select_frozen(self, composites: Mapping[str, str]) -> dict[str, CorrectionPlane]:
+        """Select the corrections of tiles whose composite has not changed."""
         return {
-            name: CorrectionPlane.read(stored)
+            name: CorrectionPlane.from_json(stored)
             for name, stored in self.balance.get("corrections", {}).items()
             if composites.get(name) == stored["composite"]
         }
 
-    def land(self, name: str, composite: str) -> LandTrend | None:
-        """The plane of a tile's land."""
+    def get_trend(self, name: str, composite: str) -> LandTrend | None:
+        """Return the plane through a tile's land, if it was fitted to this composite."""
         stored = self.measured.get("lands", {}).get(name)
-        return LandTrend.read(stored) if stored is not None and stored["composite"] == composite else None
+        return LandTrend.from_json(stored) if stored is not None and stored["composite"] == composite else None
 
-    def overlaps(self) -> dict[tuple[str, str, str, str], Overlap]:
-        """By the two tiles and the fingerprints of their composites."""
+    def index_overlaps(self) -> dict[tuple[str, str, str, str], Overlap]:
+        """Index the overlaps by their two tiles and the fingerprints of the tiles' composites."""
         stored = self.measured.get("overlaps", [])
-        return {(one["a"], one["b"], *one["composites"]): Overlap.read(one) for one in stored}
+        return {(one["a"], one["b"], *one["composites"]): Overlap.from_json(one) for one in stored}
 
 
 def run(ctx: RunContext, inputs: BalanceInputs) -> StepResult:
     """Measure new overlaps, solve for all corrections, write balance/T.json of all tiles, then balance.json."""
-    composites, before = inputs.composites, _before(ctx)
-    lands, overlaps = _measured(ctx, composites, before)
-    frozen = before.frozen(composites) if _freezes(ctx) else {}
-    light = IlluminationGradient(*before.balance["light"]) if frozen else None
-    made = balance_colors(composites, overlaps, lands, frozen, light)
+    composites, earlier = inputs.composites, _EarlierResults.from_store(ctx)
+    trends, overlaps = _measure_region(ctx, composites, earlier)
+    frozen = earlier.select_frozen(composites) if _should_freeze(ctx) else {}
+    gradient = IlluminationGradient(*earlier.balance["light"]) if frozen else None
+    result = balance_colors(composites, overlaps, trends, frozen, gradient)
     measured = {
         "version": VERSION,
-        "lands": {name: {**asdict(land), "composite": composites[name]} for name, land in lands.items()},
+        "lands": {name: {**asdict(trend), "composite": composites[name]} for name, trend in trends.items()},
         "overlaps": [{**one.to_json(), "composites": [composites[one.a], composites[one.b]]} for one in overlaps],
     }
     ctx.store.put(layout.OVERLAPS, to_json(measured))
     tiles = [tile for tile in ctx.tiles if tile.name in composites]
-    for _ in ordered_map(partial(_put, ctx, made.corrections), tiles, _WRITERS):
+    for _ in ordered_map(partial(_write_corrections, ctx, result.corrections), tiles, _STORE_THREADS):
         pass
     record = {
         "bands": list(BANDS),
         "corrections": {
-            name: {**one.to_json(), "composite": composites[name]} for name, one in made.corrections.items()
+            name: {**one.to_json(), "composite": composites[name]} for name, one in result.corrections.items()
         },
-        "light": list(made.light),
+        "light": list(result.gradient),
         "frozen": sorted(frozen),
         "overlaps": [
-            {"a": one.a, "b": one.b, "pixels": one.pixels, "remaining": list(one.remaining(made.corrections))}
+            {"a": one.a, "b": one.b, "pixels": one.pixels, "remaining": list(one.compute_residual(result.corrections))}
             for one in overlaps
         ],
         "fingerprint": fingerprint(inputs),
@@ -149,33 +166,27 @@ def run(ctx: RunContext, inputs: BalanceInputs) -> StepResult:
     return StepResult("balance", "all", "done", facts)
 
 
-def _before(ctx: RunContext) -> _Before:
-    measured = read_json(ctx.store, layout.OVERLAPS) or {}
-    return _Before(
-        read_json(ctx.store, layout.BALANCE) or {}, measured if measured.get("version") == VERSION else {}
-    )  # fmt: skip
-
-
-def _put(ctx: RunContext, corrections: Mapping[str, CorrectionPlane], tile: Tile) -> None:
-    """Write what blending a tile needs, where it has changed."""
+def _write_corrections(ctx: RunContext, corrections: Mapping[str, CorrectionPlane], tile: Tile) -> None:
+    """Write the corrections on which the blend of a tile depends, if they have changed."""
+    key = layout.TileKeys(tile.name).corrections
     names = sorted(one.name for one in (tile, *ctx.find_neighbours(tile)) if one.name in corrections)
     data = to_json({"corrections": {name: corrections[name].to_json() for name in names}})
-    if ctx.store.get(layout.TileKeys(tile.name).corrections) != data:
-        ctx.store.put(layout.TileKeys(tile.name).corrections, data)
+    if ctx.store.get(key) != data:
+        ctx.store.put(key, data)
 
 
-def _measured(
-    ctx: RunContext, composites: Mapping[str, str], before: _Before
+def _measure_region(
+    ctx: RunContext, composites: Mapping[str, str], earlier: _EarlierResults
 ) -> tuple[dict[str, LandTrend], list[Overlap]]:
-    """The plane of every tile's land, and every overlap that says something; measured where not known already."""
-    levels = lru_cache(maxsize=_HELD)(partial(_levels, ctx))
-    known = before.overlaps()
+    """Measure the plane through every tile's land, and every overlap with usable pieces, unless known already."""
+    levels = lru_cache(maxsize=_CACHED_TILES)(partial(_read_levels, ctx))
+    known = earlier.index_overlaps()
 
-    def land(tile: Tile) -> LandTrend:
-        return before.land(tile.name, composites[tile.name]) or LandTrend.of(levels(tile))
+    def measure_trend(tile: Tile) -> LandTrend:
+        return earlier.get_trend(tile.name, composites[tile.name]) or LandTrend.from_image(levels(tile))
 
     tiles = [tile for tile in ctx.tiles if tile.name in composites]
-    lands = dict(zip([tile.name for tile in tiles], ordered_map(land, tiles, ctx.threads), strict=True))
+    trends = dict(zip([tile.name for tile in tiles], ordered_map(measure_trend, tiles, ctx.threads), strict=True))
     pairs = [
         (tile, other)
         for tile in tiles
@@ -183,55 +194,64 @@ def _measured(
         if tile.name < other.name and other.name in composites
     ]
 
-    def overlap(pair: tuple[Tile, Tile]) -> Overlap:
+    def measure_pair(pair: tuple[Tile, Tile]) -> Overlap:
         a, b = pair
         found = known.get((a.name, b.name, composites[a.name], composites[b.name]))
         if found is not None:
             return found
-        usual = (np.array(lands[a.name].levels) + np.array(lands[b.name].levels)) / 2
-        grids = _coarse(ctx, a), _coarse(ctx, b)
+        reference = (np.array(trends[a.name].levels) + np.array(trends[b.name].levels)) / 2
+        grids = _build_coarse_geobox(ctx, a), _build_coarse_geobox(ctx, b)
         window = window_of(*grids)
         if window is None:
             return Overlap(a.name, b.name, ())
         first = levels(a)[:, window[0], window[1]]
         whole = levels(b)
 
-        def read(part: Window) -> Float32:
+        def read_window(part: Window) -> Float32:
             return whole[:, part[0], part[1]].astype(np.float32)
 
-        second: UInt8 = np.rint(onto(read, grids[1], grids[0][window], len(BANDS))).astype(np.uint8)
+        second: UInt8 = np.rint(onto(read_window, grids[1], grids[0][window], len(BANDS))).astype(np.uint8)
         pieces = []
-        for one in measure_overlap(first, second, grids[0].height, usual):
+        for one in measure_overlap(first, second, grids[0].height, reference):
             y, x = one.y + window[0].start, one.x + window[1].start
             there = pixels_in(grids[1], grids[0], np.array([y]), np.array([x]))
-            places = (_place(grids[0], y, x), _place(grids[1], float(there[0][0, 0]), float(there[1][0, 0])))
+            places = (
+                _locate_in_tile(grids[0], y, x),
+                _locate_in_tile(grids[1], float(there[0][0, 0]), float(there[1][0, 0])),
+            )
             pieces.append(Piece(*places, one.levels, one.weights, one.pixels))
         return Overlap(a.name, b.name, tuple(pieces))
 
-    return lands, [one for one in ordered_map(overlap, pairs, ctx.threads) if one.pieces]
+    return trends, [one for one in ordered_map(measure_pair, pairs, ctx.threads) if one.pieces]
 
 
-def _place(grid: GeoBox, y: float, x: float) -> TilePosition:
+def _locate_in_tile(grid: GeoBox, y: float, x: float) -> TilePosition:
+    """Convert a position in pixels to a position in the tile, -1 to 1."""
     return TilePosition(round(2 * y / grid.height - 1, 4), round(2 * x / grid.width - 1, 4))
 
 
-def _coarse(ctx: RunContext, tile: Tile) -> GeoBox:
-    return tile.build_geobox(max(_RES, ctx.res))
+def _build_coarse_geobox(ctx: RunContext, tile: Tile) -> GeoBox:
+    """Build the pixel grid on which a tile is compared."""
+    return tile.build_geobox(max(_RES_M, ctx.res))
 
 
-def _levels(ctx: RunContext, tile: Tile) -> UInt8:
-    height, width = _coarse(ctx, tile).shape
-    return read_decimated(ctx.store.gdal(layout.TileKeys(tile.name).get_raster("composite", "composite")), (height, width))
+def _read_levels(ctx: RunContext, tile: Tile) -> UInt8:
+    """Read a tile's composite, decimated: (4, y, x) levels."""
+    height, width = _build_coarse_geobox(ctx, tile).shape
+    path = ctx.store.get_gdal_path(layout.TileKeys(tile.name).get_raster("composite", "composite"))
+    return read_decimated(path, (height, width))
 
 
-def corrections_of(ctx: RunContext, tile: Tile) -> dict[str, CorrectionPlane]:
-    """What balance wrote for the tile and those neighbours that have a composite; NotMade where it has not run."""
+def read_corrections(ctx: RunContext, tile: Tile) -> dict[str, CorrectionPlane]:
+    """Read the corrections of a tile and its neighbours; raise MissingInput if balance has not run."""
     key = layout.TileKeys(tile.name).corrections
     stored = (read_json(ctx.store, key) or {}).get("corrections", {})
     known = sorted({one.name for one in (tile, *ctx.find_neighbours(tile))} & set(stored))
     if tile.name not in known:
-        raise MissingInput(f"{ctx.config.out} has no {key}: run the step balance for the region first")
-    return {name: CorrectionPlane.read(stored[name]) for name in known}
+        raise MissingInput(
+            f"Cannot blend {tile.name}: {ctx.config.out} has no {key}; run the step balance for the region first."
+        )
+    return {name: CorrectionPlane.from_json(stored[name]) for name in known}
 
 
 STEP = WholeStep(StepName.BALANCE, layout.BALANCE, prepare, fingerprint, run)

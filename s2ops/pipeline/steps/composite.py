@@ -1,4 +1,4 @@
-"""Composite: fuse the acquired scenes of a tile, recent first, patches cross-faded (paper, section 2.2)."""
+"""Composite step: merge the acquired scenes of a tile, newest first, patch borders feathered (paper, section 2.2)."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
-from s2ops.config import Composite
+from s2ops.config import CompositeOptions
 from s2ops.constants import BANDS, Bool, Float32, Mask, UInt8
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.imaging.distance import CELL_M, BilinearGrid
+from s2ops.imaging.cell_mask import CELL_M
+from s2ops.imaging.interpolation import BilinearGrid
 from s2ops.mosaic.composite.compositing import Composite
 from s2ops.mosaic.composite.edge_weights import EdgeWeights, create_clear_cells
 from s2ops.mosaic.composite.gain_matching import (
@@ -27,14 +28,14 @@ from s2ops.mosaic.composite.scene_stack import MaskedScene, SceneStack
 from s2ops.pipeline.steps.acquire import read_acquired
 from s2ops.pipeline.steps.base import TileStep
 from s2ops.publishing import stac_item
-from s2ops.quality.patch_seam_metrics import sample_patch_borders, measure_patch_seams
+from s2ops.quality.patch_seam_metrics import measure_patch_seams, sample_patch_borders
 from s2ops.raster.cog import CODES, IMAGERY, SHARE
 from s2ops.raster.dataset_pool import Opened, Shelf, opened, shelf
 from s2ops.raster.reader import read_sampled, slabs
 from s2ops.records import AcquireRecord
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
-from s2ops.run.raster_writer import find_date_range, build_imagery_tags, open_raster_writer
+from s2ops.run.raster_writer import build_imagery_tags, find_date_range, open_raster_writer
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint, to_json
@@ -42,7 +43,7 @@ from s2ops.storage.done_marker import compute_fingerprint, to_json
 VERSION = 6
 
 _MATCH_SIDE = 1098
-"""Side of the decimated rasters that scenes are compared on: a tenth of a full tile's."""
+"""Side in pixels of the decimated rasters on which scenes are compared: a tenth of a full tile's."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class CompositeInputs:
     """Inputs of the composite of a tile: its acquired scenes and the options."""
 
     record: AcquireRecord
-    options: Composite
+    options: CompositeOptions
     res: int
 
 
@@ -67,29 +68,32 @@ def fingerprint(inputs: CompositeInputs) -> str:
 
 def run(ctx: RunContext, tile: Tile, inputs: CompositeInputs) -> StepResult:
     """Write composite.tif, provenance.tif and weight.tif, then item.json."""
-    record, geobox = inputs.record, ctx.build_geobox(tile)
-    looks, gains, shifts = _prepared(ctx, tile, record)
+    record, geobox, keys = inputs.record, ctx.build_geobox(tile), layout.TileKeys(tile.name)
+    masks, gains, offsets = _prepare_scenes(ctx, tile, record)
     holes, borders = 0, []
     with open_raster_writer(ctx.store, geobox) as made, shelf() as files:
         image = made.create_file("composite", BANDS, IMAGERY, build_imagery_tags())
         provenance = made.create_file("provenance", ["scene"], CODES)
         weight = made.create_file("weight", ["weight"], SHARE)
-        fusion = _Fusion(ctx, tile, files, looks, gains, shifts)
-        for fused in ordered_map(fusion.slab, slabs(geobox.height), ctx.threads):
-            image.write(fused.levels)
-            provenance.write(fused.source[None])
-            weight.write(fused.weight[None])
-            holes += fused.holes
-            borders.append(sample_patch_borders(fused.levels, fused.source))
-        named = partial(layout.TileKeys(tile.name).get_raster, "composite")
-        written = {named("composite"): image, named("provenance"): provenance, named("weight"): weight}
+        compositor = _TileCompositor(ctx, tile, files, masks, gains, offsets)
+        for slab in ordered_map(compositor.composite_slab, slabs(geobox.height), ctx.threads):
+            image.write(slab.levels)
+            provenance.write(slab.provenance[None])
+            weight.write(slab.weight[None])
+            holes += slab.holes
+            borders.append(sample_patch_borders(slab.levels, slab.provenance))
+        written = {
+            keys.get_raster("composite", "composite"): image,
+            keys.get_raster("composite", "provenance"): provenance,
+            keys.get_raster("composite", "weight"): weight,
+        }
         image_sha256, provenance_sha256, weight_sha256 = made.put(written, ctx.threads)
     assets = {
         "composite": stac_item.build_imagery_asset("composite.tif", image_sha256),
         "provenance": stac_item.build_provenance_asset(
             "provenance.tif", provenance_sha256, [one.id for one in record.scenes]
         ),
-        "weight": _weight_asset(weight_sha256),
+        "weight": _build_weight_asset(weight_sha256),
     }
     part = round(holes / (geobox.height * geobox.width), 6)
     properties = {
@@ -102,7 +106,7 @@ def run(ctx: RunContext, tile: Tile, inputs: CompositeInputs) -> StepResult:
     }
     dates = find_date_range(record.scenes, ctx.config)
     ctx.store.put(
-        layout.TileKeys(tile.name).get_item("composite"),
+        keys.get_item("composite"),
         to_json(stac_item.build_tile_item("composite", tile.name, geobox, dates, assets, properties)),
     )
     return StepResult(
@@ -110,65 +114,66 @@ def run(ctx: RunContext, tile: Tile, inputs: CompositeInputs) -> StepResult:
     )
 
 
-def _weight_asset(sha256: str) -> stac_item.Asset:
+def _build_weight_asset(sha256: str) -> stac_item.Asset:
     band = {"name": "weight", "unit": "%", "nodata": 0, "statistics": {"minimum": 5, "maximum": 100}}
     return stac_item.Asset("weight.tif", sha256, "Share of that scene in each pixel", (band,), ("metadata",))
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Where a scene is clear, over the whole tile."""
+class _SceneMask:
+    """Clear mask and edge weights of a scene over the whole tile."""
 
     scene: str
-    """Its id."""
-    fade: EdgeWeights
-    """How much of each pixel it claims."""
+    """Scene id."""
+    edge_weights: EdgeWeights
     bits: UInt8
-    """(y, bytes): a bit a pixel, so that its mask is decoded once."""
+    """(y, bytes): one bit per pixel, so that the mask is decoded only once."""
 
-    def clear(self, rows: slice, width: int) -> Bool:
-        """(y, x): rows of its clear pixels."""
+    def unpack_clear(self, rows: slice, width: int) -> Bool:
+        """Unpack some rows of the clear mask: (y, x) bool."""
         return np.unpackbits(self.bits[rows], axis=1, count=width).view(np.bool_)
 
 
-def _seen(ctx: RunContext, tile: Tile, name: str) -> _Seen:
-    grid, fade = ctx.build_geobox(tile), ctx.config.composite.fade_m / ctx.res
-    cells, bits = (
-        create_clear_cells((grid.height, grid.width), fade),
-        np.empty((grid.height, -(-grid.width // 8)), np.uint8),
-    )
+def _read_mask(ctx: RunContext, tile: Tile, scene: str) -> _SceneMask:
+    """Read a scene's mask over the whole tile."""
+    grid, feather_px = ctx.build_geobox(tile), ctx.config.composite.fade_m / ctx.res
+    cells = create_clear_cells((grid.height, grid.width), feather_px)
+    bits = np.empty((grid.height, -(-grid.width // 8)), np.uint8)
+    path = ctx.store.get_gdal_path(layout.SceneKeys(tile.name, scene).mask)
     with opened() as files:
         for rows in slabs(grid.height):
-            clear = files.read(ctx.store.gdal(layout.SceneKeys(tile.name, name).mask), rows)[0] == Mask.CLEAR
+            clear = files.read(path, rows)[0] == Mask.CLEAR
             cells.feed(clear, rows.start)
             bits[rows] = np.packbits(clear, axis=1)
-    return _Seen(name, EdgeWeights.of(cells, fade), bits)
+    return _SceneMask(scene, EdgeWeights.from_clear_cells(cells, feather_px), bits)
 
 
-def _prepared(
+def _prepare_scenes(
     ctx: RunContext, tile: Tile, record: AcquireRecord
-) -> tuple[list[_Seen], Mapping[str, Gains], Mapping[str, OffsetField]]:
-    """What a composite needs before its first slab: matching, mostly on one thread, goes on beside reading masks."""
+) -> tuple[list[_SceneMask], Mapping[str, Gains], Mapping[str, OffsetField]]:
+    """Read all masks and match the scenes, both at once because matching mostly uses one thread."""
     names = [scene.id for scene in record.scenes]
     with ThreadPoolExecutor(max(ctx.threads, 1)) as pool:
-        matched = pool.submit(_matched, ctx, tile, record)
-        seen = list(pool.map(partial(_seen, ctx, tile), names))
-        return seen, *matched.result()
+        matched = pool.submit(_match_scenes, ctx, tile, record)
+        masks = list(pool.map(partial(_read_mask, ctx, tile), names))
+        return masks, *matched.result()
 
 
-def _matched(ctx: RunContext, tile: Tile, record: AcquireRecord) -> tuple[dict[str, Gains], dict[str, OffsetField]]:
-    """What makes common clear ground look the same in all scenes: gains, anchored by clear area, and local shifts."""
+def _match_scenes(
+    ctx: RunContext, tile: Tile, record: AcquireRecord
+) -> tuple[dict[str, Gains], dict[str, OffsetField]]:
+    """Match the scenes on their common clear ground: gains, anchored by clear area, and local offsets, by scene."""
     if not ctx.config.composite.match:
         return {}, {}
     side = min(_MATCH_SIDE, *ctx.build_geobox(tile).shape)
     names = [scene.id for scene in record.scenes]
 
-    def read(name: str) -> tuple[UInt8, Bool]:
+    def read_scene(name: str) -> tuple[UInt8, Bool]:
         keys = layout.SceneKeys(tile.name, name)
-        image, mask = (read_sampled(ctx.store.gdal(key), side) for key in (keys.image, keys.mask))
+        image, mask = (read_sampled(ctx.store.get_gdal_path(key), side) for key in (keys.image, keys.mask))
         return image, mask[0] == Mask.CLEAR
 
-    seen = dict(zip(names, ordered_map(read, names, ctx.threads), strict=True))
+    seen = dict(zip(names, ordered_map(read_scene, names, ctx.threads), strict=True))
     pairs = []
     for a, b in combinations(sorted(seen), 2):
         ratio = measure_brightness_ratio(seen[a][0], seen[b][0], seen[a][1] & seen[b][1])
@@ -181,73 +186,75 @@ def _matched(ctx: RunContext, tile: Tile, record: AcquireRecord) -> tuple[dict[s
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """One scene over one slab."""
+class _SceneSlab:
+    """One scene over one slab; its levels are read block by block, where they are needed."""
 
-    image: str
+    path: str
+    """GDAL path of its image."""
     clear: Bool
     """(y, x)"""
-    claim: BilinearGrid
-    """(y, x): its share."""
-    fade: EdgeWeights
+    weights: BilinearGrid
+    """(y, x): its edge weights."""
+    edge_weights: EdgeWeights
+    """The same over the whole tile."""
     gain: Float32 | None
-    shift: BilinearGrid | None
+    offset: BilinearGrid | None
 
 
 @dataclass(frozen=True)
-class _Fusion:
-    """What every slab of the composite is made from."""
+class _TileCompositor:
+    """Compositor of a tile's slabs."""
 
     ctx: RunContext
     tile: Tile
     files: Shelf
-    scenes: Sequence[_Seen]
-    """The best first."""
+    masks: Sequence[_SceneMask]
+    """Best scene first."""
     gains: Mapping[str, Gains]
-    shifts: Mapping[str, OffsetField]
+    offsets: Mapping[str, OffsetField]
 
-    def slab(self, rows: slice) -> Composite:
-        """Rows of the composite, block by block: state fits the processor's cache, and scenes are read where wanted."""
+    def composite_slab(self, rows: slice) -> Composite:
+        """Composite some rows block by block: blocks fit the processor's cache, and scenes are read where needed."""
         width = self.ctx.build_geobox(self.tile).width
-        out, looks = Composite.empty((rows.stop - rows.start, width)), SceneStack()
-        layers = [self._layer(one, rows, width) for one in self.scenes]
+        out, stack = Composite.from_shape((rows.stop - rows.start, width)), SceneStack()
+        scenes = [self._prepare_slab(mask, rows, width) for mask in self.masks]
         with self.files.lent() as files:
             for cols in slabs(width):
-                looks.begin((rows.stop - rows.start, cols.stop - cols.start))
-                part = self._block(files, looks, layers, (rows, cols))
-                out.levels[:, :, cols], out.source[:, cols], out.weight[:, cols] = part
+                stack.reset((rows.stop - rows.start, cols.stop - cols.start))
+                block = self._composite_block(files, stack, scenes, (rows, cols))
+                out.levels[:, :, cols], out.provenance[:, cols], out.weight[:, cols] = block
         return out
 
-    def _layer(self, seen: _Seen, rows: slice, width: int) -> _Layer:
-        """What a scene brings to a slab; its levels are read when first wanted."""
-        field, shift = self.shifts.get(seen.scene), None
+    def _prepare_slab(self, mask: _SceneMask, rows: slice, width: int) -> _SceneSlab:
+        """Prepare everything of a scene but its levels."""
+        field, offset = self.offsets.get(mask.scene), None
         if field is not None and field.cells.any():
-            shift = field.rows(rows.start, rows.stop, width, CELL_M / self.ctx.res)
-        gain = convert_gain_to_level_offset(self.gains[seen.scene]) if seen.scene in self.gains else None
-        image, claim = (
-            self.ctx.store.gdal(layout.SceneKeys(self.tile.name, seen.scene).image),
-            seen.fade.at(rows, slice(0, width)),
-        )
-        return _Layer(image, seen.clear(rows, width), claim, seen.fade, gain, shift)
+            offset = field.interpolate(rows.start, rows.stop, width, CELL_M / self.ctx.res)
+        gain = convert_gain_to_level_offset(self.gains[mask.scene]) if mask.scene in self.gains else None
+        path = self.ctx.store.get_gdal_path(layout.SceneKeys(self.tile.name, mask.scene).image)
+        weights = mask.edge_weights.sample(rows, slice(0, width))
+        return _SceneSlab(path, mask.unpack_clear(rows, width), weights, mask.edge_weights, gain, offset)
 
-    def _block(
-        self, files: Opened, looks: SceneStack, layers: Sequence[_Layer], window: tuple[slice, slice]
+    def _composite_block(
+        self, files: Opened, stack: SceneStack, scenes: Sequence[_SceneSlab], window: tuple[slice, slice]
     ) -> Composite:
-        rule, (rows, cols) = COMPOSITE_METHODS[self.ctx.config.composite.rule], window
-        open_ = np.ones_like(layers[0].fade.whole(rows, cols)) if layers else np.zeros(0, np.bool_)
-        for layer in layers:
-            clear = layer.clear[:, cols]
+        """Stack the scenes of a block until no later scene can change a pixel, and composite them."""
+        method, (rows, cols) = COMPOSITE_METHODS[self.ctx.config.composite.rule], window
+        open_ = np.ones_like(scenes[0].edge_weights.is_saturated(rows, cols)) if scenes else np.zeros(0, np.bool_)
+        for scene in scenes:
+            clear = scene.clear[:, cols]
             if not clear.any():
-                looks.skip()
+                stack.append_empty()
                 continue
-            files.read(layer.image, rows, cols, out=looks.place())
-            shift = None if layer.shift is None else layer.shift.cut(slice(None), cols)
-            complete = looks.add(clear, layer.claim.cut(slice(None), cols), layer.gain, shift)
-            if rule.stops_early and complete:
-                open_ &= ~layer.fade.whole(rows, cols)
+            levels = files.read(scene.path, rows, cols, out=stack.reserve_slot())
+            weights = scene.weights.crop(slice(None), cols)
+            offset = None if scene.offset is None else scene.offset.crop(slice(None), cols)
+            is_complete = stack.append(levels, clear, weights, scene.gain, offset)
+            if method.stops_early and is_complete:
+                open_ &= ~scene.edge_weights.is_saturated(rows, cols)
                 if not open_.any():
                     break
-        return rule.result(looks)
+        return method.composite(stack)
 
 
 STEP = TileStep(StepName.COMPOSITE, lambda tile: layout.TileKeys(tile).get_item("composite"), prepare, fingerprint, run)

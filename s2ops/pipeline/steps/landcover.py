@@ -134,7 +134,7 @@ def run(ctx: RunContext, tile: Tile, inputs: LandcoverInputs) -> StepResult:
         "landcover": stac_item.build_landcover_asset("landcover.tif", class_sha256),
         "confidence": stac_item.build_confidence_asset("confidence.tif", confidence_sha256),
     }
-    metrics.areas(areas_km2)
+    metrics.count_areas(areas_km2)
     properties = {
         "s2ops:fingerprint": fingerprint(inputs),
         "s2ops:dates": [image.name for image in images],
@@ -180,7 +180,7 @@ def _build_hole_reader(
     Returns:
         None if there are no dates, so that the whole mosaic is classified.
     """
-    masks = [ctx.store.gdal(image.mask) for image in images if image.mask is not None]
+    masks = [ctx.store.get_gdal_path(image.mask) for image in images if image.mask is not None]
     height, width = ctx.build_geobox(tile).shape
 
     def read_holes(top: int, end: int) -> Bool:
@@ -201,9 +201,9 @@ def _predict(
     """Yield rows of the tile and the probabilities of each head there, for the wanted pixels only."""
     height, width = ctx.build_geobox(tile).shape
     others = [
-        Placed(ctx.store.gdal(key), ctx.build_geobox(ctx.tiles_by_name[name])) for name, key, _ in image.neighbours
+        Placed(ctx.store.get_gdal_path(key), ctx.build_geobox(ctx.tiles_by_name[name])) for name, key, _ in image.neighbours
     ]
-    read = framed(Placed(ctx.store.gdal(image.key), ctx.build_geobox(tile)), others)
+    read = framed(Placed(ctx.store.get_gdal_path(image.key), ctx.build_geobox(tile)), others)
     network = ctx.open_segmenter(LANDCOVER)
     for top, end, probs in segment_slabs(network, read, height + 2 * FRAME, width + 2 * FRAME, is_wanted):
         rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
@@ -215,11 +215,11 @@ def _predict(
 def _read_weight(ctx: RunContext, tile: Tile, image: _SourceImage, rows: slice) -> Float32:
     """Read the weight (y, x) of an image in the fusion, for some rows: 0 where it is not valid."""
     if image.mask is None:
-        valid: Float32 = (read_window(ctx.store.gdal(image.key), rows, bands=[1])[0] != 0).astype(np.float32)
+        valid: Float32 = (read_window(ctx.store.get_gdal_path(image.key), rows, bands=[1])[0] != 0).astype(np.float32)
         return valid
     reach, height = compute_ramp_px(ctx.res), ctx.build_geobox(tile).height
     around = slice(max(rows.start - reach, 0), min(rows.stop + reach, height))
-    mask = read_window(ctx.store.gdal(image.mask), around)[0]
+    mask = read_window(ctx.store.get_gdal_path(image.mask), around)[0]
     weight = compute_date_weight(mask, ctx.res)
     return weight[rows.start - around.start : rows.stop - around.start]
 

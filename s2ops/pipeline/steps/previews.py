@@ -96,5 +96,5 @@ def read_stored_previews(ctx: RunContext, record: SelectRecord, key: str) -> dic
     """
     if not record.candidates:
         return {}
-    stacks = read_all(ctx.store.gdal(key))
+    stacks = read_all(ctx.store.get_gdal_path(key))
     return {one.id: stacks[4 * n : 4 * n + 4] for n, one in enumerate(record.candidates)}

@@ -92,7 +92,7 @@ def _find_composited_scenes(ctx: RunContext, tile: Tile, record: SelectRecord) -
 def delete_base(ctx: RunContext, tile: Tile) -> None:
     """Delete the base of an earlier refresh, because the tile has a list of its own again."""
     for key in (layout.TileKeys(tile.name).base_selection, layout.TileKeys(tile.name).base_previews):
-        if ctx.store.exists(key):
+        if ctx.store.has_key(key):
             ctx.store.delete(key)
 
 
