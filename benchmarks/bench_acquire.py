@@ -37,8 +37,8 @@ from s2ops.catalog.scene import Scene
 from s2ops.constants import BANDS
 from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.imaging.tone_curve import SCALE, convert_bands_to_levels, invert_tone_curve
-from s2ops.pipeline.steps.acquire_scene import make_scene
-from s2ops.raster.reader import slabs
+from s2ops.pipeline.steps.acquire_scene import acquire_scene
+from s2ops.raster.reader import split_rows
 
 BUCKET = "scenes"
 TICK = 0.1
@@ -80,7 +80,7 @@ def make_bands(folder: Path, res: int) -> None:
     plain = [folder / f"{band}.plain.tif" for band in BANDS]
     files = [rasterio.open(path, "w", **profile) for path in plain]
     x = np.arange(grid.width, dtype=np.float64) + left
-    for rows in slabs(grid.height):
+    for rows in split_rows(grid.height):
         y = np.arange(rows.start, rows.stop, dtype=np.float64) + top
         numbers = (invert_tone_curve(make_inputs.ground(y, x, res)) * SCALE).clip(1, 65_535).astype(np.uint16)
         for file, band in zip(files, numbers, strict=True):
@@ -198,7 +198,7 @@ def step(folder: Path, res: int, threads: int, base: str) -> None:
     )  # fmt: skip
     work.segmenter("scene-cloud")
     start, cpu = time.time(), time.process_time()
-    make_scene(work, parse_tile(make_inputs.TILE), scene)
+    acquire_scene(work, parse_tile(make_inputs.TILE), scene)
     print(json.dumps([start, time.time(), time.process_time() - cpu]))
 
 

@@ -14,9 +14,9 @@ from itertools import product
 
 import numpy as np
 
-from s2ops.mosaic.balance.color_balance import balance
-from s2ops.mosaic.balance.illumination_gradient import Land
-from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, Place
+from s2ops.mosaic.balance.color_balance import balance_colors
+from s2ops.mosaic.balance.illumination_gradient import LandTrend
+from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, TilePosition
 
 PITCH = 1.8214
 """From centre to centre of neighbours, in half tiles."""
@@ -36,8 +36,8 @@ def region(side: int, noise: float) -> tuple[dict[str, np.ndarray], list[Overlap
                 continue
             pieces = []
             for part in (-0.75, -0.25, 0.25, 0.75) if 0 in {down, right} else (0.0,):
-                a = Place(0.91 * down if down else part, 0.91 * right if right else part)
-                b = Place(a.y - PITCH * down, a.x - PITCH * right)
+                a = TilePosition(0.91 * down if down else part, 0.91 * right if right else part)
+                b = TilePosition(a.y - PITCH * down, a.x - PITCH * right)
                 levels = faults[there] @ [1, b.x, b.y] - faults[here] @ [1, a.x, a.y] + rng.normal(0, noise, 4)
                 pieces.append(Piece(a, b, tuple(levels), (100.0,) * 4, 1000))
             overlaps.append(Overlap(names[here], names[there], tuple(pieces)))
@@ -50,15 +50,15 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.4)
     given = parser.parse_args()
     faults, overlaps = region(given.side, given.noise)
-    lands = {name: Land((90.0,) * 4, (0.0,) * 4, (0.0,) * 4, 1.0) for name in faults}
+    lands = {name: LandTrend((90.0,) * 4, (0.0,) * 4, (0.0,) * 4, 1.0) for name in faults}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, cpu = time.perf_counter(), time.process_time()
-    made = balance(faults, overlaps, lands)
+    made = balance_colors(faults, overlaps, lands)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    errors = np.array([made.corrections[name].solved + faults[name] for name in faults])
+    errors = np.array([made.corrections[name].coefficients + faults[name] for name in faults])
     errors -= errors.mean(axis=0)
-    left = np.array([overlap.remaining(made.corrections) for overlap in overlaps])
+    left = np.array([overlap.compute_residual(made.corrections) for overlap in overlaps])
     print("| tiles | overlaps | wall s | CPU s | peak MiB (before) | level error | slope error | left in overlaps |")
     print("|---|---|---|---|---|---|---|---|")
     print(

@@ -31,9 +31,9 @@ from s2ops.imaging.tone_curve import LEVELS_PER_LOG
 from s2ops.pipeline.steps import balance, blend
 from s2ops.quality.seam_metrics import EdgeLine, SeamMetrics, measure_seam
 from s2ops.raster.cog import CODES, IMAGERY
-from s2ops.raster.dataset_pool import opened
-from s2ops.raster.reader import read_window, slabs
-from s2ops.raster.reproject import border_inside
+from s2ops.raster.dataset_pool import open_dataset_cache
+from s2ops.raster.reader import read_window, split_rows
+from s2ops.raster.reproject import find_shared_border
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
 from s2ops.runtime.threads import ordered_map
@@ -44,15 +44,15 @@ def floor(work: RunContext) -> None:
     """Every composite read and written again."""
     for one in work.tiles:
         geobox = work.geobox(one)
-        paths = [work.store.gdal(layout.TileKeys(one.name).get_raster("composite", name)) for name in ("composite", "provenance")]
+        paths = [work.store.get_gdal_path(layout.TileKeys(one.name).get_raster("composite", name)) for name in ("composite", "provenance")]
 
         def read(rows: slice, paths: list[str] = paths) -> list[UInt8]:
-            with opened() as files:
+            with open_dataset_cache() as files:
                 return [files.read(path, rows) for path in paths]
 
         with open_raster_writer(work.store, geobox) as made:
             image, other = made.create_file("a", BANDS, IMAGERY, build_imagery_tags()), made.create_file("b", ["scene"], CODES)
-            for levels, numbers in ordered_map(read, slabs(geobox.height), work.threads):
+            for levels, numbers in ordered_map(read, split_rows(geobox.height), work.threads):
                 image.write(levels)
                 other.write(numbers)
             made.put({"floor/mosaic.tif": image, "floor/provenance.tif": other}, work.threads)
@@ -66,7 +66,7 @@ def ours(work: RunContext) -> None:
 
 def otb(work: RunContext, threads: int) -> list[str]:
     """The command, as peers.md had it."""
-    paths = [work.store.gdal(layout.TileKeys(one.name).get_raster("composite", "composite")) for one in work.tiles]
+    paths = [work.store.get_gdal_path(layout.TileKeys(one.name).get_raster("composite", "composite")) for one in work.tiles]
     return [
         "env", f"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS={threads}", "GDAL_CACHEMAX=128", "otbcli_Mosaic", "-il", *paths,
         "-comp.feather", "large", "-harmo.method", "band", "-nodata", "0",
@@ -80,7 +80,7 @@ Read = Callable[[Tile, slice, slice], UInt8]
 
 def of_s2ops(work: RunContext) -> Read:
     def read(one: Tile, rows: slice, cols: slice) -> UInt8:
-        return read_window(work.store.gdal(layout.TileKeys(one.name).get_raster("mosaic", "mosaic")), rows, cols)
+        return read_window(work.store.get_gdal_path(layout.TileKeys(one.name).get_raster("mosaic", "mosaic")), rows, cols)
 
     return read
 
@@ -104,12 +104,12 @@ def seams_of(work: RunContext, read: Read) -> list[SeamMetrics]:
     found = []
     for one, other in permutations(work.tiles, 2):
         grid = work.geobox(one)
-        points = border_inside(grid, work.geobox(other))
+        points = find_shared_border(grid, work.geobox(other))
         if points is None:
             continue
         line = EdgeLine.from_polyline(points)
         strips = line.allocate_strip()
-        for rows in slabs(grid.height):
+        for rows in split_rows(grid.height):
             here = line.cols[(line.rows >= rows.start) & (line.rows < rows.stop)]
             if here.size:
                 cols = slice(max(int(here.min()), 0), min(int(here.max()) + 1, grid.width))
@@ -127,7 +127,7 @@ def quality(work: RunContext, name: str, read: Read) -> str:
         reach = 9_800 // work.res
         inside = slice(wide // 2, min(wide // 2 + 512, wide))
         cols = slice(0, reach) if make_inputs.offset(one, work.res)[1] else slice(wide - reach, wide)
-        before = read_window(work.store.gdal(layout.TileKeys(one.name).get_raster("composite", "composite")), inside, cols)
+        before = read_window(work.store.get_gdal_path(layout.TileKeys(one.name).get_raster("composite", "composite")), inside, cols)
         energy.append(_energy(read(one, inside, cols).astype(np.float64)) / _energy(before.astype(np.float64)))
         errors.append(_error(work, one, read, slice(reach, wide - reach)))
     spread = np.ptp(np.array(errors), axis=0).max()

@@ -24,8 +24,8 @@ from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.pipeline.steps import composite
 from s2ops.pipeline.steps.acquire import read_acquired
 from s2ops.raster.cog import CODES, IMAGERY, SHARE
-from s2ops.raster.dataset_pool import opened
-from s2ops.raster.reader import slabs
+from s2ops.raster.dataset_pool import open_dataset_cache
+from s2ops.raster.reader import split_rows
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage import layout
@@ -43,15 +43,15 @@ def floor(folder: Path, res: int, threads: int) -> None:
     geobox, scenes = work.geobox(one), read_acquired(work, one).scenes
 
     def read(rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        with opened() as files:
-            masks = [files.read(work.store.gdal(layout.SceneKeys(one.name, scene.id).mask), rows) for scene in scenes]
-            levels = [files.read(work.store.gdal(layout.SceneKeys(one.name, scene.id).image), rows) for scene in scenes]
+        with open_dataset_cache() as files:
+            masks = [files.read(work.store.get_gdal_path(layout.SceneKeys(one.name, scene.id).mask), rows) for scene in scenes]
+            levels = [files.read(work.store.get_gdal_path(layout.SceneKeys(one.name, scene.id).image), rows) for scene in scenes]
         return levels[0], masks[0]
 
     with open_raster_writer(work.store, geobox) as made:
         image, other = made.create_file("a", BANDS, IMAGERY, build_imagery_tags()), made.create_file("b", ["scene"], CODES)
         weight = made.create_file("c", ["weight"], SHARE)
-        for levels, mask in ordered_map(read, slabs(geobox.height), threads):
+        for levels, mask in ordered_map(read, split_rows(geobox.height), threads):
             image.write(levels)
             other.write(mask)
             weight.write(mask)
@@ -89,7 +89,7 @@ def main() -> None:
     commands |= {f"s2ops {rule}": [*own, "--only", rule] for rule in given.rules}
     work = make_inputs.job(given.folder, (make_inputs.TILE,), given.res, 1)
     paths = [
-        work.store.gdal(layout.SceneKeys(make_inputs.TILE, scene.id).image) for scene in read_acquired(work, work.tiles[0]).scenes
+        work.store.get_gdal_path(layout.SceneKeys(make_inputs.TILE, scene.id).image) for scene in read_acquired(work, work.tiles[0]).scenes
     ]
     if "s2mosaic-first" not in given.without and given.res == 10:
         subprocess.run([given.peers, str(Path(__file__).with_name("peers.py")), "split", "-", *paths], check=False)

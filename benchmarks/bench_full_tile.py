@@ -19,7 +19,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from s2ops import config
-from s2ops.cli.progress import PlainLines
+from s2ops.cli.progress import LineProgress
 from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.pipeline import local_engine
 from s2ops.run.run_record import RunRecord
@@ -88,7 +88,7 @@ def main() -> None:
         f"resolution: {given.res}\nout: {folder / 'run'}\n"
     )
     (folder / "run.yaml").write_text(text)
-    local_engine.run(config.parse(text, "benchmark"), [parse_tile(TILE)], 1, os.cpu_count() or 1, PlainLines())
+    local_engine.run_chain(config.parse(text, "benchmark"), [parse_tile(TILE)], 1, os.cpu_count() or 1, LineProgress())
     print(f"{'step':<10} {'wall s':>8} {'CPU s':>8} {'networks':>9} {'peak MiB':>9} {'read MB':>8} {'written':>8}")
     for path in sorted((folder / "run/run").glob("*/*.json")):
         one = RunRecord.read(path.read_bytes(), str(path))

@@ -21,9 +21,14 @@ import rasterio
 from scipy.ndimage import binary_erosion, uniform_filter
 
 from s2ops.constants import Bool, Float32, UInt8
-from s2ops.imaging.tone_curve import apply_tone_curve, invert_tone_curve, convert_dn_to_levels
+from s2ops.imaging.tone_curve import apply_tone_curve, convert_dn_to_levels, invert_tone_curve
 from s2ops.mosaic.composite.compositing import composite_scenes
-from s2ops.mosaic.composite.gain_matching import ScenePair, corrected, convert_gain_to_level_offset, measure_brightness_ratio, solve_gains
+from s2ops.mosaic.composite.gain_matching import (
+    ScenePair,
+    convert_gain_to_level_offset,
+    measure_brightness_ratio,
+    solve_gains,
+)
 from s2ops.mosaic.composite.local_matching import fit_local_offsets
 from s2ops.mosaic.composite.scene_stack import MaskedScene
 
@@ -88,7 +93,8 @@ def s2ops_gain(a: UInt8, b: UInt8, both: Bool) -> Float32:
     ratio = measure_brightness_ratio(a, b, both)
     if ratio is None:
         raise ValueError("too few pixels for a ratio")
-    return corrected(a, convert_gain_to_level_offset(np.exp(ratio.logs).tolist())[:, None, None])
+    offsets = convert_gain_to_level_offset(np.exp(ratio.logs).tolist())
+    return np.where(a == 0, np.float32(0), np.clip(a + offsets[:, None, None], 1, 255))
 
 
 CORRECTIONS: dict[str, Callable[[UInt8, UInt8, Bool], Float32]] = {
@@ -144,7 +150,10 @@ def shifted(scenes: list[MaskedScene]) -> list[MaskedScene]:
     """The scenes with their gains and local shifts."""
     rows, cols = scenes[0].clear.shape
     fields = fit_local_offsets(scenes, CELL)
-    return [scene._replace(shift=field.rows(0, rows, cols, CELL)) for scene, field in zip(scenes, fields, strict=True)]
+    return [
+        scene._replace(offset=field.interpolate(0, rows, cols, CELL))
+        for scene, field in zip(scenes, fields, strict=True)
+    ]
 
 
 def round_holes(shape: tuple[int, int]) -> Bool:
@@ -171,7 +180,7 @@ def holes_table(root: Path) -> list[str]:
         for kind in (plain, gained, shifted(gained)):
             fused = composite_scenes(kind, FADE)
             truth = composite_scenes([kind[0]._replace(clear=best.clear)], FADE)
-            filled = best.clear & ~cut.clear & (fused.source > 1)
+            filled = best.clear & ~cut.clear & (fused.provenance > 1)
             figures.append(f"{residual(fused.levels.astype(np.float32), truth.levels, filled):.2f}")
         lines.append(f"| {tile} | {best.day} | {' | '.join(figures)} |")
     return lines

@@ -1,7 +1,7 @@
-"""What a network's width costs on a CPU: `python benchmarks/bench_network_width.py [ONNX ...]`.
+"""Benchmark of network width on a CPU: `python benchmarks/bench_network_width.py [ONNX ...]`.
 
-Prints, for untrained building networks of several widths and for the ONNX files given, the size and the pixels that one
-core classifies in a second of its own time, in windows of 512 as the chain cuts them. Waiting does not count.
+Prints the file size and the throughput of one core, for untrained building networks of several widths and for the given
+ONNX files. Windows are 512 pixels, as in a run. Only processor time counts, not waiting.
 """
 
 import sys
@@ -21,8 +21,8 @@ WINDOW = 512
 ROUNDS = 3
 
 
-def untrained(width: int, folder: Path) -> Path:
-    """An ONNX file of that width with random weights."""
+def export_untrained(width: int, folder: Path) -> Path:
+    """Export a network of that width with random weights as ONNX."""
     spec = NETWORKS["building"]
     meta = ModelMeta(
         name="building", version="0", bands=spec.bands, classes=spec.classes, window=spec.window, width=width,
@@ -33,8 +33,8 @@ def untrained(width: int, folder: Path) -> Path:
     return path
 
 
-def megapixels_a_second(path: Path) -> float:
-    """Millions of pixels a second of one core's time; the best of some rounds after a first one."""
+def measure_throughput(path: Path) -> float:
+    """Measure megapixels per second of processor time of one core: best of some rounds after a warm-up."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -51,9 +51,9 @@ def megapixels_a_second(path: Path) -> float:
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [untrained(width, Path(folder)) for width in WIDTHS] + [Path(name) for name in sys.argv[1:]]
+        paths = [export_untrained(width, Path(folder)) for width in WIDTHS] + [Path(name) for name in sys.argv[1:]]
         for path in paths:
-            print(f"{path.stem:20} {path.stat().st_size / 1e6:6.1f} MB {megapixels_a_second(path):6.2f} Mpx/s a core")
+            print(f"{path.stem:20} {path.stat().st_size / 1e6:6.1f} MB {measure_throughput(path):6.2f} Mpx/s a core")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from s2ops.imaging.interpolation import interpolate_bilinear
 from s2ops.imaging.tone_curve import apply_tone_curve, invert_tone_curve
 from s2ops.publishing import stac_item
 from s2ops.raster.cog import CODES, IMAGERY, MASK
-from s2ops.raster.reader import slabs
+from s2ops.raster.reader import split_rows
 from s2ops.records import AcquiredScene, AcquireRecord
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
@@ -88,7 +88,7 @@ def _clouds(seed: int) -> tuple[Float32, float]:
 def scenes(folder: Path, res: int, count: int) -> None:
     """The acquired scenes of one tile and their record; nothing where they are there already."""
     work = ctx(folder, (TILE,), res, 1)
-    if work.store.exists(layout.TileKeys(TILE).acquired):
+    if work.store.has_key(layout.TileKeys(TILE).acquired):
         return
     made = tuple(_scene(work, number) for number in range(count))
     record = AcquireRecord(tile=TILE, scenes=made, left_out=(), holes=0.0, stop="covered", fingerprint="benchmark")
@@ -102,7 +102,7 @@ def _scene(work: RunContext, number: int) -> AcquiredScene:
     clear = 0
     with open_raster_writer(work.store, geobox) as out:
         image, mask_file = out.create_file("image", BANDS, IMAGERY, build_imagery_tags()), out.create_file("mask", ["mask"], MASK)
-        for rows in slabs(geobox.height):
+        for rows in split_rows(geobox.height):
             y = np.arange(rows.start, rows.stop, dtype=np.float64)
             cloud, shade = (
                 interpolate_bilinear(nodes, (y + shift) * res / 100, (x + shift) * res / 100) > limit for shift in (0, 300 / res)
@@ -131,7 +131,7 @@ def square(folder: Path, res: int, ramp: float) -> None:
     """The composites of 2 x 2 tiles, gains of `GAINS` and a ramp of +- `ramp` inside each tile, with their items."""
     work = ctx(folder, SQUARE, res, 1)
     for number, one in enumerate(work.tiles):
-        if not work.store.exists(layout.TileKeys(one.name).get_item("composite")):
+        if not work.store.has_key(layout.TileKeys(one.name).get_item("composite")):
             _composite(work, one, number, ramp)
 
 
@@ -146,7 +146,7 @@ def _composite(work: RunContext, one: Tile, number: int, ramp: float) -> None:
     x = np.arange(geobox.width, dtype=np.float64)
     with open_raster_writer(work.store, geobox) as out:
         image, origin = out.create_file("composite", BANDS, IMAGERY, build_imagery_tags()), out.create_file("provenance", ["scene"], CODES)
-        for rows in slabs(geobox.height):
+        for rows in split_rows(geobox.height):
             y = np.arange(rows.start, rows.stop, dtype=np.float64)
             levels = np.clip(np.rint(ground(y + top, x + left, work.res)), 1, 255).astype(np.uint8)
             light = 1 + ramp * (2 * y / geobox.height - 1)[:, None] + ramp * (2 * x / geobox.width - 1)

@@ -22,10 +22,10 @@ from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.sliding_window import segment_slabs
 from s2ops.landcover.date_fusion import THIN_CLOUD_WEIGHT, DateFusion, compute_date_weight, find_thin_cloud_or_shadow
 from s2ops.models.registry import LANDCOVER, split_by_head
-from s2ops.raster.cog import CLASSES, IMAGERY, MASK, PERCENT, SlabFile
+from s2ops.raster.cog import CLASSES, IMAGERY, MASK, PERCENT, CogWriter
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.raster.image_file import ImageFile
-from s2ops.raster.reader import open_foreign, slabs
+from s2ops.raster.reader import open_untrusted, split_rows
 from s2ops.run.raster_writer import build_imagery_tags
 
 _BAND_NAMES = {
@@ -56,7 +56,7 @@ def _open_image(stack: ExitStack, path: Path, options: ImageOptions, grid: GeoBo
         ConfigError: If its bands cannot be identified.
     """
     try:
-        src = stack.enter_context(open_foreign(str(path)))
+        src = stack.enter_context(open_untrusted(str(path)))
     except RasterioError as error:
         raise RasterError(f"Cannot open {path}: {error}; give a GeoTIFF with red, green, blue and nir.") from error
     if src.crs is None:
@@ -102,8 +102,8 @@ def enhance(source: Path, target: Path, options: ImageOptions) -> None:
     """Apply the tone curve to `source` and write an 8-bit COG: red, green, blue, nir; 0 is no data."""
     with configure_gdal(), ExitStack() as stack:
         image = _open_image(stack, source, options)
-        out = SlabFile(target, image.grid, BANDS, IMAGERY, build_imagery_tags())
-        for rows in slabs(image.grid.height):
+        out = CogWriter(target, image.grid, BANDS, IMAGERY, build_imagery_tags())
+        for rows in split_rows(image.grid.height):
             out.write(_translate_errors(source, image.read)(rows.start, rows.stop))
         out.finish()
 
@@ -113,8 +113,8 @@ def mask(source: Path, target: Path, options: ImageOptions) -> None:
     with configure_gdal(), ExitStack() as stack:
         image = _open_image(stack, source, options)
         codes = _predict_mask(image, source, options)
-        out = SlabFile(target, image.grid, ["mask"], MASK)
-        for rows in slabs(image.grid.height):
+        out = CogWriter(target, image.grid, ["mask"], MASK)
+        for rows in split_rows(image.grid.height):
             out.write(codes[None, rows])
         out.finish()
 
@@ -146,8 +146,8 @@ def classify(sources: Sequence[Path], target: Path, options: ImageOptions) -> Pa
         for image, source in zip(images, sources, strict=True):
             weights.append(_compute_weight(image, source, options, res))
             streams.append(segment_slabs(network, _translate_errors(source, image.read), grid.height, grid.width))
-        class_file = SlabFile(target, grid, ["class"], CLASSES)
-        percent_file = SlabFile(confidence_path, grid, ["confidence"], PERCENT)
+        class_file = CogWriter(target, grid, ["class"], CLASSES)
+        percent_file = CogWriter(confidence_path, grid, ["confidence"], PERCENT)
         for slab in zip(*streams, strict=True):
             top, end, _ = slab[0]
             fusion = DateFusion((end - top, grid.width))
@@ -166,7 +166,7 @@ def _compute_weight(image: ImageFile, source: Path, options: ImageOptions, res: 
     """Compute the weight of a date at each pixel (y, x)."""
     codes, read = _predict_mask(image, source, options), _translate_errors(source, image.read)
     weight = compute_date_weight(codes, res)
-    for rows in slabs(image.grid.height):
+    for rows in split_rows(image.grid.height):
         hazy = find_thin_cloud_or_shadow(codes[rows], read(rows.start, rows.stop))
         weight[rows][hazy] = THIN_CLOUD_WEIGHT
     return weight

@@ -17,7 +17,7 @@ from s2ops.errors import RasterError
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.imaging.tone_curve import NODATA_RESIDUE_DN, SCALE, compute_tci_levels
 from s2ops.raster.gdal_env import configure_gdal, to_gdal_path
-from s2ops.raster.reader import BandFile, open_picture
+from s2ops.raster.reader import BandFile, open_ungeoreferenced
 from s2ops.telemetry.gdal_network_stats import count_scene_bytes
 
 _LOG: Final = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def build_preview_grid(tile: Tile) -> GeoBox:
 def _read_thumbnail(href: str) -> UInt8:
     shape = (3, PREVIEW_SIZE_PX, PREVIEW_SIZE_PX)
     try:
-        with configure_gdal(), open_picture(to_gdal_path(sign(href))) as src:  # it covers exactly the tile
+        with configure_gdal(), open_ungeoreferenced(to_gdal_path(sign(href))) as src:  # it covers exactly the tile
             if src.count < 3:
                 raise RasterError(f"Cannot use the thumbnail {href}: it has {src.count} bands, not 3.")
             with count_scene_bytes():

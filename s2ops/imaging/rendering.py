@@ -16,7 +16,7 @@ DARK: Final = 0.007
 """Reflectance rendered as black: otherwise path radiance that remains over shaded forest would veil the image."""
 
 WHITE: Final = 0.287
-"""Reflectance rendered as nearly white: bright soils and roofs keep their texture; clouds and snow are less important."""
+"""Reflectance rendered as nearly white: bright soils and roofs keep their texture; clouds and snow need none."""
 
 GAMMA: Final = 1.6
 """Gamma of the stretch: it brightens forest and water, which have reflectances of 0.02 to 0.05."""

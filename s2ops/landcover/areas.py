@@ -24,7 +24,7 @@ from s2ops.geo.equal_area import compute_area_km2
 from s2ops.geo.mgrs_tiles import TILE_SIZE_M, Tile, find_neighbours, parse_tiles
 from s2ops.geo.tile_ownership import BLOCK_SIZE_M, compute_ownership_mask, compute_pixel_area_km2
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import own
+from s2ops.raster.reader import translate_read_errors
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json
 from s2ops.storage.object_store import Store
@@ -165,7 +165,7 @@ def _read_blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | N
         for name in ("landcover", "confidence")
     ]
     others = find_neighbours(tile, tiles)
-    with own(paths[0]), configure_gdal(), rasterio.open(paths[0]) as classes, rasterio.open(paths[1]) as confidence:
+    with translate_read_errors(paths[0]), configure_gdal(), rasterio.open(paths[0]) as classes, rasterio.open(paths[1]) as confidence:
         full = TILE_SIZE_M / classes.width
         if res is not None and (res < full or TILE_SIZE_M % res):
             raise ConfigError(

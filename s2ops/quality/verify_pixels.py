@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from s2ops.constants import BANDS, CLASS_COLOURS, Bool, Json, LandCover, UInt8
 from s2ops.quality.findings import Finding, make_error
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import slabs
+from s2ops.raster.reader import split_rows
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 
@@ -211,7 +211,7 @@ def check_rules(store: Store, keys: Mapping[str, str], rules: Sequence[PixelRule
                 next(iter(keys.values())), f"differs in size from the rasters that it is compared with: {shapes}"
             )
             return
-        for rows in slabs(height):
+        for rows in split_rows(height):
             window = Window(0, rows.start, width, rows.stop - rows.start)
             pixels = {name: src.read(window=window) for name, src in opened.items()}
             for tally, rule in zip(tallies, rules, strict=True):
@@ -226,7 +226,7 @@ def check_rules(store: Store, keys: Mapping[str, str], rules: Sequence[PixelRule
 def _check_holes(store: Store, key: str, stated: float | None) -> Iterator[Finding]:
     """Compare the fraction of holes with the one that the item states."""
     with configure_gdal(), rasterio.open(store.get_gdal_path(key)) as src:
-        windows = (Window(0, rows.start, src.width, rows.stop - rows.start) for rows in slabs(src.height))
+        windows = (Window(0, rows.start, src.width, rows.stop - rows.start) for rows in split_rows(src.height))
         part = sum(int((src.read(1, window=window) == 0).sum()) for window in windows) / (src.height * src.width)
     if stated is None or abs(part - stated) > 1e-6:
         yield make_error(key, f"has holes in {part:.6g} of the tile, but its item states {stated}")

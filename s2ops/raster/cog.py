@@ -1,127 +1,141 @@
-"""Rasters out: plain files of all levels that grow from row slabs, then become one valid COG."""
+"""Cloud-optimized GeoTIFF (COG) writer: row slabs go to plain files of all levels, which become one valid COG."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 from xml.etree import ElementTree as ET
 
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio._err import CPLE_BaseError  # what a failed write raises is not always a RasterioError
+from rasterio._err import CPLE_BaseError  # a failed write does not always raise a RasterioError
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from s2ops.constants import CLASS_COLOURS, LandCover, UInt8
-from s2ops.errors import OutputError
-from s2ops.raster.overviews import Halving, Method, Write, sizes
+from s2ops.errors import OutputError, Translation, error_context
 from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.overviews import OverviewBuilder, OverviewMethod, RowWriter, list_overview_shapes
 from s2ops.telemetry import counters
 
 
 @dataclass(frozen=True, slots=True)
-class CogKind:
-    """Creation options of one kind of COG."""
+class CogProfile:
+    """Creation options of a kind of COG."""
 
     predictor: str
-    overviews: Method
+    """PREDICTOR of GDAL's COG driver."""
+    overviews: OverviewMethod
     nodata: int | None
     colours: Mapping[LandCover, tuple[int, int, int]] | None = None
-    level: int = 9
-    """Of ZSTD."""
+    zstd_level: int = 9
 
 
-IMAGERY: Final = CogKind(predictor="YES", overviews="AVERAGE", nodata=0, level=1)
-"""Levels above 1 make real scenes 0 to 3 % smaller, for eight times the time (benchmarks/results/peers.md)."""
-CODES: Final = CogKind(predictor="NO", overviews="MODE", nodata=0, level=1)
-"""Level 9 saves a quarter of a megabyte of a tile's provenance, for four times the time."""
-MASK: Final = CogKind(predictor="NO", overviews="MODE", nodata=255)
-PERCENT: Final = CogKind(predictor="NO", overviews="AVERAGE", nodata=255)
-SHARE: Final = CogKind(predictor="NO", overviews="AVERAGE", nodata=0, level=1)
-CLASSES: Final = CogKind(predictor="NO", overviews="MODE", nodata=0, colours=CLASS_COLOURS)
-STACK: Final = CogKind(predictor="NO", overviews="NEAREST", nodata=None)
-"""Previews with their masks: bands of two meanings, so no value is no data."""
+IMAGERY: Final = CogProfile(predictor="YES", overviews="AVERAGE", nodata=0, zstd_level=1)
+"""8-bit imagery. Levels above 1 make real scenes 0 to 3 % smaller, for eight times the time
+(benchmarks/results/peers.md)."""
+CODES: Final = CogProfile(predictor="NO", overviews="MODE", nodata=0, zstd_level=1)
+"""Provenance. Level 9 saves a quarter of a megabyte per tile, for four times the time."""
+MASK: Final = CogProfile(predictor="NO", overviews="MODE", nodata=255)
+PERCENT: Final = CogProfile(predictor="NO", overviews="AVERAGE", nodata=255)
+SHARE: Final = CogProfile(predictor="NO", overviews="AVERAGE", nodata=0, zstd_level=1)
+CLASSES: Final = CogProfile(predictor="NO", overviews="MODE", nodata=0, colours=CLASS_COLOURS)
+STACK: Final = CogProfile(predictor="NO", overviews="NEAREST", nodata=None)
+"""Previews with their masks: the bands differ in meaning, so there is no common nodata value."""
 
 
-class SlabFile:
-    """A COG in the making: `write` (band, rows, x) uint8 slabs from top to bottom, then `finish`.
+class CogWriter:
+    """Writer of a COG: `write` (band, rows, x) uint8 slabs from top to bottom, then `finish`.
 
-    GDAL's COG driver copies whole datasets, so the slabs go into a plain tiled file first, and their overviews into
-    others, which a VRT presents as one; memory stays at a slab plus GDAL's bounded cache. Raises OutputError when the
-    disk is full or read-only.
+    GDAL's COG driver copies whole datasets. Therefore the slabs go to a plain tiled file first and their overviews to
+    further files, which a VRT combines; memory is bounded by one slab and GDAL's cache. All methods raise OutputError
+    if the disk is full or read-only.
+
+    Args:
+        path: File to write.
+        geobox: Grid of the file.
+        names: Descriptions of the bands.
+        profile: Creation options.
+        tags: Metadata of the file.
     """
 
     def __init__(
-        self, path: Path, geobox: GeoBox, names: Sequence[str], kind: CogKind, tags: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        geobox: GeoBox,
+        names: Sequence[str],
+        profile: CogProfile,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
-        self.path, self._kind = path, kind
-        with ExitStack() as opened, _Explained(path):
-            whole = opened.enter_context(_Plain(path.with_suffix(".plain.tif"), geobox, len(names), kind))
+        self.path, self._profile = path, profile
+        with ExitStack() as opened, _translate_write_errors(path):
+            whole = opened.enter_context(_PlainTiff(path.with_suffix(".plain.tif"), geobox, len(names), profile))
             for number, name in enumerate(names, 1):
                 whole.dst.set_band_description(number, name)
             whole.dst.update_tags(**(tags or {}))
-            if kind.colours is not None:
-                whole.dst.write_colormap(1, {int(code): (*rgb, 255) for code, rgb in kind.colours.items()})
+            if profile.colours is not None:
+                whole.dst.write_colormap(1, {int(code): (*rgb, 255) for code, rgb in profile.colours.items()})
                 whole.dst.colorinterp = [ColorInterp.palette]
-            self._levels, self._halvings = [whole], []
-            for number, shape in enumerate(sizes(*geobox.shape), 1):
-                smaller = _Plain(path.with_suffix(f".{number}.tif"), geobox.zoom_to(shape), len(names), kind)
+            self._levels, self._builders = [whole], []
+            for number, shape in enumerate(list_overview_shapes(*geobox.shape), 1):
+                smaller = _PlainTiff(path.with_suffix(f".{number}.tif"), geobox.zoom_to(shape), len(names), profile)
                 self._levels.append(opened.enter_context(smaller))
-                self._halvings.append(Halving(kind.overviews, kind.nodata, self._writer(number)))
+                self._builders.append(
+                    OverviewBuilder(profile.overviews, profile.nodata, self._create_row_writer(number))
+                )
             self._opened = opened.pop_all()
 
     def write(self, part: UInt8) -> None:
         """Add the next rows."""
-        with _Explained(self.path):
-            self._writer(0)(part)
+        with _translate_write_errors(self.path):
+            self._create_row_writer(0)(part)
 
-    def _writer(self, number: int) -> Write:
-        """What takes the rows of one level, and hands them on to the next."""
+    def _create_row_writer(self, number: int) -> RowWriter:
+        """Create a function that writes rows of a level and passes them to the builder of the next level."""
 
         def write(part: UInt8) -> None:
             self._levels[number].write(part)
-            if number < len(self._halvings):
-                self._halvings[number].feed(part)
+            if number < len(self._builders):
+                self._builders[number].add_rows(part)
 
         return write
 
     def finish(self) -> Path:
-        """Turn the rows into a COG, validate it, and give its path."""
+        """Combine the levels into a COG, validate it, delete the plain files, and return the path."""
         whole = self._levels[0]
         if whole.top != whole.dst.height:
-            raise RuntimeError(f"{self.path}: {whole.top} of {whole.dst.height} rows were written")
-        with _Explained(self.path), configure_gdal():
-            for halving in self._halvings:
-                halving.finish()
+            raise RuntimeError(f"Cannot finish {self.path}: {whole.top} of {whole.dst.height} rows were written")
+        with _translate_write_errors(self.path), configure_gdal():
+            for builder in self._builders:
+                builder.finish()
             self._opened.close()
-            together = _presented([level.path for level in self._levels])
+            vrt = _build_vrt([level.path for level in self._levels])
             copy(
-                str(together), str(self.path), driver="COG", COMPRESS="ZSTD", LEVEL=str(self._kind.level),
-                BLOCKSIZE="512", PREDICTOR=self._kind.predictor, OVERVIEW_RESAMPLING=self._kind.overviews,
+                str(vrt), str(self.path), driver="COG", COMPRESS="ZSTD", LEVEL=str(self._profile.zstd_level),
+                BLOCKSIZE="512", PREDICTOR=self._profile.predictor, OVERVIEW_RESAMPLING=self._profile.overviews,
                 NUM_THREADS="ALL_CPUS", BIGTIFF="IF_SAFER",
             )  # fmt: skip
-            from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415 -- loads much, and most pods write no COG
+            from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415 -- slow to import, and most pods write no COG
 
             valid, errors, _ = cog_validate(str(self.path), strict=True, quiet=True)
-        # GDAL has read the levels once
+        # GDAL has read each level once
         counters.add("scratch_read", sum(level.path.stat().st_size for level in self._levels))
-        for path in (together, *(level.path for level in self._levels)):
+        for path in (vrt, *(level.path for level in self._levels)):
             path.unlink()
         if not valid:
-            raise OutputError(f"{self.path} is no valid COG ({'; '.join(errors)}): check the GDAL installation")
+            raise OutputError(f"{self.path} is not a valid COG: {'; '.join(errors)}; check the GDAL installation.")
         return self.path
 
 
-class _Plain:
-    """One uncompressed level on its way."""
+class _PlainTiff:
+    """Uncompressed file of one level while it is written."""
 
-    def __init__(self, path: Path, geobox: GeoBox, bands: int, kind: CogKind) -> None:
+    def __init__(self, path: Path, geobox: GeoBox, bands: int, profile: CogProfile) -> None:
         self.path, self.top = path, 0
-        self.dst = rasterio.open(path, "w", **_profile(geobox, bands, kind))
+        self.dst = rasterio.open(path, "w", **_build_creation_options(geobox, bands, profile))
 
     def write(self, part: UInt8) -> None:
         """Add the next rows."""
@@ -135,11 +149,11 @@ class _Plain:
         self.dst.close()
 
 
-def _presented(levels: Sequence[Path]) -> Path:
-    """A VRT of the first file, whose overviews are the others."""
+def _build_vrt(levels: Sequence[Path]) -> Path:
+    """Build a VRT of the first file with the other files as its overviews."""
     path = levels[0].with_suffix(".vrt")
     copy(str(levels[0]), str(path), driver="VRT")
-    tree = ET.parse(path)  # noqa: S314 (GDAL has just written it)
+    tree = ET.parse(path)  # noqa: S314 -- GDAL has just written it
     for number, band in enumerate(tree.getroot().iter("VRTRasterBand"), 1):
         for level in levels[1:]:
             overview = ET.SubElement(band, "Overview")
@@ -149,28 +163,20 @@ def _presented(levels: Sequence[Path]) -> Path:
     return path
 
 
-def _profile(geobox: GeoBox, bands: int, kind: CogKind) -> dict[str, object]:
+def _build_creation_options(geobox: GeoBox, bands: int, profile: CogProfile) -> dict[str, object]:
     return {
         "driver": "GTiff", "dtype": "uint8", "count": bands, "height": geobox.height, "width": geobox.width,
-        "crs": str(geobox.crs), "transform": geobox.transform, "nodata": kind.nodata,
+        "crs": str(geobox.crs), "transform": geobox.transform, "nodata": profile.nodata,
         "tiled": True, "blockxsize": 512, "blockysize": 512, "BIGTIFF": "IF_SAFER",
-        "interleave": "band",  # as slabs are: GDAL turns them around in the copy, where it does so anyway
-        # without these a 4-band uint8 file is taken for RGB + alpha, and readers blend by band 4
+        "interleave": "band",  # order of the slabs; GDAL interleaves pixels in the copy
+        # without these GDAL declares a 4-band uint8 file RGB + alpha, and readers blend by band 4
         "photometric": "MINISBLACK", "alpha": "NO",
     }  # fmt: skip
 
 
-class _Explained:
-    """Turn GDAL's errors while writing into ours."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, RasterioError | CPLE_BaseError | OSError):
-            raise OutputError(
-                f"cannot write {self._path} ({error}): free space, or set TMPDIR to a folder with room"
-            ) from error
+def _translate_write_errors(path: Path) -> AbstractContextManager[None]:
+    """Translate errors of GDAL and of the disk while writing."""
+    remedy = "free space, or set TMPDIR to a folder with room"
+    return error_context(
+        f"Cannot write {path}", Translation((RasterioError, CPLE_BaseError, OSError), OutputError, remedy)
+    )

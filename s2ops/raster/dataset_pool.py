@@ -1,4 +1,4 @@
-"""Our own COGs held open, for many small windows: opening costs as much as decoding a block."""
+"""Pool of open datasets (file handles) for many small reads: opening a COG costs as much as decoding a block."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,19 +11,19 @@ from rasterio.windows import Window
 
 from s2ops.constants import UInt8
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import own
+from s2ops.raster.reader import translate_read_errors
 
 
 @dataclass
-class Opened:
-    """Files that are opened when first read, and kept until `close`. For one thread at a time."""
+class DatasetCache:
+    """Cache of open files of the run: opened at the first read, kept until `close`. For one thread at a time."""
 
     _closing: ExitStack = field(default_factory=ExitStack)
     _files: dict[str, DatasetReader] = field(default_factory=dict)
 
     def read(self, path: str, rows: slice, cols: slice | None = None, out: UInt8 | None = None) -> UInt8:
-        """(band, rows, columns) of a window; all columns unless said. Into `out` where it is given."""
-        with own(path):
+        """Read a window as (band, rows, columns), all columns by default, into `out` if given."""
+        with translate_read_errors(path):
             file = self._files.get(path)
             if file is None:
                 file = self._files[path] = self._closing.enter_context(rasterio.open(path))
@@ -39,18 +39,18 @@ class Opened:
 
 
 @dataclass
-class Shelf:
-    """Sets of opened files, as many as threads ask at once, lent to one after another."""
+class DatasetPool:
+    """Pool of dataset caches: one per concurrent thread, reused by later threads."""
 
-    _free: list[Opened] = field(default_factory=list)
+    _free: list[DatasetCache] = field(default_factory=list)
     _closed: bool = False
     _lock: Lock = field(default_factory=Lock)
 
     @contextmanager
-    def lent(self) -> Iterator[Opened]:
-        """Files for this thread alone, under GDAL's bounded cache, until the block ends."""
+    def check_out(self) -> Iterator[DatasetCache]:
+        """Give a cache to this thread alone within a `with` block, with GDAL's options set."""
         with self._lock:
-            files = self._free.pop() if self._free else Opened()
+            files = self._free.pop() if self._free else DatasetCache()
         try:
             with configure_gdal():
                 yield files
@@ -62,7 +62,7 @@ class Shelf:
                 files.close()
 
     def close(self) -> None:
-        """Close what is not lent; what is closes when it comes back: a thread may still read after an error."""
+        """Close all caches; a cache in use closes when its thread is finished, which may read on after an error."""
         with self._lock:
             self._closed = True
         for files in self._free:
@@ -70,17 +70,17 @@ class Shelf:
 
 
 @contextmanager
-def shelf() -> Iterator[Shelf]:
-    """A `Shelf` that is closed when the block ends."""
-    made = Shelf()
+def open_dataset_pool() -> Iterator[DatasetPool]:
+    """Open a pool within a `with` block."""
+    pool = DatasetPool()
     try:
-        yield made
+        yield pool
     finally:
-        made.close()
+        pool.close()
 
 
 @contextmanager
-def opened() -> Iterator[Opened]:
-    """An `Opened` for one thread."""
-    with shelf() as one, one.lent() as files:
+def open_dataset_cache() -> Iterator[DatasetCache]:
+    """Open a cache for one thread within a `with` block."""
+    with open_dataset_pool() as pool, pool.check_out() as files:
         yield files

@@ -1,4 +1,4 @@
-"""Open raster file, read as 8-bit levels on a grid."""
+"""Image file of a user (8-bit, reflectance or digital numbers), read as 8-bit levels on a grid."""
 
 from dataclasses import dataclass
 
@@ -14,23 +14,25 @@ from s2ops.imaging.tone_curve import apply_tone_curve
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An open file, read as 8-bit levels on a grid."""
+    """Open raster file of 8-bit levels, float reflectance or 16-bit digital numbers."""
 
     src: DatasetReader
     grid: GeoBox
     bands: tuple[int, ...]
+    """Numbers of the bands to read, from 1."""
     offset: int
+    """Added to digital numbers (BOA_ADD_OFFSET)."""
 
     @property
     def res(self) -> float:
-        """Metres a pixel, also where the grid is in degrees."""
+        """Pixel size in metres, also of a grid in degrees."""
         size = abs(self.grid.resolution.y)
         if self.grid.crs is not None and self.grid.crs.geographic:
-            return float(size * 111_320.0)  # metres a degree of latitude
+            return float(size * 111_320.0)  # metres per degree of latitude
         return float(size)
 
     def read(self, top: int, end: int) -> UInt8:
-        """(4, end - top, x) levels; 0 is no data."""
+        """Read the rows `top` to `end` as (band, end - top, x) levels; 0 is nodata."""
         window = Window(0, top, self.grid.width, end - top)
         pixels = self.src.read(list(self.bands), window=window)
         if pixels.dtype == np.uint8:

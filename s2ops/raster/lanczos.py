@@ -1,6 +1,7 @@
-"""Values between pixels, sharp where the neighbourhood is whole: Lanczos over 6 x 6 pixels.
+"""Lanczos-3 resampling (windowed sinc interpolation, 6 x 6 pixels) with nodata; bilinear beside nodata.
 
-Bilinear means blur: half a pixel off a mean of two rows halves fine texture, and the strip where two grids meet shows.
+Bilinear interpolation blurs: half a pixel off, the mean of two rows halves fine texture, and the strip where two grids
+meet becomes visible.
 """
 
 from typing import Final
@@ -13,11 +14,11 @@ from s2ops.runtime.jit import compiled
 LOBES: Final = 3
 _TAPS: Final = 2 * LOBES
 _PHASES: Final = 256
-"""Places between two pixels that are told apart."""
+"""Sub-pixel positions for which weights are tabulated."""
 
 
-def _kernel() -> Float32:
-    """(phase, tap): weights of the pixels around a place, which sum to 1."""
+def _compute_weights() -> Float32:
+    """Compute the weights (phase, tap) of the pixels around a position; they sum to 1."""
     phase = np.arange(_PHASES + 1)[:, None] / _PHASES
     off = np.arange(_TAPS) - (LOBES - 1) - phase
     weights = np.sinc(off) * np.sinc(off / LOBES)
@@ -25,22 +26,31 @@ def _kernel() -> Float32:
     return out
 
 
-_WEIGHTS: Final = _kernel()
+_WEIGHTS: Final = _compute_weights()
 
 
-def sharp(part: Float32, y: Float64, x: Float64) -> Float32:
-    """(band, rows, columns) at places `y`, `x` (n, m), counted from the centre of the first pixel: (band, n, m).
+def resample_lanczos3(part: Float32, y: Float64, x: Float64) -> Float32:
+    """Resample a raster at any positions by a Lanczos kernel with three lobes.
 
-    0 is no data. Where a pixel of the 6 x 6 is missing it is the mean of the valid ones of the four nearest, by their
-    distance, if they have half of the weight; else 0. It leaves the range of the four nearest by half of it at most.
+    If one of the 6 x 6 pixels has no data, the result is the bilinear mean of the valid ones of the four nearest
+    pixels, provided that they have half of the weight; otherwise 0. The result overshoots the range of the four nearest
+    pixels by at most half of that range.
+
+    Args:
+        part: (band, rows, columns) values; 0 is nodata.
+        y: (n, m) rows of the positions, counted from the centre of the first pixel.
+        x: (n, m) columns of the positions, counted from the centre of the first pixel.
+
+    Returns:
+        (band, n, m) float32 values; 0 is nodata.
     """
     out = np.zeros((part.shape[0], *y.shape), np.float32)
-    _sharp(np.ascontiguousarray(part), y, x, _WEIGHTS, out)
+    _resample(np.ascontiguousarray(part), y, x, _WEIGHTS, out)
     return out
 
 
 @compiled
-def _sharp(part: Float32, y: Float64, x: Float64, kernel: Float32, out: Float32) -> None:
+def _resample(part: Float32, y: Float64, x: Float64, kernel: Float32, out: Float32) -> None:
     bands, height, width = part.shape
     for row in range(y.shape[0]):
         for col in range(y.shape[1]):
@@ -55,13 +65,13 @@ def _sharp(part: Float32, y: Float64, x: Float64, kernel: Float32, out: Float32)
             if whole:
                 upright, across = kernel[int(np.rint(down * _PHASES))], kernel[int(np.rint(right * _PHASES))]
                 for band in range(bands):
-                    out[band, row, col] = _lanczos(part[band], top, left, upright, across)
+                    out[band, row, col] = _convolve(part[band], top, left, upright, across)
             else:
-                _linear(part, top, left, down, right, out[:, row, col])
+                _interpolate_valid(part, top, left, down, right, out[:, row, col])
 
 
 @compiled
-def _lanczos(band: Float32, top: int, left: int, upright: Float32, across: Float32) -> np.float32:
+def _convolve(band: Float32, top: int, left: int, upright: Float32, across: Float32) -> np.float32:
     total = np.float32(0)
     for i in range(_TAPS):
         line = np.float32(0)
@@ -75,8 +85,8 @@ def _lanczos(band: Float32, top: int, left: int, upright: Float32, across: Float
 
 
 @compiled
-def _linear(part: Float32, top: int, left: int, down: np.float32, right: np.float32, out: Float32) -> None:
-    """The valid ones of the four nearest, if they have half of the weight."""
+def _interpolate_valid(part: Float32, top: int, left: int, down: np.float32, right: np.float32, out: Float32) -> None:
+    """Interpolate between the valid ones of the four nearest pixels if they have half of the weight."""
     bands, height, width = part.shape
     one, share = np.float32(1), np.float32(0)
     for i in range(2):

@@ -1,4 +1,4 @@
-"""Rasters in: rows of a tile's grid from a scene's bands, and windows of our own files."""
+"""Raster reader: rows of a tile's grid from the bands of a scene, and windows of the run's own COGs."""
 
 import math
 import warnings
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import rasterio
@@ -23,51 +23,70 @@ from s2ops.errors import CatalogUnreachable, RasterError, StoreUnreachable
 from s2ops.raster.gdal_env import ALLOWED_DRIVERS, configure_gdal
 from s2ops.telemetry.gdal_network_stats import count_scene_bytes
 
-SLAB = 512
-"""Rows a slab: one row of COG blocks, so no block is decoded twice."""
+SLAB_ROWS: Final = 512
+"""Rows per slab: one row of COG blocks, so that no block is decoded twice."""
 
 
-def open_foreign(path: str) -> DatasetReader:
-    """Open a file that is not ours with the few drivers we read: a VRT, say, could name any local file.
+def open_untrusted(path: str) -> DatasetReader:
+    """Open a file of others with the allowed drivers only: a VRT, for example, could name any local file.
 
-    `rasterio.open` takes a single driver, the class behind it a list. Raises RasterioError.
+    `rasterio.open` accepts a single driver; `DatasetReader` accepts a list.
+
+    Raises:
+        RasterioError: If no allowed driver can open the file.
     """
     return DatasetReader(path, driver=list(ALLOWED_DRIVERS))
 
 
-_SILENCE = Lock()
-"""Held around `catch_warnings`, which holds for the whole process: of two threads at once, one ends the other's."""
+_WARNINGS_LOCK = Lock()
+"""Lock around `catch_warnings`, which is not thread-safe: it changes the filters of the whole process."""
 
 
-def open_picture(path: str) -> DatasetReader:
-    """`open_foreign` for a picture without a place on Earth, about which rasterio would warn."""
-    with _SILENCE, warnings.catch_warnings():
+def open_ungeoreferenced(path: str) -> DatasetReader:
+    """Open an image without georeference (a thumbnail) like `open_untrusted`, without rasterio's warning."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return open_foreign(path)
+        return open_untrusted(path)
 
 
-def whole_step(zoom: float) -> int:
-    """How many pixels of a file to a side make one when codes are wanted `zoom` times coarser: those of an overview.
+def get_overview_step(zoom: float) -> int:
+    """Return the decimation factor of the nearest finer overview for reading codes `zoom` times coarser.
 
-    GDAL picks nearest pixels between two overviews at many times the cost.
+    Nearest-neighbour decimation by a factor between two overviews costs GDAL many times as much.
     """
     return 1 << int(math.log2(zoom))
 
 
-def span(start: float, length: float, size: int, step: int) -> slice:
-    """Pixels of a file for a part of it: two more around for the resampling's reach, in whole steps."""
+def get_source_span(start: float, length: float, size: int, step: int) -> slice:
+    """Return the pixels of a file that resampling a part of it needs: two pixels of margin, in whole steps.
+
+    Args:
+        start: First pixel of the part.
+        length: Length of the part in pixels.
+        size: Length of the file in pixels.
+        step: Decimation factor by which start and end must be divisible (the end of the file excepted).
+    """
     first = max(math.floor(start) - 2, 0) // step * step
     return slice(first, min(math.ceil((start + length + 2) / step) * step, size))
 
 
-def warp(
+def reproject_pixels(
     pixels: UInt8, out: UInt8, *, src: tuple[Affine, Any], dst: tuple[Affine, Any], nodata: int, resampling: Resampling
 ) -> None:
-    """Fill `out` with `pixels` moved from one (transform, CRS) to another: `rasterio.warp.reproject`, for threads.
+    """Reproject `pixels` into `out` by `rasterio.warp.reproject`, one thread at a time.
 
-    rasterio makes a raster before it places it and silences the warning about that; so they take turns.
+    rasterio creates a raster before it sets the georeference and suppresses the warning about that, which is not
+    thread-safe.
+
+    Args:
+        pixels: (band, y, x) or (y, x) values on the grid `src`.
+        out: Array to fill, on the grid `dst`.
+        src: Transform and CRS of `pixels`.
+        dst: Transform and CRS of `out`.
+        nodata: Value without data in both.
+        resampling: Resampling method of GDAL.
     """
-    with _SILENCE:
+    with _WARNINGS_LOCK:
         reproject(
             pixels,
             out,
@@ -81,23 +100,30 @@ def warp(
         )
 
 
-def slabs(height: int, rows: int = SLAB) -> Iterator[slice]:
-    """The row slices that cover `height`, top to bottom."""
+def split_rows(height: int, rows: int = SLAB_ROWS) -> Iterator[slice]:
+    """Split `height` rows into slices of `rows` rows, top to bottom."""
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
 
 
 @dataclass(frozen=True, slots=True)
 class BandFile:
-    """One band of one scene, checked against the tile that it must cover."""
+    """Band file of a scene, checked against the grid of its tile.
+
+    The messages of its errors are written into records as reasons.
+    """
 
     path: str
-    """GDAL path; signed where the provider needs it."""
+    """GDAL path, signed if the provider requires it."""
     label: str
-    """What errors call it, such as 'B04 of S2A_33TWL_20230815_0_L2A'."""
+    """Name in error messages, such as 'B04 of S2A_33TWL_20230815_0_L2A'."""
 
     def check(self, src: DatasetReader, geobox: GeoBox) -> None:
-        """Raise RasterError unless `src` is 16-bit, in the tile's CRS, covers the tile and is fine enough."""
+        """Check data type, CRS, extent and resolution.
+
+        Raises:
+            RasterError: If `src` is not 16-bit, not in the tile's CRS, does not span the tile, or is too coarse.
+        """
         if src.dtypes[0] not in {"uint16", "int16"}:
             raise RasterError(f"{self.label} holds {src.dtypes[0]}, not uint16: give digital numbers, not a rendering")
         wanted = geobox.crs.epsg if geobox.crs else None
@@ -116,60 +142,83 @@ class BandFile:
             )
 
     def read(self, geobox: GeoBox, rows: slice) -> UInt16:
-        """Rows of the tile's grid, (rows, x) digital numbers, 0 = no data; averaged where the file is finer."""
+        """Read rows of the tile's grid; a finer file is averaged.
+
+        Args:
+            geobox: Pixel grid of the tile.
+            rows: Rows of that grid.
+
+        Returns:
+            (rows, x) digital numbers; 0 is nodata.
+
+        Raises:
+            CatalogUnreachable: If a remote read failed for a reason that may pass.
+            RasterError: If the file is broken or does not fit the tile.
+        """
         try:
-            with open_foreign(self.path) as src:
+            with open_untrusted(self.path) as src:
                 self.check(src, geobox)
                 scale = src.height / geobox.height
                 window = Window(0, rows.start * scale, src.width, (rows.stop - rows.start) * scale)
                 shape = (rows.stop - rows.start, geobox.width)
                 with count_scene_bytes():
-                    if src.width == geobox.width and _zero_is_no_data(src):
-                        return _of_band(src.read(1, window=window))
-                    # for the mask GDAL reads and decodes the file once more
+                    if src.width == geobox.width and _is_zero_nodata(src):
+                        return _clip_negative(src.read(1, window=window))
+                    # masked: GDAL reads and decodes the file a second time
                     pixels = src.read(1, window=window, out_shape=shape, resampling=Resampling.average, masked=True)
         except RasterioError as error:
-            if _passing(self.path, str(error)):
+            if _is_transient(self.path, str(error)):
                 raise CatalogUnreachable(
-                    f"{self.label} cannot be read for now ({_first_line(error)}): run again"
+                    f"{self.label} cannot be read for now ({_shorten_message(error)}): run again"
                 ) from error
             raise RasterError(
-                f"{self.label} cannot be read ({_first_line(error)}): broken, truncated or gone"
+                f"{self.label} cannot be read ({_shorten_message(error)}): broken, truncated or gone"
             ) from error
-        return _of_band(pixels.filled(0))
+        return _clip_negative(pixels.filled(0))
 
 
-def _zero_is_no_data(src: DatasetReader) -> bool:
-    """Whether the first band's mask says nothing that its zeros do not say."""
+def _is_zero_nodata(src: DatasetReader) -> bool:
+    """Return whether the mask of the first band is given by its zeros alone."""
     return not src.nodata and set(src.mask_flag_enums[0]) <= {MaskFlags.all_valid, MaskFlags.nodata}
 
 
-def _of_band(numbers: np.ndarray[tuple[int, int], np.dtype[np.generic]]) -> UInt16:
-    """Digital numbers as such: int16 files may hold negative no data."""
+def _clip_negative(numbers: np.ndarray[tuple[int, int], np.dtype[np.generic]]) -> UInt16:
+    """Convert digital numbers to uint16; int16 files may have a negative nodata value, which becomes 0."""
     out: UInt16 = np.maximum(numbers, 0).astype(np.uint16)
     return out
 
 
 @contextmanager
-def own(path: str) -> Iterator[None]:
-    """Around reads of one of our own files: GDAL's errors become ours.
+def translate_read_errors(path: str) -> Iterator[None]:
+    """Translate GDAL's errors while reading a file of the run.
 
-    In an object store nearly all of them pass (no answer, cut off while reading); on a disk the file is damaged.
+    In an object store nearly all errors are transient (no response, connection lost); on a disk the file is damaged.
+
+    Raises:
+        StoreUnreachable: If the file is in an object store.
+        RasterError: If it is a local file.
     """
     try:
         yield
     except RasterioError as error:
         cause = error.__cause__ or error
         if path.startswith("/vsi"):
-            raise StoreUnreachable(f"{path} cannot be read for now ({_first_line(cause)}): run again") from error
+            raise StoreUnreachable(f"Cannot read {path}: {_shorten_message(cause)}; run again.") from error
         raise RasterError(
-            f"{path} cannot be read ({_first_line(cause)}): delete it and the .json beside it, then run again"
+            f"Cannot read {path}: {_shorten_message(cause)}; delete it and the .json beside it, then run again."
         ) from error
 
 
 def read_window(path: str, rows: slice, cols: slice | None = None, bands: Sequence[int] | None = None) -> UInt8:
-    """(band, rows, columns) of one of our own COGs; all columns and bands unless said."""
-    with own(path), configure_gdal(), rasterio.open(path) as src:
+    """Read a window of a COG of the run as (band, rows, columns).
+
+    Args:
+        path: GDAL path.
+        rows: Rows to read.
+        cols: Columns to read; default: all.
+        bands: Band numbers from 1; default: all.
+    """
+    with translate_read_errors(path), configure_gdal(), rasterio.open(path) as src:
         across = cols or slice(0, src.width)
         window = Window(across.start, rows.start, across.stop - across.start, rows.stop - rows.start)
         out: UInt8 = src.read(list(bands) if bands else None, window=window)
@@ -177,25 +226,26 @@ def read_window(path: str, rows: slice, cols: slice | None = None, bands: Sequen
 
 
 def read_all(path: str) -> UInt8:
-    """(band, y, x) of a whole small file."""
-    with own(path), configure_gdal(), rasterio.open(path) as src:
+    """Read a whole small file as (band, y, x)."""
+    with translate_read_errors(path), configure_gdal(), rasterio.open(path) as src:
         out: UInt8 = src.read()
     return out
 
 
 def read_decimated(path: str, shape: tuple[int, int], resampling: Resampling = Resampling.average) -> UInt8:
-    """(band, y, x) of one of our own COGs at another size, by its overviews."""
-    with own(path), configure_gdal(), rasterio.open(path) as src:
+    """Read a COG of the run at another size (height, width) from its overviews, as (band, y, x)."""
+    with translate_read_errors(path), configure_gdal(), rasterio.open(path) as src:
         out: UInt8 = src.read(out_shape=(src.count, *shape), resampling=resampling)
     return out
 
 
 def read_sampled(path: str, side: int) -> UInt8:
-    """(band, side, side) of one of our own square COGs: the nearest pixels of the smallest overview that has as many.
+    """Read a square COG of the run as (band, side, side): nearest pixels of the smallest sufficient overview.
 
-    GDAL would take a second or more for a mean of what are means already, and minutes to take the nearest.
+    GDAL would take a second or more to average overviews, which are averages already, and minutes for nearest
+    neighbours.
     """
-    with own(path), configure_gdal():
+    with translate_read_errors(path), configure_gdal():
         with rasterio.open(path) as src:
             sizes = [src.width, *(-(-src.width // factor) for factor in src.overviews(1))]
         level = sum(size >= side for size in sizes) - 1
@@ -205,11 +255,11 @@ def read_sampled(path: str, side: int) -> UInt8:
     return pixels[:, rows][:, :, cols]
 
 
-def _passing(path: str, message: str) -> bool:
-    """Whether a remote read failed for reasons that pass: no answer, a server error, too many requests."""
+def _is_transient(path: str, message: str) -> bool:
+    """Return whether a remote read failed for a transient reason: no response, HTTP 5xx or 429."""
     signs = ("CURL error", "timed out", "Could not resolve", "response code: 5", "response code: 429")
     return path.startswith("/vsi") and any(sign in message for sign in signs)
 
 
-def _first_line(error: BaseException) -> str:
+def _shorten_message(error: BaseException) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

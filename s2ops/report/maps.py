@@ -24,7 +24,7 @@ from s2ops.constants import UInt8
 from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import span, warp, whole_step
+from s2ops.raster.reader import get_source_span, reproject_pixels, get_overview_step
 from s2ops.runtime.threads import ordered_map_on
 from s2ops.storage.object_store import Store
 
@@ -176,13 +176,13 @@ class Canvas:
         geobox = self.geobox[place.window]
         nearest = len(bands) == 1
         zoom = max(self.res / src.transform.a, 1.0)
-        step = whole_step(zoom) if nearest else 1
+        step = get_overview_step(zoom) if nearest else 1
         rows, columns = slice(0, src.height), slice(0, src.width)
         if not place.whole:
             box = transform_bounds(str(self.geobox.crs), src.crs, *geobox.boundingbox.bbox, densify_pts=21)
             window = from_bounds(*box, transform=src.transform)
-            rows = span(window.row_off, window.height, src.height, step)
-            columns = span(window.col_off, window.width, src.width, step)
+            rows = get_source_span(window.row_off, window.height, src.height, step)
+            columns = get_source_span(window.col_off, window.width, src.width, step)
         out = np.full((len(bands), *geobox.shape), nodata, np.uint8)
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return out
@@ -196,7 +196,7 @@ class Canvas:
             resampling=Resampling.nearest if nearest else Resampling.average,
         )
         corner = src.transform @ Affine.translation(columns.start, rows.start)
-        warp(
+        reproject_pixels(
             pixels,
             out,
             src=(corner @ Affine.scale(width / shape[1], height / shape[0]), src.crs),

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from s2ops.config import RunConfig
 from s2ops.publishing.stac_item import list_level_reflectances
-from s2ops.raster.cog import CogKind, SlabFile
+from s2ops.raster.cog import CogProfile, CogWriter
 from s2ops.runtime.tempdirs import scratch
 from s2ops.runtime.threads import ordered_map
 from s2ops.storage.done_marker import compute_sha256
@@ -37,16 +37,16 @@ class RasterWriter:
     folder: Path
 
     def create_file(
-        self, name: str, bands: Sequence[str], kind: CogKind, tags: Mapping[str, str] | None = None
-    ) -> SlabFile:
+        self, name: str, bands: Sequence[str], kind: CogProfile, tags: Mapping[str, str] | None = None
+    ) -> CogWriter:
         """A COG to be filled slab by slab."""
-        return SlabFile(self.folder / f"{name}.tif", self.geobox, bands, kind, tags)
+        return CogWriter(self.folder / f"{name}.tif", self.geobox, bands, kind, tags)
 
-    def put(self, files: Mapping[str, SlabFile], threads: int) -> list[str]:
+    def put(self, files: Mapping[str, CogWriter], threads: int) -> list[str]:
         """Finish the COGs, put each under its key, and give their SHA-256 in that order."""
         return list(ordered_map(lambda one: self._put(*one), files.items(), threads))
 
-    def _put(self, key: str, file: SlabFile) -> str:
+    def _put(self, key: str, file: CogWriter) -> str:
         path = file.finish()
         digest, size = compute_sha256(path), path.stat().st_size
         # read for its checksum, and once more for an upload

@@ -25,7 +25,7 @@ from s2ops.constants import UInt8
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.geo.tile_ownership import compute_border_distance_on_map
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import span, warp, whole_step
+from s2ops.raster.reader import get_source_span, reproject_pixels, get_overview_step
 from s2ops.storage import layout
 from s2ops.view.layers import LAYERS, DateColours, MapLayer, Recode, encode_layer
 from s2ops.view.run import RunState, ViewedRun
@@ -144,9 +144,9 @@ def _read_on_map(src: DatasetReader, layer: MapLayer, shape: tuple[int, ...], bo
     across = from_bounds(*transform_bounds(_CRS, src.crs, *box, densify_pts=21), transform=src.transform)
     smooth = layer.kind == "picture"
     finer = max(math.sqrt(across.height * across.width / (shape[1] * shape[2])), 1.0)
-    step = 1 if smooth else whole_step(finer)
-    rows = span(across.row_off, across.height, src.height, step)
-    cols = span(across.col_off, across.width, src.width, step)
+    step = 1 if smooth else get_overview_step(finer)
+    rows = get_source_span(across.row_off, across.height, src.height, step)
+    cols = get_source_span(across.col_off, across.width, src.width, step)
     height, width = rows.stop - rows.start, cols.stop - cols.start
     if height <= 0 or width <= 0:
         return out
@@ -160,7 +160,7 @@ def _read_on_map(src: DatasetReader, layer: MapLayer, shape: tuple[int, ...], bo
         nodata=layer.nodata,
         resampling_method="average" if smooth else "nearest",
     )
-    warp(
+    reproject_pixels(
         np.ma.getdata(image.array),
         out,
         src=(image.transform, src.crs),

@@ -13,7 +13,7 @@ from s2ops.acquisition.row_prefetch import PREFETCH_SLABS, RowPrefetcher, clean_
 from s2ops.constants import UInt8
 from s2ops.errors import RasterError
 from s2ops.imaging.swath_edge import clean_swath_edge
-from s2ops.raster.reader import slabs
+from s2ops.raster.reader import split_rows
 
 HEIGHT, WIDTH = 31, 17
 
@@ -44,7 +44,7 @@ def test_clean_swath_edge_stream_equals_clean_swath_edge_of_the_whole(seed: int,
 
 def test_row_prefetcher_reads_any_number_of_rows_once_and_in_order() -> None:
     levels = make_levels(3)
-    rows = RowPrefetcher(lambda part: levels[:, part].copy(), slabs(HEIGHT, 4), 2)
+    rows = RowPrefetcher(lambda part: levels[:, part].copy(), split_rows(HEIGHT, 4), 2)
     whole = levels.copy()
     clean_swath_edge(whole, 2)
     np.testing.assert_array_equal(rows.read(0, 9), whole[:, :9])
@@ -66,7 +66,7 @@ def test_row_prefetcher_reads_a_bounded_number_of_rows_ahead() -> None:
                 enough.set()
         return np.ones((4, rows.stop - rows.start, WIDTH), np.uint8)
 
-    rows = RowPrefetcher(read, slabs(40 * PREFETCH_SLABS, 4), 1)
+    rows = RowPrefetcher(read, split_rows(40 * PREFETCH_SLABS, 4), 1)
     rows.read(0, 3)
     assert enough.wait(20)
     time.sleep(0.05)  # by then, any read beyond the bound would have begun
@@ -81,7 +81,7 @@ def test_row_prefetcher_raises_the_error_of_a_row_where_it_is_read() -> None:
             raise RasterError("band red is truncated")
         return np.ones((4, rows.stop - rows.start, WIDTH), np.uint8)
 
-    rows = RowPrefetcher(read, slabs(20, 4), 1)
+    rows = RowPrefetcher(read, split_rows(20, 4), 1)
     assert rows.read(0, 7).all()
     with pytest.raises(RasterError, match="truncated"):
         rows.read(7, 20)

@@ -35,7 +35,7 @@ from s2ops.errors import ConfigError, MissingInput, StoreUnreachable
 from s2ops.geo import mgrs_tiles
 from s2ops.geo.mgrs_tiles import parse_tile as grid_tile
 from s2ops.geo.region import list_region_tiles
-from s2ops.raster.reader import BandFile, slabs
+from s2ops.raster.reader import BandFile, split_rows
 from s2ops.run.context import RunContext
 from s2ops.run.run_record import RunRecord
 from s2ops.runtime.jit import compiled
@@ -349,7 +349,7 @@ def test_counters_count_scene_bytes_without_the_reads_of_libraries(tmp_path: Pat
         dst.write(numbers, 1)
     before = counters.get_totals()
     with ThreadPoolExecutor(4) as threads:
-        parts = list(threads.map(lambda rows: BandFile(str(path), "B04").read(grid, rows), slabs(grid.height, 100)))
+        parts = list(threads.map(lambda rows: BandFile(str(path), "B04").read(grid, rows), split_rows(grid.height, 100)))
     np.testing.assert_array_equal(np.concatenate(parts), numbers)
     assert counters.compute_increase(before)["scenes_read"] == pytest.approx(numbers.nbytes, rel=0.05)
 

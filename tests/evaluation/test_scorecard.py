@@ -18,6 +18,7 @@ from s2ops.evaluation import (
     fusion_ablation,
     polygon_references,
     published_models,
+    real_scenes,
     scorecard,
     single_network_comparison,
 )
@@ -158,7 +159,7 @@ def test_scorecard_errors_name_the_broken_file_and_the_missing_data(tmp_path: Pa
     with pytest.raises(ConfigError, match=r"Cannot read the scorecard .*nowhere\.json"):
         scorecard.read_scorecard(tmp_path / "nowhere.json")
     with pytest.raises(ConfigError, match="has no boadella-series; give their folder as --data"):
-        scorecard.real_scenes.check_folder(tmp_path)
+        real_scenes.check_folder(tmp_path)
 
 
 def test_committed_scorecard_page_equals_the_committed_figures_of_the_shipped_weights() -> None:

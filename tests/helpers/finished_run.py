@@ -13,7 +13,7 @@ from s2ops.constants import BANDS, CLASS_NAMES, LandCover, UInt8
 from s2ops.geo.mgrs_tiles import parse_tile as tile_named
 from s2ops.publishing import stac_collection, stac_item
 from s2ops.publishing.vrt import LANDCOVER_COLOURS, VrtSource, build_vrt
-from s2ops.raster.cog import CLASSES, CODES, IMAGERY, MASK, PERCENT, SHARE, STACK, CogKind, SlabFile
+from s2ops.raster.cog import CLASSES, CODES, IMAGERY, MASK, PERCENT, SHARE, STACK, CogProfile, CogWriter
 from s2ops.records import AcquiredScene, AcquireRecord, Candidate, Cost, LeftOut, SelectRecord
 from s2ops.run.raster_writer import build_imagery_tags
 from s2ops.storage import layout
@@ -60,7 +60,7 @@ class Tree:
         self._virtual()
         return self.store
 
-    def cog(self, key: str, pixels: UInt8, name: str, kind: CogKind, names: Sequence[str], **tags: str) -> str:
+    def cog(self, key: str, pixels: UInt8, name: str, kind: CogProfile, names: Sequence[str], **tags: str) -> str:
         """Write a COG and give its SHA-256."""
         assert self.store.folder is not None
         path = self.store.folder / key
@@ -68,7 +68,7 @@ class Tree:
         geobox = tile_named(name).build_geobox(self.res)
         if pixels.shape[1:] != geobox.shape:
             geobox = geobox.zoom_to(pixels.shape[1:])
-        made = SlabFile(path, geobox, names, kind, tags)
+        made = CogWriter(path, geobox, names, kind, tags)
         made.write(pixels)
         made.finish()
         return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -22,7 +22,7 @@ from s2ops.geo.tile_ownership import (
 )
 from s2ops.landcover.area_tables import to_csv, write_table
 from s2ops.landcover.areas import OUTSIDE_RUN, AreaRow, measure_polygon_areas, measure_tile_areas
-from s2ops.raster.cog import CLASSES, PERCENT, SlabFile
+from s2ops.raster.cog import CLASSES, PERCENT, CogWriter
 from s2ops.storage.object_store import Store
 from tests.helpers.chain import s2ops
 
@@ -53,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("landcover", CLASSES, classes),
             ("confidence", PERCENT, np.where(classes == 0, 255, 80).astype(np.uint8)),
         ):
-            made = SlabFile(folder / f"{file}.tif", grid, [file], kind)
+            made = CogWriter(folder / f"{file}.tif", grid, [file], kind)
             made.write(pixels)
             made.finish()
         (folder / "item.json").write_text("{}")

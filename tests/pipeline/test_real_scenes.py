@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter, laplace, uniform_filter
 
 from s2ops.evaluation.polygon_references import MISREGISTERED_DATE, CLEAR_DATE
 from s2ops.geo.mgrs_tiles import parse_tile
-from s2ops.raster.reproject import Window, onto
+from s2ops.raster.reproject import Window, resample_to_grid
 from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
 from tests.helpers.chain import s2ops
@@ -85,7 +85,7 @@ def test_the_two_mosaics_agree_over_their_overlap(zagreb: Path) -> None:
     def window(part: Window) -> NDArray[np.float32]:
         return below[:, part[0], part[1]]
 
-    seen = onto(window, south, north, 4)
+    seen = resample_to_grid(window, south, north, 4)
     both = ((above > 0).all(axis=0) & (seen > 0).all(axis=0)).astype(np.float32)
     assert both.mean() > 0.08
     count = np.maximum(uniform_filter(both, 9), 1e-3)

@@ -17,7 +17,7 @@ from s2ops.geo.mgrs_tiles import Tile, parse_tile
 from s2ops.publishing import stac_collection
 from s2ops.publishing.mosaicjson import build_mosaicjson
 from s2ops.publishing.tile_index import build_tile_index
-from s2ops.raster.cog import CLASSES, IMAGERY, CogKind, SlabFile
+from s2ops.raster.cog import CLASSES, IMAGERY, CogProfile, CogWriter
 from tests.publishing.test_stac_item import SHA, build_landcover_item, build_mosaic_item
 
 SCHEMAS = Path(__file__).parents[1] / "data/stac_schemas"
@@ -94,14 +94,14 @@ def test_imagery_asset_bands_have_common_names_of_the_eo_extension() -> None:
     assert set(names) <= set(known["enum"])
 
 
-def write_tiles(folder: Path, names: tuple[str, ...], kind: CogKind, bands: tuple[str, ...]) -> dict[Tile, str]:
+def write_tiles(folder: Path, names: tuple[str, ...], kind: CogProfile, bands: tuple[str, ...]) -> dict[Tile, str]:
     """Write tiles with pixel value 1 in the first and 2 in the second; return their keys."""
     located = {}
     for value, name in enumerate(names, 1):
         one, key = parse_tile(name), f"product/{name}/data.tif"
         (folder / key).parent.mkdir(parents=True)
         geobox = one.build_geobox(60).zoom_to(resolution=RES)
-        file = SlabFile(folder / key, geobox, bands, kind)
+        file = CogWriter(folder / key, geobox, bands, kind)
         file.write(np.full((len(bands), *geobox.shape), value, np.uint8))
         file.finish()
         located[one] = key

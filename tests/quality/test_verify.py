@@ -15,12 +15,12 @@ from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.publishing.stac_item import encode_multihash
 from s2ops.quality.findings import Finding
 from s2ops.quality.verify import compute_object_sha256, verify
-from s2ops.raster.cog import CLASSES, CODES, IMAGERY, PERCENT, CogKind, SlabFile
+from s2ops.raster.cog import CLASSES, CODES, IMAGERY, PERCENT, CogProfile, CogWriter
 from s2ops.run.raster_writer import build_imagery_tags
 from s2ops.storage.object_store import Store
 from tests.helpers.finished_run import small_run
 
-CogFacts = tuple[CogKind, tuple[str, ...]]
+CogFacts = tuple[CogProfile, tuple[str, ...]]
 KINDS: dict[str, CogFacts] = {
     "mosaic": (IMAGERY, BANDS),
     "composite": (IMAGERY, BANDS),
@@ -64,7 +64,7 @@ def update_checksum(run: Path, key: str) -> None:
     change_item(run, f"{folder}/item.json", lambda item: item["assets"][stem].update({"file:checksum": stated}))
 
 
-def change_pixels(run: Path, key: str, edit: Edit, kind: CogKind | None = None, **tags: str) -> None:
+def change_pixels(run: Path, key: str, edit: Edit, kind: CogProfile | None = None, **tags: str) -> None:
     """Change pixels of a COG and update its checksum."""
     stem = key.rsplit("/", 1)[1].removesuffix(".tif")
     with rasterio.open(run / key) as src:
@@ -72,7 +72,7 @@ def change_pixels(run: Path, key: str, edit: Edit, kind: CogKind | None = None, 
     edit(pixels)
     default, names = KINDS[stem]
     tags = tags or (build_imagery_tags() if default is IMAGERY else {})
-    made = SlabFile(run / key, parse_tile(key.split("/")[1]).build_geobox(120), names, kind or default, tags)
+    made = CogWriter(run / key, parse_tile(key.split("/")[1]).build_geobox(120), names, kind or default, tags)
     made.write(pixels)
     made.finish()
     update_checksum(run, key)
@@ -222,7 +222,7 @@ def test_verify_reports_a_tiff_without_overviews_as_invalid_cog(run: Path) -> No
     ],
 )
 def test_verify_reports_wrong_raster_metadata(
-    run: Path, key: str, kind: CogKind | None, tags: dict[str, str], message: str
+    run: Path, key: str, kind: CogProfile | None, tags: dict[str, str], message: str
 ) -> None:
     change_pixels(run, key, set_pixels(np.s_[:0], 0), kind, **tags)
     (found,) = list_errors(run)

@@ -1,4 +1,4 @@
-"""COGs from slabs: valid, described, never mistaken for RGB and alpha."""
+"""COG writer: files from slabs are valid, have descriptions, and are never declared RGB and alpha."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from rio_cogeo.cogeo import cog_validate
 from s2ops.constants import BANDS, CLASS_COLOURS, LandCover
 from s2ops.errors import OutputError
 from s2ops.geo.mgrs_tiles import parse_tile
-from s2ops.raster.cog import CLASSES, IMAGERY, SlabFile
+from s2ops.raster.cog import CLASSES, IMAGERY, CogWriter
 
 GRID = parse_tile("33TWL").build_geobox(120)
 DICE = np.random.default_rng(11)
 
 
-def test_slabs_come_back_as_one_valid_cog(tmp_path: Path) -> None:
+def test_cog_writer_writes_slabs_as_one_valid_cog(tmp_path: Path) -> None:
     levels = DICE.integers(0, 256, (4, *GRID.shape), dtype=np.uint8)
-    file = SlabFile(tmp_path / "a.tif", GRID, BANDS, IMAGERY, {"S2OPS_SCENE": "x"})
+    file = CogWriter(tmp_path / "a.tif", GRID, BANDS, IMAGERY, {"S2OPS_SCENE": "x"})
     for top in range(0, 915, 400):
         file.write(levels[:, top : top + 400])
     path = file.finish()
@@ -35,23 +35,23 @@ def test_slabs_come_back_as_one_valid_cog(tmp_path: Path) -> None:
         assert src.crs.to_epsg() == 32633
 
 
-def test_the_same_slabs_give_the_same_bytes_however_they_are_cut(tmp_path: Path) -> None:
+def test_cog_writer_bytes_do_not_depend_on_slabs(tmp_path: Path) -> None:
     levels = DICE.integers(0, 256, (4, *GRID.shape), dtype=np.uint8)
     for name, rows in (("a", 512), ("b", 300)):
-        file = SlabFile(tmp_path / f"{name}.tif", GRID, BANDS, IMAGERY)
+        file = CogWriter(tmp_path / f"{name}.tif", GRID, BANDS, IMAGERY)
         for top in range(0, 915, rows):
             file.write(levels[:, top : top + rows])
         file.finish()
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
-def test_classes_carry_the_papers_colours(tmp_path: Path) -> None:
-    file = SlabFile(tmp_path / "c.tif", GRID, ["class"], CLASSES)
+def test_cog_writer_stores_the_colours_of_the_classes(tmp_path: Path) -> None:
+    file = CogWriter(tmp_path / "c.tif", GRID, ["class"], CLASSES)
     file.write(DICE.integers(0, 7, (1, *GRID.shape), dtype=np.uint8))
     with rasterio.open(file.finish()) as src:
         assert src.colormap(1)[LandCover.TREE][:3] == CLASS_COLOURS[LandCover.TREE]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot write .*gone/a\.tif"):
-        SlabFile(tmp_path / "gone" / "a.tif", GeoBox((8, 8), GRID.transform, "EPSG:32633"), BANDS, IMAGERY)
+def test_cog_writer_error_names_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"Cannot write .*gone/a\.tif"):
+        CogWriter(tmp_path / "gone" / "a.tif", GeoBox((8, 8), GRID.transform, "EPSG:32633"), BANDS, IMAGERY)

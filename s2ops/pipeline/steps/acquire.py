@@ -21,7 +21,7 @@ from s2ops.geo.mgrs_tiles import Tile
 from s2ops.pipeline.steps.acquire_scene import acquire_scene
 from s2ops.pipeline.steps.base import TileStep, read_record
 from s2ops.pipeline.steps.select import read_selection
-from s2ops.raster.reader import read_window, slabs
+from s2ops.raster.reader import read_window, split_rows
 from s2ops.records import AcquiredScene, AcquireRecord, LeftOut, SceneRecord, SelectRecord, StopReason
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
@@ -140,7 +140,7 @@ class _Acquisition:
             return
         before = np.count_nonzero(self.holes)
         path = self.ctx.store.get_gdal_path(layout.SceneKeys(self.tile.name, scene_id).mask)
-        for rows in slabs(self.holes.shape[0]):
+        for rows in split_rows(self.holes.shape[0]):
             self.holes[rows] &= read_window(path, rows)[0] != Mask.CLEAR
         filled = before - np.count_nonzero(self.holes)
         if filled or not only_for_holes:

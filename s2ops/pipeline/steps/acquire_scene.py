@@ -17,7 +17,7 @@ from s2ops.geo.mgrs_tiles import Tile
 from s2ops.imaging.tone_curve import convert_bands_to_levels
 from s2ops.raster.cog import IMAGERY, MASK
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import BandFile, slabs
+from s2ops.raster.reader import BandFile, split_rows
 from s2ops.records import SceneRecord
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
@@ -60,13 +60,13 @@ def acquire_scene(ctx: RunContext, tile: Tile, scene: Scene) -> SceneRecord:
         mask = predict_cloud_mask(ctx.open_segmenter("scene-cloud"), read_levels, geobox.height, width, ctx.res)
         if not has_data:
             raise SceneOutsideTile(f"{scene.id} holds no data over {tile.name}: the swath misses it")
-        for part in slabs(geobox.height):
+        for part in split_rows(geobox.height):
             mask_file.write(mask[None, part])
         image_sha256, mask_sha256 = writer.put(
             {layout.SceneKeys(tile.name, scene.id).image: image_file, layout.SceneKeys(tile.name, scene.id).mask: mask_file}, ctx.threads
         )
     # in slabs: bincount takes 8 bytes per pixel, a gigabyte for a whole tile
-    counts = np.sum([np.bincount(mask[rows].ravel(), minlength=256) for rows in slabs(geobox.height)], axis=0)
+    counts = np.sum([np.bincount(mask[rows].ravel(), minlength=256) for rows in split_rows(geobox.height)], axis=0)
     part = counts / mask.size
     record = SceneRecord(
         id=scene.id,
@@ -96,4 +96,4 @@ def _prefetch_levels(scene: Scene, geobox: GeoBox, res: int) -> RowPrefetcher:
                 convert_bands_to_levels(file.read(geobox, rows), scene.offset, out)
         return levels
 
-    return RowPrefetcher(read, slabs(geobox.height), ceil(_FRINGE_M / res))
+    return RowPrefetcher(read, split_rows(geobox.height), ceil(_FRINGE_M / res))

@@ -21,7 +21,7 @@ from s2ops.mosaic.balance.illumination_gradient import IlluminationGradient, Lan
 from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, TilePosition, measure_overlap
 from s2ops.pipeline.steps.base import WholeStep
 from s2ops.raster.reader import read_decimated
-from s2ops.raster.reproject import Window, onto, pixels_in, window_of
+from s2ops.raster.reproject import Window, resample_to_grid, project_pixels, find_source_window
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.runtime.threads import ordered_map
@@ -201,7 +201,7 @@ def _measure_region(
             return found
         reference = (np.array(trends[a.name].levels) + np.array(trends[b.name].levels)) / 2
         grids = _build_coarse_geobox(ctx, a), _build_coarse_geobox(ctx, b)
-        window = window_of(*grids)
+        window = find_source_window(*grids)
         if window is None:
             return Overlap(a.name, b.name, ())
         first = levels(a)[:, window[0], window[1]]
@@ -210,11 +210,11 @@ def _measure_region(
         def read_window(part: Window) -> Float32:
             return whole[:, part[0], part[1]].astype(np.float32)
 
-        second: UInt8 = np.rint(onto(read_window, grids[1], grids[0][window], len(BANDS))).astype(np.uint8)
+        second: UInt8 = np.rint(resample_to_grid(read_window, grids[1], grids[0][window], len(BANDS))).astype(np.uint8)
         pieces = []
         for one in measure_overlap(first, second, grids[0].height, reference):
             y, x = one.y + window[0].start, one.x + window[1].start
-            there = pixels_in(grids[1], grids[0], np.array([y]), np.array([x]))
+            there = project_pixels(grids[1], grids[0], np.array([y]), np.array([x]))
             places = (
                 _locate_in_tile(grids[0], y, x),
                 _locate_in_tile(grids[1], float(there[0][0, 0]), float(there[1][0, 0])),

@@ -28,9 +28,9 @@ from s2ops.publishing import stac_item
 from s2ops.quality.gradient_energy import GradientEnergy
 from s2ops.quality.seam_metrics import EdgeLine, measure_seam, overlay_without_blending
 from s2ops.raster.cog import CODES, IMAGERY
-from s2ops.raster.dataset_pool import Opened, Shelf, opened, shelf
-from s2ops.raster.reader import read_decimated, slabs
-from s2ops.raster.reproject import Window, border_inside, onto, window_of
+from s2ops.raster.dataset_pool import DatasetCache, DatasetPool, open_dataset_cache, open_dataset_pool
+from s2ops.raster.reader import read_decimated, split_rows
+from s2ops.raster.reproject import Window, find_shared_border, resample_to_grid, find_source_window
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
@@ -108,7 +108,7 @@ class _Source:
         scenes: list[dict[str, str]] = self.properties["s2ops:scenes"]
         return scenes
 
-    def read_levels(self, files: Opened, window: Window) -> UInt8:
+    def read_levels(self, files: DatasetCache, window: Window) -> UInt8:
         """Read (4, y, x) levels of the composite, uncorrected."""
         path = self.ctx.store.get_gdal_path(layout.TileKeys(self.tile.name).get_raster("composite", "composite"))
         return files.read(path, *window)
@@ -119,7 +119,7 @@ class _Source:
         rows, cols = (np.arange(part.start, part.stop, dtype=np.float64) + 0.5 for part in window)
         return self.correction.evaluate(rows / grid.height * 2 - 1, cols / grid.width * 2 - 1)
 
-    def read_samples(self, files: Opened, window: Window) -> _TileSamples:
+    def read_samples(self, files: DatasetCache, window: Window) -> _TileSamples:
         """Read the corrected levels, the corrected low-pass image and the weight over a window of the own grid."""
         grid, offsets = self.ctx.build_geobox(self.tile), self.evaluate_correction(window)
         rows, cols = (np.arange(part.start, part.stop, dtype=np.float64) + 0.5 for part in window)
@@ -130,16 +130,16 @@ class _Source:
         np.maximum(low_pass, 1, out=low_pass)
         return _TileSamples(levels, low_pass, self.weight.sample(rows, cols))
 
-    def resample_samples(self, files: Opened, target: GeoBox) -> _TileSamples:
+    def resample_samples(self, files: DatasetCache, target: GeoBox) -> _TileSamples:
         """Read the samples and resample them to the grid `target`."""
 
         def read_packed(window: Window) -> Float32:
             return self.read_samples(files, window).pack()
 
         grid = self.ctx.build_geobox(self.tile)
-        return _TileSamples.unpack(onto(read_packed, grid, target, 2 * len(BANDS) + 1, "sharp"))
+        return _TileSamples.unpack(resample_to_grid(read_packed, grid, target, 2 * len(BANDS) + 1, "lanczos3"))
 
-    def read_provenance(self, files: Opened, window: Window) -> UInt8:
+    def read_provenance(self, files: DatasetCache, window: Window) -> UInt8:
         """Read (1, y, x) provenance: number of the scene in the mosaic's list."""
         path = self.ctx.store.get_gdal_path(layout.TileKeys(self.tile.name).get_raster("composite", "provenance"))
         return self.numbers[files.read(path, *window)]
@@ -166,14 +166,14 @@ def run(ctx: RunContext, tile: Tile, inputs: BlendInputs) -> StepResult:
     edges = [
         _Edge(source, EdgeLine.from_polyline(points))
         for source in sources
-        if source is not own and (points := border_inside(geobox, ctx.build_geobox(source.tile))) is not None
+        if source is not own and (points := find_shared_border(geobox, ctx.build_geobox(source.tile))) is not None
     ]
     empty, energy = 0, GradientEnergy()
-    with open_raster_writer(ctx.store, geobox) as made, shelf() as files:
+    with open_raster_writer(ctx.store, geobox) as made, open_dataset_pool() as files:
         image = made.create_file("mosaic", BANDS, IMAGERY, build_imagery_tags())
         provenance = made.create_file("provenance", ["scene"], CODES)
         blender = _TileBlender(ctx, geobox, files, own, sources, edges)
-        for slab in ordered_map(blender.blend_slab, slabs(geobox.height), ctx.threads):
+        for slab in ordered_map(blender.blend_slab, split_rows(geobox.height), ctx.threads):
             energy += slab.energy
             image.write(slab.levels)
             provenance.write(slab.provenance[None])
@@ -229,8 +229,8 @@ def _read_shape(ctx: RunContext, tile: Tile) -> tuple[TileWeight, LowPassImage]:
     composite = ctx.store.get_gdal_path(keys.get_raster("composite", "composite"))
     provenance = ctx.store.get_gdal_path(keys.get_raster("composite", "provenance"))
     cells = create_valid_cells((geobox.height, geobox.width), ctx.res)
-    with opened() as files:
-        for rows in slabs(geobox.height):
+    with open_dataset_cache() as files:
+        for rows in split_rows(geobox.height):
             cells.feed(files.read(provenance, rows)[0] != 0, rows.start)
     preview = read_decimated(composite, (PREVIEW_SIDE, PREVIEW_SIDE))
     return TileWeight.from_valid_cells(cells, ctx.res), LowPassImage.from_preview(preview)
@@ -252,7 +252,7 @@ class _TileBlender:
 
     ctx: RunContext
     geobox: GeoBox
-    files: Shelf
+    files: DatasetPool
     own: _Source
     sources: Sequence[_Source]
     edges: Sequence[_Edge]
@@ -262,13 +262,13 @@ class _TileBlender:
         shape = (rows.stop - rows.start, self.geobox.width)
         levels, provenance = np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8)
         windows = [
-            window_of(self.geobox[rows, :], self.ctx.build_geobox(one.tile))
+            find_source_window(self.geobox[rows, :], self.ctx.build_geobox(one.tile))
             for one in self.sources
             if one is not self.own
         ]
         others = [(window[1].start, window[1].stop) for window in windows if window is not None]
         energy = GradientEnergy()
-        with self.files.lent() as files:
+        with self.files.check_out() as files:
             for cols, is_shared in split_columns(shape[1], others):
                 if is_shared:
                     part = self._blend_overlap(files, (rows, cols))
@@ -280,26 +280,26 @@ class _TileBlender:
                 self._sample_edge(files, edge, rows, levels)
         return _MosaicSlab(levels, provenance, energy)
 
-    def _correct_own(self, files: Opened, window: Window) -> tuple[UInt8, UInt8]:
+    def _correct_own(self, files: DatasetCache, window: Window) -> tuple[UInt8, UInt8]:
         """Correct the tile's own levels, without floats in memory, where no neighbour reaches: most of a tile."""
         levels, provenance = self.own.read_levels(files, window), self.own.read_provenance(files, window)[0]
         valid = (levels != 0).all(axis=0) & (provenance != 0)
         corrected = correct_single_tile(levels, valid, self.own.evaluate_correction(window))
         return corrected, np.where(valid, provenance, np.uint8(0))
 
-    def _blend_overlap(self, files: Opened, window: Window) -> _MosaicSlab:
+    def _blend_overlap(self, files: DatasetCache, window: Window) -> _MosaicSlab:
         """Blend all tiles that show a window."""
         target = self.geobox[window]
         shape = (target.height, target.width)
         layers, numbers = [], []
         for source in self.sources:
             grid = self.ctx.build_geobox(source.tile)
-            place = window_of(target, grid)
+            place = find_source_window(target, grid)
             if place is None:
                 continue
             part = target[place]
             samples = source.resample_samples(files, part)
-            number = onto(partial(_read_floats, source.read_provenance, files), grid, part, 1, "nearest")[0]
+            number = resample_to_grid(partial(_read_floats, source.read_provenance, files), grid, part, 1, "nearest")[0]
             number = number.astype(np.uint8)
             valid = (samples.levels != 0).all(axis=0) & (number != 0)
             levels = np.clip(samples.levels, 0, 255)
@@ -322,7 +322,7 @@ class _TileBlender:
             provenance[place][chosen] = number[chosen]
         return _MosaicSlab(blended.levels, provenance, GradientEnergy.from_mosaic(blended.levels, layers))
 
-    def _sample_edge(self, files: Opened, edge: _Edge, rows: slice, mosaic: UInt8) -> None:
+    def _sample_edge(self, files: DatasetCache, edge: _Edge, rows: slice, mosaic: UInt8) -> None:
         """Sample both sides of an edge in these rows: of the overlaid tiles without blending, and of the mosaic."""
         along = edge.line.find_positions(rows)
         line, grid = edge.line.crop(along), self.ctx.build_geobox(edge.source.tile)
@@ -332,7 +332,7 @@ class _TileBlender:
             if high is None:
                 continue
             read = partial(_read_floats, edge.source.read_levels, files)
-            seen = onto(read, grid, self.geobox[high, cols], len(BANDS), "sharp")
+            seen = resample_to_grid(read, grid, self.geobox[high, cols], len(BANDS), "lanczos3")
             hard = overlay_without_blending(
                 np.clip(np.rint(seen), 0, 255).astype(np.uint8), self.own.read_levels(files, (high, cols))
             )
@@ -341,7 +341,7 @@ class _TileBlender:
             line.gather(mosaic[:, inner, cols], after, high.start, cols.start)
 
 
-def _read_floats(read: Callable[[Opened, Window], UInt8], files: Opened, window: Window) -> Float32:
+def _read_floats(read: Callable[[DatasetCache, Window], UInt8], files: DatasetCache, window: Window) -> Float32:
     return read(files, window).astype(np.float32)
 
 

@@ -30,8 +30,8 @@ from s2ops.pipeline.steps.base import TileStep
 from s2ops.publishing import stac_item
 from s2ops.quality.patch_seam_metrics import measure_patch_seams, sample_patch_borders
 from s2ops.raster.cog import CODES, IMAGERY, SHARE
-from s2ops.raster.dataset_pool import Opened, Shelf, opened, shelf
-from s2ops.raster.reader import read_sampled, slabs
+from s2ops.raster.dataset_pool import DatasetCache, DatasetPool, open_dataset_cache, open_dataset_pool
+from s2ops.raster.reader import read_sampled, split_rows
 from s2ops.records import AcquireRecord
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
@@ -71,12 +71,12 @@ def run(ctx: RunContext, tile: Tile, inputs: CompositeInputs) -> StepResult:
     record, geobox, keys = inputs.record, ctx.build_geobox(tile), layout.TileKeys(tile.name)
     masks, gains, offsets = _prepare_scenes(ctx, tile, record)
     holes, borders = 0, []
-    with open_raster_writer(ctx.store, geobox) as made, shelf() as files:
+    with open_raster_writer(ctx.store, geobox) as made, open_dataset_pool() as files:
         image = made.create_file("composite", BANDS, IMAGERY, build_imagery_tags())
         provenance = made.create_file("provenance", ["scene"], CODES)
         weight = made.create_file("weight", ["weight"], SHARE)
         compositor = _TileCompositor(ctx, tile, files, masks, gains, offsets)
-        for slab in ordered_map(compositor.composite_slab, slabs(geobox.height), ctx.threads):
+        for slab in ordered_map(compositor.composite_slab, split_rows(geobox.height), ctx.threads):
             image.write(slab.levels)
             provenance.write(slab.provenance[None])
             weight.write(slab.weight[None])
@@ -140,8 +140,8 @@ def _read_mask(ctx: RunContext, tile: Tile, scene: str) -> _SceneMask:
     cells = create_clear_cells((grid.height, grid.width), feather_px)
     bits = np.empty((grid.height, -(-grid.width // 8)), np.uint8)
     path = ctx.store.get_gdal_path(layout.SceneKeys(tile.name, scene).mask)
-    with opened() as files:
-        for rows in slabs(grid.height):
+    with open_dataset_cache() as files:
+        for rows in split_rows(grid.height):
             clear = files.read(path, rows)[0] == Mask.CLEAR
             cells.feed(clear, rows.start)
             bits[rows] = np.packbits(clear, axis=1)
@@ -207,7 +207,7 @@ class _TileCompositor:
 
     ctx: RunContext
     tile: Tile
-    files: Shelf
+    files: DatasetPool
     masks: Sequence[_SceneMask]
     """Best scene first."""
     gains: Mapping[str, Gains]
@@ -218,8 +218,8 @@ class _TileCompositor:
         width = self.ctx.build_geobox(self.tile).width
         out, stack = Composite.from_shape((rows.stop - rows.start, width)), SceneStack()
         scenes = [self._prepare_slab(mask, rows, width) for mask in self.masks]
-        with self.files.lent() as files:
-            for cols in slabs(width):
+        with self.files.check_out() as files:
+            for cols in split_rows(width):
                 stack.reset((rows.stop - rows.start, cols.stop - cols.start))
                 block = self._composite_block(files, stack, scenes, (rows, cols))
                 out.levels[:, :, cols], out.provenance[:, cols], out.weight[:, cols] = block
@@ -236,7 +236,7 @@ class _TileCompositor:
         return _SceneSlab(path, mask.unpack_clear(rows, width), weights, mask.edge_weights, gain, offset)
 
     def _composite_block(
-        self, files: Opened, stack: SceneStack, scenes: Sequence[_SceneSlab], window: tuple[slice, slice]
+        self, files: DatasetCache, stack: SceneStack, scenes: Sequence[_SceneSlab], window: tuple[slice, slice]
     ) -> Composite:
         """Stack the scenes of a block until no later scene can change a pixel, and composite them."""
         method, (rows, cols) = COMPOSITE_METHODS[self.ctx.config.composite.rule], window

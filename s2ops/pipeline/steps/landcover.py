@@ -16,7 +16,7 @@ from s2ops.pipeline.steps.acquire import read_acquired
 from s2ops.pipeline.steps.base import TileStep
 from s2ops.publishing import stac_item
 from s2ops.raster.cog import CLASSES, PERCENT
-from s2ops.raster.halo import FRAME, Placed, framed
+from s2ops.raster.halo import HALO_PX, GriddedFile, read_with_halo
 from s2ops.raster.reader import read_window
 from s2ops.records import AcquiredScene, AcquireRecord
 from s2ops.results import StepName, StepResult
@@ -184,12 +184,12 @@ def _build_hole_reader(
     height, width = ctx.build_geobox(tile).shape
 
     def read_holes(top: int, end: int) -> Bool:
-        rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
-        out = np.zeros((end - top, width + 2 * FRAME), np.bool_)
+        rows = slice(max(top - HALO_PX, 0), min(end - HALO_PX, height))
+        out = np.zeros((end - top, width + 2 * HALO_PX), np.bool_)
         if rows.start < rows.stop:
             clear = np.logical_or.reduce([read_window(mask, rows)[0] == Mask.CLEAR for mask in masks])
-            first = rows.start + FRAME - top
-            out[first : first + len(clear), FRAME:-FRAME] = ~clear
+            first = rows.start + HALO_PX - top
+            out[first : first + len(clear), HALO_PX:-HALO_PX] = ~clear
         return out
 
     return read_holes if masks else None
@@ -201,15 +201,15 @@ def _predict(
     """Yield rows of the tile and the probabilities of each head there, for the wanted pixels only."""
     height, width = ctx.build_geobox(tile).shape
     others = [
-        Placed(ctx.store.get_gdal_path(key), ctx.build_geobox(ctx.tiles_by_name[name])) for name, key, _ in image.neighbours
+        GriddedFile(ctx.store.get_gdal_path(key), ctx.build_geobox(ctx.tiles_by_name[name])) for name, key, _ in image.neighbours
     ]
-    read = framed(Placed(ctx.store.get_gdal_path(image.key), ctx.build_geobox(tile)), others)
+    read = read_with_halo(GriddedFile(ctx.store.get_gdal_path(image.key), ctx.build_geobox(tile)), others)
     network = ctx.open_segmenter(LANDCOVER)
-    for top, end, probs in segment_slabs(network, read, height + 2 * FRAME, width + 2 * FRAME, is_wanted):
-        rows = slice(max(top - FRAME, 0), min(end - FRAME, height))
+    for top, end, probs in segment_slabs(network, read, height + 2 * HALO_PX, width + 2 * HALO_PX, is_wanted):
+        rows = slice(max(top - HALO_PX, 0), min(end - HALO_PX, height))
         if rows.start < rows.stop:
-            inner = slice(rows.start + FRAME - top, rows.stop + FRAME - top)
-            yield rows, split_by_head(LANDCOVER, probs[:, inner, FRAME:-FRAME])
+            inner = slice(rows.start + HALO_PX - top, rows.stop + HALO_PX - top)
+            yield rows, split_by_head(LANDCOVER, probs[:, inner, HALO_PX:-HALO_PX])
 
 
 def _read_weight(ctx: RunContext, tile: Tile, image: _SourceImage, rows: slice) -> Float32:
