@@ -1,4 +1,4 @@
-"""The pools of one network in memory, from which each step draws its batch."""
+"""Batch sampling (data loading) for training: pools of samples in memory, from which each step draws its batch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,30 +16,44 @@ from s2ops.training.targets import iterate_targets, mask_trees
 
 
 class Batch(NamedTuple):
-    """Windows, and what is known of them."""
+    """Batch of training windows with their labels."""
 
     image: Tensor
-    """(n, band, y, x) uint8 levels as another day might show them."""
+    """Augmented levels (n, band, y, x), uint8."""
     label: Tensor
-    """(n, y, x) uint8, or (n,)."""
+    """Labels (n, y, x), or (n,) for networks that classify whole samples; uint8."""
     plain: Tensor
-    """The same windows with the light, the leaves and all the bands of their own day."""
+    """Levels of the same windows before light, foliage and bands were changed."""
 
 
 class BatchSampler:
-    """Pools on the training device. Those of one sample size share a batch, in proportion to their shares.
+    """Sampler that draws batches from pools on the training device.
 
-    A pool whose samples are smaller than the crop (single chips of 64 pixels) has batches of its own: as many samples
-    more as they are smaller, drawn as often as its share says. Networks meet images of that size, rims included.
+    Pools of one sample size share a batch, in proportion to their shares. A pool whose samples are smaller than the
+    crop (single chips of 64 pixels) has separate batches with more samples, so that the number of pixels stays the
+    same; its share decides how often they are drawn. Thus networks also train on images of that size, with their edges.
     """
 
     def __init__(
         self, network: str, config: TrainConfig, pools: Path, device: torch.device, made: Mapping[str, Pool]
     ) -> None:
-        """`made` holds pools that lie in no folder of `pools`."""
+        """Load the pools of the configuration.
+
+        Args:
+            network: Name of the network.
+            config: Training configuration.
+            pools: Folder of the pools.
+            device: Device that holds the samples.
+            made: Pools in memory, by name; they have no subfolder in `pools`.
+
+        Raises:
+            ConfigError: If a pool is missing or broken, lacks a band, or if no sample has one of the classes.
+        """
         self.network, self.bands = network, TRAINABLE[network].bands
         if (config.leaves or config.season or config.without_nir) and "nir" not in self.bands:
-            raise ConfigError(f"{network} sees no near infrared: leave out `leaves`, `season` and `without_nir`")
+            raise ConfigError(
+                f"Cannot train {network}: it has no near-infrared band; remove `leaves`, `season` and `without_nir`."
+            )
         self.tone_curve = not network.startswith("preview")
         self.parts: dict[int, list[tuple[Tensor, Tensor, float]]] = {}
         for name, share in config.shares.items():
@@ -51,7 +65,7 @@ class BatchSampler:
         self._require_classes(network)
 
     def _require_classes(self, network: str) -> None:
-        """Raise ConfigError where no sample shows a class: the network would never say it."""
+        """Raise ConfigError if no sample has one of the classes: the network could never predict it."""
         given = [label for parts in self.parts.values() for _, label, _ in parts]
         counts: dict[tuple[int, str], int] = {}
         for label in given:
@@ -61,13 +75,13 @@ class BatchSampler:
         missing = [name for (_, name), count in counts.items() if not count]
         if missing:
             raise ConfigError(
-                f"no training label is {', '.join(missing)}, so {network} could not learn it: label some, "
-                "or add one of the pools to `sources`"
+                f"Cannot train {network}: no training label is {', '.join(missing)}; "
+                "label some, or add one of the pools to `sources`."
             )
 
     def draw(self, config: TrainConfig, random: torch.Generator) -> Batch:
-        """The samples of one step."""
-        plain, label = self._cut(config, random)
+        """Draw the batch of one step; all random numbers come from `random`."""
+        plain, label = self._crop_batch(config, random)
         levels = plain.clone()
         if config.leaves:
             brighten_trees(levels[:, self.bands.index("nir")], mask_trees(self.network, label), config.leaves, random)
@@ -79,8 +93,8 @@ class BatchSampler:
         haze = config.haze if self.tone_curve else 0.0
         return Batch(augment_radiometry(levels, self.bands, config.jitter, haze, random), label, plain)
 
-    def _cut(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Windows of one size and their labels, turned and mirrored."""
+    def _crop_batch(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Crop random windows of one size with their labels, and apply the random geometry."""
         weights = torch.tensor([sum(share for _, _, share in parts) for parts in self.parts.values()])
         pick = torch.multinomial(weights.to(random.device), 1, generator=random)
         side = list(self.parts)[int(pick)]
@@ -101,7 +115,7 @@ class BatchSampler:
 
 
 def _split_batch(parts: list[tuple[Tensor, Tensor, float]], config: TrainConfig, side: int) -> list[int]:
-    """Whole numbers of samples, in proportion to the shares, that sum to the batch."""
+    """Split the batch into numbers of samples per pool, in proportion to the shares."""
     batch = config.batch * (config.crop // side) ** 2
     total = sum(share for _, _, share in parts)
     ends = [round(batch * sum(share for _, _, share in parts[: index + 1]) / total) for index in range(len(parts))]

@@ -1,4 +1,4 @@
-"""Networks whose answers another one learns beside its labels (distillation): its own kind, or one for each head."""
+"""Knowledge distillation: teacher networks whose probabilities another network learns in addition to its labels."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +13,17 @@ from s2ops.models.unet import UNet
 
 
 class HeadTeachers(nn.Module):
-    """Asked with (n, band, y, x) levels of the learning network, in evaluation and without gradients."""
+    """Teachers of a network's heads, evaluated without gradients on the levels (n, band, y, x) of the network."""
 
     def __init__(self, network: str, given: Path | Mapping[str, Path]) -> None:
-        """`given` is an ONNX file of `network`, or by head a file of `network` or of the one that does only that task.
+        """Load the teachers.
 
-        Raises ConfigError where a file is missing, is of another network, or a head has none.
+        Args:
+            network: Name of the network in training.
+            given: ONNX file of `network`, or one file per head: of `network`, or of the network for that task alone.
+
+        Raises:
+            ConfigError: If a file is missing or is another network, or if a head has no teacher.
         """
         super().__init__()
         self.members = nn.ModuleList()
@@ -27,7 +32,9 @@ class HeadTeachers(nn.Module):
         for task in list_tasks(network):
             path = given.get(task.name) if isinstance(given, Mapping) else given
             if path is None:
-                raise ConfigError(f"{network} has no teacher for {task.name}: name one for each head")
+                raise ConfigError(
+                    f"Cannot train {network}: its head {task.name} has no teacher; name one teacher per head."
+                )
             teacher, classes = _load_teacher(network, task, path)
             own = TRAINABLE[network].bands
             self.members.append(teacher)
@@ -36,7 +43,7 @@ class HeadTeachers(nn.Module):
 
     @torch.no_grad()
     def forward(self, levels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Of each head: (n, class, y, x) logits, and (n, y, x) where its teacher has seen data in every band."""
+        """Return per head the logits (n, class, y, x), and where all bands of its teacher have data (n, y, x)."""
         answers = []
         for member, bands, classes in zip(self.members, self._bands, self._classes, strict=True):
             seen = levels[:, bands]
@@ -45,11 +52,11 @@ class HeadTeachers(nn.Module):
 
 
 def _load_teacher(network: str, task: NetworkTask, path: Path) -> tuple[UNet, slice]:
-    """A network, and which of its classes are the task's."""
+    """Load a teacher; return it and the position of the task's classes among its classes."""
     if not path.is_file():
-        raise ConfigError(f"there is no teacher at {path}: name an ONNX file of {network}")
+        raise ConfigError(f"Cannot read the teacher {path}: there is no such file; name an ONNX file of {network}.")
     name, teacher = read_metadata(path).name, load_into_torch(path)
     if not isinstance(teacher, UNet) or name not in (network, task.name):
         wanted = network if task.name == network else f"{network} or {task.name}"
-        raise ConfigError(f"the teacher {path} is {name}: give one of {wanted}")
+        raise ConfigError(f"Cannot use the teacher {path}: it is the network {name}; give one of {wanted}.")
     return teacher, task.classes if name == network else slice(None)

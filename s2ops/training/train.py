@@ -1,7 +1,8 @@
-"""Train one network: `train(network, config, pools, out)`. The same configuration, pools and machine give the same run.
+"""Training loop with checkpoints and export: `train(network, config, pools, out)`.
 
-Samples lie in memory (on the GPU where there is one). Every draw depends on the seed and the step alone, so that a run
-that was killed and continued is the run that was not. Checkpoints are safetensors beside a small JSON; no pickles.
+A run is reproducible: the same configuration, pools and machine give the same weights. Random numbers depend on the
+seed and the step alone, so a run that was killed and resumed equals an uninterrupted one. Samples lie in memory, on the
+GPU if there is one. Checkpoints are safetensors with a small JSON; no pickles.
 """
 
 import json
@@ -29,7 +30,7 @@ from s2ops.training.targets import compute_network_loss, compute_teacher_loss
 
 
 def compute_learning_rate(config: TrainConfig, step: int) -> float:
-    """One cycle: up over the first tenth of the steps, down to zero along a cosine."""
+    """Compute the learning rate of a step: linear warm-up over a tenth of the steps, then cosine decay to zero."""
     rise = max(config.steps // 10, 1)
     if step < rise:
         return config.learning_rate * (step + 1) / rise
@@ -37,7 +38,7 @@ def compute_learning_rate(config: TrainConfig, step: int) -> float:
 
 
 class TrainingRun:
-    """The state of a training run: network, optimiser, step; can be written and taken up again."""
+    """State of a training run: network, optimizer, step. It can be saved to checkpoints and resumed."""
 
     def __init__(self, network: str, config: TrainConfig, out: Path, device: torch.device) -> None:
         torch.manual_seed(config.seed)
@@ -55,14 +56,18 @@ class TrainingRun:
         self.history: list[tuple[int, float]] = []
 
     def advance(self, samples: BatchSampler) -> float:
-        """One step; gives the loss. Raises ModelError where it is no number, before anything is changed by it."""
+        """Run one step and return its loss.
+
+        Raises:
+            ModelError: If the loss is not finite; the weights are not changed then.
+        """
         random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
         image, label, plain = samples.draw(self.config, random)
         self.model.train()
         if self.step >= (1 - self.config.settle) * self.config.steps:
             for layer in self.model.modules():
                 if isinstance(layer, nn.BatchNorm2d):
-                    layer.eval()  # batches of different pools differ; what is shipped has one normalisation
+                    layer.eval()  # batches differ by pool; the exported network has one fixed normalisation
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.model(image)
             if self.teacher is not None:
@@ -76,8 +81,8 @@ class TrainingRun:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ModelError(
-                f"training of {self.network} diverged at step {self.step} (loss {value}): lower learning_rate "
-                f"({self.config.learning_rate}); the last good checkpoint stays in {self.out}"
+                f"Training of {self.network} diverged at step {self.step}: the loss is {value}; lower "
+                f"learning_rate ({self.config.learning_rate}). The last good checkpoint stays in {self.out}."
             )
         for group in self.optimizer.param_groups:
             group["lr"] = compute_learning_rate(self.config, self.step)
@@ -89,7 +94,7 @@ class TrainingRun:
         return value
 
     def save(self) -> None:
-        """Write the checkpoint; the JSON that names the step comes last, so a kill leaves the older one whole."""
+        """Save the checkpoint; its JSON is written last, so that a kill leaves the previous checkpoint intact."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
@@ -110,9 +115,11 @@ class TrainingRun:
                 old.unlink()
 
     def resume(self) -> None:
-        """Take up the checkpoint in `out`, if there is one of the same configuration.
+        """Resume from the checkpoint in `out`, if there is one.
 
-        Raises ConfigError where it is of another one, ModelError where it is broken.
+        Raises:
+            ConfigError: If the checkpoint has another configuration.
+            ModelError: If the checkpoint is broken.
         """
         if not (self.out / "state.json").exists():
             return
@@ -121,9 +128,13 @@ class TrainingRun:
             same = state["config"] == self.config.model_dump(mode="json")
             tensors = load_file(self.out / state["file"], device=str(self.device))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise ModelError(f"the checkpoint in {self.out} is broken ({error}): give an empty folder") from error
+            raise ModelError(
+                f"Cannot resume from the checkpoint in {self.out}: it is broken ({error}); give an empty folder."
+            ) from error
         if not same:
-            raise ConfigError(f"{self.out} holds a run of another configuration: give an empty folder")
+            raise ConfigError(
+                f"Cannot resume the run in {self.out}: it has another configuration; give an empty folder."
+            )
         self.model.load_state_dict(
             {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
         )
@@ -140,15 +151,31 @@ class TrainingRun:
 def train(
     network: str, config: TrainConfig, pools: Path, out: Path, *, device: str | None = None, until: int | None = None
 ) -> ModelMeta:
-    """Train `network` on `pools`, continuing what `out` holds; writes `out`/NETWORK.onnx, curve.png and checkpoints.
+    """Train a network and write NETWORK.onnx, curve.png and checkpoints; resume if `out` contains a checkpoint.
 
-    `until` stops at that step and leaves the rest to the next call. Raises ConfigError and ModelError.
+    Args:
+        network: Name of the network.
+        config: Training configuration.
+        pools: Folder of the pools of samples.
+        out: Folder of the results.
+        device: Device of torch; default: the GPU if there is one.
+        until: Stop at this step; the next call resumes there.
+
+    Returns:
+        Metadata of the network with its temperature and its scores on the held-out pools.
+
+    Raises:
+        ConfigError: If the configuration, its pools or its folders cannot be used.
+        ModelError: If training diverges, or a checkpoint or weights file is broken.
     """
     if network not in TRAINABLE:
-        raise ConfigError(f"there is no network named {network!r}; the networks are {', '.join(TRAINABLE)}")
+        raise ConfigError(
+            f"Cannot train {network!r}: there is no such network; the networks are {', '.join(TRAINABLE)}."
+        )
     if config.shift and len(config.shift) != len(TRAINABLE[network].classes):
         raise ConfigError(
-            f"shift has {len(config.shift)} numbers: {network} has the classes {', '.join(TRAINABLE[network].classes)}"
+            f"Cannot train {network}: shift has {len(config.shift)} numbers; give one for each of its classes "
+            f"{', '.join(TRAINABLE[network].classes)}."
         )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     run = TrainingRun(network, config, out, place)
@@ -189,19 +216,19 @@ def train(
 
 
 def _freeze_inner_layers(model: nn.Module) -> None:
-    """Let only the layers at full resolution change: where edges lie, not what things look like.
+    """Freeze all layers but those at full resolution, which locate edges.
 
-    It costs half the time, and a few labels of one place make the network forget little of others.
+    A step takes half the time, and training on a few labels of one place degrades other places little.
     """
     if not isinstance(model, UNet):
-        raise ConfigError("learn: last is for networks that answer for each pixel: leave it out for preview-haze")
+        raise ConfigError("Cannot train with learn: last: preview-haze does not classify pixels; remove `learn`.")
     model.requires_grad_(False)
     for part in (model.up[0], model.decoder[0], model.head):
         part.requires_grad_(True)
 
 
 def _make_folder_pools(network: str, config: TrainConfig) -> dict[str, Pool]:
-    """The pools of the configuration's folders, by name. Raises ConfigError and RasterError."""
+    """Make the pools of the configuration's folders, by name. Raises ConfigError and RasterError."""
     if not config.folders:
         return {}
     from s2ops.training.datasets import folder_dataset  # noqa: PLC0415 - needs GDAL, which a training machine may lack
@@ -210,7 +237,7 @@ def _make_folder_pools(network: str, config: TrainConfig) -> dict[str, Pool]:
 
 
 def train_command(network: str, config_path: Path, out: Path) -> None:
-    """`s2ops train NETWORK --config F --out OUT`: pools are looked for in `S2OPS_POOLS`, else in OUT/pools."""
+    """Run `s2ops train NETWORK --config F --out OUT` with the pools in `S2OPS_POOLS`, by default OUT/pools."""
     pools = Path(os.environ.get("S2OPS_POOLS", out / "pools"))
     meta = train(network, load_config(config_path), pools, out / network)
     for name, value in meta.scores.items():

@@ -1,4 +1,4 @@
-"""Labels for training: what teachers, people and shores say, and who is believed."""
+"""Labels for training: shorelines, vegetation, and the fusion of teachers, outlines and visual inspection."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ from s2ops.constants import Bool, Float32, LandCover  # noqa: E402
 from s2ops.imaging.tone_curve import apply_tone_curve  # noqa: E402
 from s2ops.training.datasets import label_fusion  # noqa: E402
 from s2ops.training.datasets.build_pools import build_single_chips, make_pools, restore_linear_levels  # noqa: E402
-from s2ops.training.datasets.packed_scenes import (
+from s2ops.training.datasets.packed_scenes import (  # noqa: E402
     CHIP_REFLECTANCE_PER_LEVEL,
     RAYLEIGH_REFLECTANCE,
     ChipSet,
@@ -24,7 +24,7 @@ from s2ops.training.datasets.packed_scenes import (
 )
 from s2ops.training.datasets.pools import BUILT, EITHER, GARDEN, GREEN, IGNORE, LAND, Pool, derive_labels  # noqa: E402
 from s2ops.training.datasets.real_scenes import RealScene  # noqa: E402
-from s2ops.training.datasets.shoreline_labels import (
+from s2ops.training.datasets.shoreline_labels import (  # noqa: E402
     classify_water_by_swir,
     compute_otsu_threshold,
     detect_basin,
@@ -34,12 +34,12 @@ from s2ops.training.datasets.shoreline_labels import (
 SHAPE = (64, 64)
 
 
-def plain(value: float) -> Float32:
+def make_band(value: float) -> Float32:
     return np.full(SHAPE, value, np.float32)
 
 
-def lake() -> tuple[Bool, dict[str, Float32]]:
-    """A lake whose shore lies at column 30, in meadow; bands with a little noise."""
+def make_lake() -> tuple[Bool, dict[str, Float32]]:
+    """Make a lake in meadow with its shore at column 30, and bands with a little noise."""
     rng = np.random.default_rng(0)
     water = np.zeros(SHAPE, bool)
     water[:, :30] = True
@@ -50,12 +50,12 @@ def lake() -> tuple[Bool, dict[str, Float32]]:
     return water, bands
 
 
-def scene(place: str, bands: dict[str, Float32], *, clear: bool = True, l1c: bool = False) -> RealScene:
+def make_scene(place: str, bands: dict[str, Float32], *, clear: bool = True, l1c: bool = False) -> RealScene:
     return RealScene("x", place, 10, np.full((4, *SHAPE), 100, np.uint8), clear, bands, l1c=l1c)
 
 
-def test_a_shore_that_is_two_pixels_off_is_put_right() -> None:
-    water, bands = lake()
+def test_refined_shoreline_corrects_a_shore_that_is_two_pixels_off() -> None:
+    water, bands = make_lake()
     image = np.stack([bands[name] for name in ("B04", "B03", "B02", "B08")])
     everywhere = np.ones(SHAPE, bool)
     for shift in (-2, 2):
@@ -63,8 +63,8 @@ def test_a_shore_that_is_two_pixels_off_is_put_right() -> None:
         assert (refine_shoreline(rough, image, everywhere)[:, 5:] == water[:, 5:]).all()
 
 
-def test_a_pixel_of_the_shore_is_water_if_most_of_it_is() -> None:
-    water, bands = lake()
+def test_refined_shoreline_contains_pixels_that_are_mostly_water() -> None:
+    water, bands = make_lake()
     image = np.stack([bands[name] for name in ("B04", "B03", "B02", "B08")])
     wet, dry = image[:, :, :28].mean(axis=(1, 2)), image[:, :, 34:44].mean(axis=(1, 2))
     for part, found in ((0.6, False), (0.85, True)):
@@ -72,15 +72,15 @@ def test_a_pixel_of_the_shore_is_water_if_most_of_it_is() -> None:
         assert (refine_shoreline(water, image, np.ones(SHAPE, bool))[:, 30] == found).all()
 
 
-def test_water_is_found_by_band_11_under_haze_too() -> None:
-    water, bands = lake()
+def test_water_by_swir_is_found_under_haze() -> None:
+    water, bands = make_lake()
     for haze in (0.0, 0.04):
         veiled = {name: band + np.float32(haze) for name, band in bands.items()}
         assert (classify_water_by_swir(veiled, np.ones(SHAPE, bool)) == water).mean() > 0.98
 
 
-def test_a_slope_in_winter_shadow_is_no_water_and_what_floats_is() -> None:
-    water, bands = lake()
+def test_water_by_swir_excludes_winter_shadow_and_includes_floating_objects() -> None:
+    water, bands = make_lake()
     winter = dict(bands, B11=bands["B11"].copy())
     winter["B11"][:, 45:] = 0.01
     winter["B11"][10:12, 10:12] = 0.2
@@ -88,13 +88,13 @@ def test_a_slope_in_winter_shadow_is_no_water_and_what_floats_is() -> None:
     assert (classify_water_by_swir(winter, detect_basin([bands]))[inner] == water[inner]).all()
 
 
-def test_the_threshold_parts_two_heaps() -> None:
+def test_otsu_threshold_separates_two_modes() -> None:
     values = np.concatenate([np.full(500, -0.4), np.full(100, 0.5)]).astype(np.float32)
     assert -0.4 < compute_otsu_threshold(values) < 0.5
 
 
-def test_people_and_the_index_overrule_the_teacher() -> None:
-    bands = {"B04": plain(0.04), "B03": plain(0.06), "B02": plain(0.04), "B08": plain(0.1)}
+def test_cover_labels_prefer_outlines_and_ndvi_over_the_teacher() -> None:
+    bands = {"B04": make_band(0.04), "B03": make_band(0.06), "B02": make_band(0.04), "B08": make_band(0.1)}
     bands["B08"][:, 32:] = 0.5
     quarters = {"residential": np.zeros(SHAPE, bool)}
     quarters["residential"][20:40, 8:24] = True
@@ -102,37 +102,37 @@ def test_people_and_the_index_overrule_the_teacher() -> None:
     taught[:4] = BUILT
     mask = np.zeros(SHAPE, np.uint8)
     mask[60:] = 1
-    cover = label_fusion.fuse_cover_labels(scene("zurich", bands), taught, mask, quarters)
+    cover = label_fusion.fuse_cover_labels(make_scene("zurich", bands), taught, mask, quarters)
     assert (cover[22:38, 10:22] == LandCover.RESIDENTIAL).all()
-    assert (cover[22:38, 4:8] == LandCover.NODATA).all()  # the rim of the outline
+    assert (cover[22:38, 4:8] == LandCover.NODATA).all()  # the margin of the outline
     assert (cover[:4] != BUILT).all()
     assert (cover[10:58, 34:] == LandCover.GRASS).all()
     assert not (cover[:, :32] == LandCover.GRASS).any()  # not green enough to be a meadow
     assert (cover[60:] == LandCover.NODATA).all()
 
 
-def crowns(rng: np.random.Generator) -> Float32:
-    """Near infrared of a wood: 15 % rougher than a field."""
+def make_crowns(rng: np.random.Generator) -> Float32:
+    """Make near infrared of a wood: 15 % rougher than a field."""
     return np.asarray(0.4 * rng.normal(1, 0.15, SHAPE), np.float32)
 
 
-def test_parks_in_a_quarter_are_not_taught_as_houses() -> None:
+def test_cover_labels_of_parks_in_a_quarter_are_not_houses() -> None:
     rng = np.random.default_rng(0)
-    bands = {"B04": plain(0.1), "B03": plain(0.1), "B02": plain(0.1), "B08": plain(0.2)}
+    bands = {"B04": make_band(0.1), "B03": make_band(0.1), "B02": make_band(0.1), "B08": make_band(0.2)}
     parks = {"wood": np.s_[20:28, 10:20], "lawn": np.s_[20:30, 30:40], "unsure": np.s_[40:48, 10:20]}
-    taught = np.full(SHAPE, LandCover.GRASS, np.uint8)  # what Dynamic World says of the houses, too
+    taught = np.full(SHAPE, LandCover.GRASS, np.uint8)  # Dynamic World also classifies the houses as grass
     for name, park in parks.items():
-        bands["B04"][park], bands["B08"][park] = 0.03, 0.45 if name == "lawn" else crowns(rng)[park]
+        bands["B04"][park], bands["B08"][park] = 0.03, 0.45 if name == "lawn" else make_crowns(rng)[park]
         taught[park] = {"wood": LandCover.TREE, "lawn": LandCover.TREE, "unsure": BUILT}[name]
     garden = np.s_[40:43, 40:43]
     bands["B04"][garden], bands["B08"][garden] = 0.03, 0.45
     inside = np.ones(SHAPE, bool)
     cover = label_fusion.fuse_cover_labels(
-        scene("zurich", bands), taught, np.zeros(SHAPE, np.uint8), {"residential": inside}
+        make_scene("zurich", bands), taught, np.zeros(SHAPE, np.uint8), {"residential": inside}
     )
     assert (cover[:18] == LandCover.RESIDENTIAL).all()
     assert (cover[parks["wood"]] == LandCover.TREE).all()
-    assert (cover[parks["lawn"]][3:-3, 3:-3] == LandCover.GRASS).all()  # no crowns: the teacher is wrong
+    assert (cover[parks["lawn"]][3:-3, 3:-3] == LandCover.GRASS).all()  # smooth, so the teacher's trees are wrong
     assert (cover[parks["unsure"]] == GREEN).all()
     assert (cover[garden] == GARDEN).all()
     pool = Pool(np.full((1, 4, *SHAPE), 9, np.uint8), cover[None], np.zeros((1, *SHAPE), np.uint8))
@@ -141,7 +141,7 @@ def test_parks_in_a_quarter_are_not_taught_as_houses() -> None:
     assert [int(plants[at]) for at in ((24, 15), (25, 35), (44, 15), (41, 41), (5, 5))] == [2, 1, EITHER, EITHER, 0]
 
 
-def test_green_pixels_of_a_built_up_chip_say_nothing_of_houses(tmp_path: Path) -> None:
+def test_packed_chips_label_green_pixels_of_built_up_chips_as_garden(tmp_path: Path) -> None:
     linear = np.full((3, 64, 64), 150, np.uint8)
     linear[:, 8:16, 8:16] = np.array([110, 160, 150], np.uint8)[:, None, None]
     stream = io.BytesIO()
@@ -155,32 +155,32 @@ def test_green_pixels_of_a_built_up_chip_say_nothing_of_houses(tmp_path: Path) -
     assert (cover[1] == LandCover.GRASS).all()
 
 
-def test_the_reservoir_has_a_sharp_shore_and_trees_on_every_date() -> None:
-    water, bands = lake()
+def test_cover_labels_of_the_reservoir_have_a_sharp_shore_and_lasting_trees() -> None:
+    water, bands = make_lake()
     dates = {str(day): np.full(SHAPE, LandCover.TREE if day < 2 else LandCover.GRASS, np.uint8) for day in range(5)}
     lasting = label_fusion.propagate_lasting_trees(dates)
     assert all((land == LandCover.TREE).all() for land in lasting.values())
     cover = label_fusion.fuse_cover_labels(
-        scene("boadella", bands), lasting["4"], np.zeros(SHAPE, np.uint8), {}, np.ones(SHAPE, bool)
+        make_scene("boadella", bands), lasting["4"], np.zeros(SHAPE, np.uint8), {}, np.ones(SHAPE, bool)
     )
     assert (cover[water] == LandCover.WATER).all()
     assert (cover[:, 30:33] == LAND).all()
     assert (cover[:, 36:] == LandCover.TREE).all()
 
 
-def test_the_stronger_cloud_teacher_goes_first() -> None:
+def test_cloud_labels_prefer_the_stronger_teacher() -> None:
     weak, strong = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     weak[:20], strong[:10], strong[40:50] = 1, 1, 2
     bands: dict[str, Float32] = {}
-    by_eye = label_fusion.fuse_cloud_labels(scene("zurich", bands), weak, strong)
+    by_eye = label_fusion.fuse_cloud_labels(make_scene("zurich", bands), weak, strong)
     assert [int(by_eye[row, 0]) for row in (5, 15, 45, 60)] == [255, 0, 255, 0]
-    cloudy = label_fusion.fuse_cloud_labels(scene("zurich", bands, clear=False), weak, strong)
+    cloudy = label_fusion.fuse_cloud_labels(make_scene("zurich", bands, clear=False), weak, strong)
     assert (cloudy == strong).all()
-    both = label_fusion.fuse_cloud_labels(scene("brandenburg", bands, clear=False, l1c=True), weak, strong)
+    both = label_fusion.fuse_cloud_labels(make_scene("brandenburg", bands, clear=False, l1c=True), weak, strong)
     assert [int(both[row, 0]) for row in (5, 15, 45, 60)] == [1, 255, 255, 0]
 
 
-def test_linear_chips_get_their_own_eight_bits_back() -> None:
+def test_linear_levels_of_a_chip_are_restored() -> None:
     raw = np.random.default_rng(0).integers(90, 250, (3, 8, 8))
     reflectance = (
         raw * np.float32(CHIP_REFLECTANCE_PER_LEVEL) - np.array(RAYLEIGH_REFLECTANCE[:3], np.float32)[:, None, None]
@@ -189,7 +189,7 @@ def test_linear_chips_get_their_own_eight_bits_back() -> None:
     assert np.abs(restore_linear_levels(levels).astype(int) - raw).max() <= 3
 
 
-def test_single_chips_carry_their_class_to_the_rim() -> None:
+def test_single_chips_have_their_class_up_to_the_edge() -> None:
     chips = np.full((8, 3, 64, 64), 90, np.uint8)
     cover = np.full((8, 64, 64), 4, np.uint8)
     samples = list(build_single_chips(chips, cover, plain=True, seed=0))
@@ -209,6 +209,6 @@ def test_pools_are_made_by_place_and_kind(tmp_path: Path) -> None:
         "clouds-here", "clouds-there", "cover-here", "cover-there",
     ]  # fmt: skip
     assert (np.asarray(Pool.load(tmp_path / "clouds-here").mask) == 1).all()
-    assert (np.asarray(Pool.load(tmp_path / "cover-here").mask) == 0).all()  # known ground was seen
+    assert (np.asarray(Pool.load(tmp_path / "cover-here").mask) == 0).all()  # known ground counts as clear
     assert len(Pool.load(tmp_path / "chips-ms-single").image) == 8
     assert len(Pool.load(tmp_path / "chips-ms-single-val").image) == 2

@@ -1,1 +1,1 @@
-"""What the networks learn from: the simulated world, real scenes, and labels that teachers give to them."""
+"""Training data: pools of samples from the simulated world, labelled real scenes, and users' own images."""

@@ -1,4 +1,4 @@
-"""Make the pools: simulated samples, simulated skies over real ground, and labelled real scenes."""
+"""Making of training pools: simulated samples, simulated skies over real ground, labelled scenes, EuroSAT chips."""
 
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,27 +14,29 @@ from s2ops.imaging.tone_curve import apply_tone_curve, build_reflectance_table
 from s2ops.simulate.training_patches import overlay, patch, preview
 from s2ops.training.datasets.packed_scenes import CHIP_REFLECTANCE_PER_LEVEL, RAYLEIGH_REFLECTANCE, PackedData
 from s2ops.training.datasets.pools import Pool, Sample
-from s2ops.training.datasets.vegetation_labels import MAX_FOLIAGE_LEVELS
+from s2ops.training.datasets.vegetation_labels import MAX_FOLIAGE_LEVELS, brighten_foliage
 
 SAMPLE_SIZE_PX: Final = 256
-"""Side of the samples, pixels."""
+"""Side of the samples in pixels."""
 
 RESOLUTIONS_M: Final = (10, 10, 10, 20, 20, 60, 60, 120, 120)
-"""Of the samples in turn: detail matters at 10 m, and there the world differs most."""
+"""Pixel sizes of successive simulated samples, metres; 10 m is frequent, since ground varies most there."""
 
 POOL_KINDS: Final = ("simulated", "preview", "overlaid", "real", "chips")
-"""What `make_pools` makes."""
+"""Kinds of pools that `make_pools` makes."""
 
 FIRST_VALIDATION_SEED: Final = 50_000_000
-"""Seeds from here on are for validation."""
+"""First seed of the validation samples."""
 
 CHIP_SIZE_PX: Final = 64
+"""Side of a EuroSAT chip in pixels."""
+
 CHIP_RIM_PX: Final = 6
-"""Pixels at a chip's edge that do not count: what lies beyond is another place."""
+"""Width of a chip's unlabelled edge in mosaics, pixels: the neighbouring chip is another place."""
 
 
 def simulate_sample(seed: int) -> Sample:
-    """One sample of the simulated world."""
+    """Simulate one sample: levels, land cover and cloud mask."""
     made = patch(seed, SAMPLE_SIZE_PX, RESOLUTIONS_M[seed % len(RESOLUTIONS_M)])
     rng = np.random.default_rng([seed, 19])
     if rng.random() < 0.5:
@@ -43,35 +45,36 @@ def simulate_sample(seed: int) -> Sample:
 
 
 def _brighten_trees(nir: UInt8, trees: Bool, rng: np.random.Generator) -> None:
-    """Make the trees of (y, x) near-infrared levels as bright as beech and oak in June, in place.
+    """Brighten trees (y, x) in near infrared (y, x), in place, up to the brightness of beech and oak in June.
 
-    The simulated world ends at a reflectance of 0.33, where real woods reach 0.5 and meadows hardly more.
+    Trees of the simulated world have a reflectance of at most 0.33; real woods reach 0.5, and meadows hardly more.
     """
-    brighter = nir[trees].astype(np.float32) + rng.uniform(0, MAX_FOLIAGE_LEVELS)
-    nir[trees] = np.minimum(np.rint(brighter), 255).astype(np.uint8)
+    added = np.full(np.count_nonzero(trees), rng.uniform(0, MAX_FOLIAGE_LEVELS), np.float32)
+    nir[trees] = brighten_foliage(nir[trees].astype(np.float32), added).astype(np.uint8)
 
 
 def simulate_preview(seed: int) -> Sample:
-    """One preview of a simulated tile, 352 pixels; cover 1 where it is hazy."""
+    """Simulate one preview of a tile (352 pixels) and its cloud mask; its cover is 1 everywhere if it is hazy."""
     image, mask, haze = preview(seed, 352)
     return image, np.full(mask.shape, round(haze), np.uint8), mask
 
 
 @dataclass(frozen=True)
 class SkyOverlay:
-    """Simulated skies over real clear scenes: cut, shrunk, turned at random."""
+    """Sampler of simulated skies over real clear scenes, with random crop, scale and orientation."""
 
     scenes: tuple[UInt8, ...]
+    """Levels (4, y, x) of clear scenes."""
 
     def __call__(self, seed: int) -> Sample:
-        """One sample; cover is unknown."""
+        """Make one sample; its cover is unknown."""
         rng = np.random.default_rng([seed, 7])
         areas = np.sqrt([float(scene[0].size) for scene in self.scenes])
         levels = self.scenes[rng.choice(len(areas), p=areas / areas.sum())]
         levels = downsample(levels, int(rng.choice((1, 1, 2, 4))), rng)
         levels = rotate_or_flip(crop_random(levels, rng), int(rng.integers(8)))
         ground = np.nan_to_num(build_reflectance_table())[levels] * rng.normal(1, 0.08)
-        # the ground's own resolution is left behind: heaps and streaks of every size over every texture
+        # the resolution of the sky is independent of the ground: clouds of every size over every texture
         res = int(rng.choice((10, 20, 60, 120)))
         image, mask, _ = overlay(ground.astype(np.float32), res, seed)
         out = np.rint(apply_tone_curve(image)).astype(np.uint8)
@@ -80,9 +83,17 @@ class SkyOverlay:
 
 
 def downsample(levels: UInt8, factor: int, rng: np.random.Generator, least: int = 64) -> UInt8:
-    """Coarser by an integer factor: block means or, now and then, every n-th pixel; labels always the latter.
+    """Downsample by an integer factor.
 
-    An image that would be smaller than `least` pixels stays as it is.
+    Args:
+        levels: Levels (band, y, x), reduced by block means or sometimes by every n-th pixel; or labels (y, x), always
+            reduced by every n-th pixel.
+        factor: Reduction factor.
+        rng: Random generator.
+        least: Minimum side of the result in pixels; otherwise the image stays as it is.
+
+    Returns:
+        Reduced image; a block that contains no data (0) is no data.
     """
     if factor == 1 or min(levels.shape[-2:]) < least * factor:
         return levels
@@ -97,7 +108,7 @@ def downsample(levels: UInt8, factor: int, rng: np.random.Generator, least: int 
 
 
 def crop_random(stack: UInt8, rng: np.random.Generator) -> UInt8:
-    """A random SIZE x SIZE window of (layer, y, x); a smaller image is continued by reflection."""
+    """Crop a random window of `SAMPLE_SIZE_PX` from (layer, y, x); a smaller image is padded by reflection."""
     short = [max(SAMPLE_SIZE_PX - side, 0) for side in stack.shape[1:]]
     if any(short):
         stack = np.pad(stack, ((0, 0), (0, short[0]), (0, short[1])), mode="reflect")
@@ -107,14 +118,14 @@ def crop_random(stack: UInt8, rng: np.random.Generator) -> UInt8:
 
 
 def rotate_or_flip(stack: UInt8, way: int) -> UInt8:
-    """One of the eight symmetries of the square."""
+    """Rotate by quarter turns and, from `way` 4 on, flip: the eight symmetries of the square."""
     quarter = np.rot90(stack, way % 4, axes=(-2, -1))
     out: UInt8 = np.ascontiguousarray(quarter[..., ::-1] if way >= 4 else quarter)
     return out
 
 
 def crop_labelled_scenes(packed: PackedData, place: str, repeat: int) -> Iterator[Sample]:
-    """Windows of the labelled real scenes of a place, at one, two and four times their pixel size."""
+    """Yield random windows of a place's labelled real scenes, at one, two and four times their pixel size."""
     rng = np.random.default_rng(11)
     for scene in packed.scenes:
         if scene.place != place:
@@ -128,10 +139,16 @@ def crop_labelled_scenes(packed: PackedData, place: str, repeat: int) -> Iterato
 
 
 def build_chip_mosaics(levels: UInt8, cover: UInt8, count: int, seed: int) -> Iterator[Sample]:
-    """Samples of EuroSAT chips side by side, (n, band, 64, 64) with cover (n, 64, 64); a missing nir stays 0.
+    """Build mosaics of EuroSAT chips.
 
-    Every other sample has the chips at half size, as 20 m pixels show them. Two of five show one chip alone, continued
-    by reflection: among others a network can learn a chip by its rims, which no town has.
+    Every second sample has chips at half size, like pixels of 20 m. Two of five show one chip alone, padded by
+    reflection: in a mosaic a network could recognise a chip by its edges, which towns do not have.
+
+    Args:
+        levels: Levels of the chips (n, band, 64, 64); a missing near-infrared band becomes 0.
+        cover: Cover codes of the chips (n, 64, 64).
+        count: Number of samples.
+        seed: Seed of the random generator.
     """
     rng = np.random.default_rng([seed, 13])
     for index in range(count):
@@ -155,7 +172,7 @@ def build_chip_mosaics(levels: UInt8, cover: UInt8, count: int, seed: int) -> It
 
 
 def _build_single_chip_sample(levels: UInt8, cover: UInt8, factor: int, rng: np.random.Generator) -> Sample:
-    """One chip that fills the sample, mirrored at its rims."""
+    """Build a sample that one chip fills, padded by reflection."""
     pick = int(rng.integers(len(levels)))
     stack = np.zeros((5, CHIP_SIZE_PX // factor, CHIP_SIZE_PX // factor), np.uint8)
     stack[: levels.shape[1]] = downsample(levels[pick], factor, rng, least=0)
@@ -167,17 +184,21 @@ def _build_single_chip_sample(levels: UInt8, cover: UInt8, factor: int, rng: np.
 
 
 def build_pool(job: Callable[[int], Sample], seeds: range, processes: int) -> Pool:
-    """Run `job` for each seed in processes of their own; the order is that of the seeds."""
+    """Build a pool by running `job` for each seed in worker processes; samples have the order of the seeds."""
     if processes == 1:
-        return Pool.of(map(job, seeds))
+        return Pool.from_samples(map(job, seeds))
     with ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as executor:
-        return Pool.of(executor.map(job, seeds, chunksize=8))
+        return Pool.from_samples(executor.map(job, seeds, chunksize=8))
 
 
 def build_single_chips(levels: UInt8, cover: UInt8, *, plain: bool, seed: int) -> Iterator[Sample]:
-    """Each EuroSAT chip as it is: what a network answers for 64 x 64 pixels and nothing around them.
+    """Build one sample of 64 x 64 pixels per EuroSAT chip, so that networks also train on images without surroundings.
 
-    With `plain`, one in four keeps its linear 8 bits, as whoever feeds the JPEG without conversion will see it.
+    Args:
+        levels: Levels of the chips (n, band, 64, 64).
+        cover: Cover codes of the chips (n, 64, 64).
+        plain: Restore the linear 8-bit values of one chip in four, as if the JPEG were used without conversion.
+        seed: Seed of the random generator.
     """
     rng = np.random.default_rng([seed, 17])
     for chip, land in zip(levels, cover, strict=True):
@@ -187,7 +208,7 @@ def build_single_chips(levels: UInt8, cover: UInt8, *, plain: bool, seed: int) -
 
 
 def restore_linear_levels(levels: UInt8) -> UInt8:
-    """(3, y, x) levels of a EuroSAT RGB chip -> the chip's own 8 bits."""
+    """Restore the linear 8-bit values of a EuroSAT RGB chip from its levels (3, y, x)."""
     air = np.array(RAYLEIGH_REFLECTANCE[:3], np.float32)[:, None, None]
     own = (np.nan_to_num(build_reflectance_table())[levels] + air) / np.float32(CHIP_REFLECTANCE_PER_LEVEL)
     out: UInt8 = np.clip(np.rint(own), 1, 255).astype(np.uint8)
@@ -195,7 +216,15 @@ def restore_linear_levels(levels: UInt8) -> UInt8:
 
 
 def make_pools(out: Path, packed: PackedData, patches: int, processes: int, kinds: Collection[str]) -> None:
-    """Write the pools of the wanted `kinds` below `out`; `patches` simulated ones, the others in proportion."""
+    """Make pools of samples and write them to `out`.
+
+    Args:
+        out: Folder of the pools.
+        packed: Labelled real data.
+        patches: Number of simulated samples; sizes of the other pools follow in proportion.
+        processes: Number of processes that simulate.
+        kinds: Members of `POOL_KINDS` to make.
+    """
     held = range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + max(patches // 20, 8))
     backgrounds = [scene.levels for scene in packed.scenes if scene.clear]
     backgrounds += [chip for chips in packed.chips.values() for chip in chips.levels if len(chip) == 4][::3]
@@ -216,33 +245,35 @@ def make_pools(out: Path, packed: PackedData, patches: int, processes: int, kind
 
 
 def _write_real_pools(out: Path, packed: PackedData) -> None:
-    """clouds-PLACE and cover-PLACE for each place that has such labels; a configuration chooses whom to hold out."""
+    """Write clouds-PLACE and cover-PLACE for each place with such labels; configurations choose which to hold out."""
     for place in sorted({scene.place for scene in packed.scenes}):
         for kind, fit in (("clouds", _select_cloud_samples), ("cover", _select_cover_samples)):
             samples = list(fit(crop_labelled_scenes(packed, place, 4)))
             if samples:
-                Pool.of(samples).save(out / f"{kind}-{place}")
+                Pool.from_samples(samples).save(out / f"{kind}-{place}")
 
 
 def _write_chip_pools(out: Path, packed: PackedData, patches: int) -> None:
-    """Mosaics and single chips; every fifth chip is for validation."""
+    """Write mosaics and single chips; every fifth chip is for validation."""
     for name, chips in packed.chips.items():
-        held = np.arange(len(chips.levels)) % 5 == 0  # labels lie in runs, so every class is held out
+        held = np.arange(len(chips.levels)) % 5 == 0  # chips are sorted by class, so some of every class are held out
         for part, chosen in (("", ~held), ("-val", held)):
             count = max(patches // (6 if part == "" else 60), 4)
             levels, cover = chips.levels[chosen], chips.cover[chosen]
-            Pool.of(build_chip_mosaics(levels, cover, count, len(part))).save(out / f"{name}{part}")
+            Pool.from_samples(build_chip_mosaics(levels, cover, count, len(part))).save(out / f"{name}{part}")
             plain = name == "chips-rgb" and part == ""
-            Pool.of(build_single_chips(levels, cover, plain=plain, seed=len(part))).save(out / f"{name}-single{part}")
+            Pool.from_samples(build_single_chips(levels, cover, plain=plain, seed=len(part))).save(
+                out / f"{name}-single{part}"
+            )
 
 
 def _select_cloud_samples(samples: Iterator[Sample]) -> Iterator[Sample]:
-    """Those with at least 2 % of known mask."""
+    """Select samples with at least 2 % of known mask."""
     return (sample for sample in samples if (sample[2] != 255).mean() > 0.02)
 
 
 def _select_cover_samples(samples: Iterator[Sample]) -> Iterator[Sample]:
-    """Those with at least 5 % of known land cover; where it is known, the ground was seen, be it through a veil."""
+    """Select samples with at least 5 % of known land cover, and mark known ground as clear, even under a thin veil."""
     for image, cover, mask in samples:
         if (cover != LandCover.NODATA).mean() > 0.05:
             yield image, cover, np.where(cover != LandCover.NODATA, 0, mask).astype(np.uint8)

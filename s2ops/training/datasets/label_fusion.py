@@ -1,4 +1,4 @@
-"""Collect the real scenes with what is known of them: the eye, ESA's scene classification, the teachers."""
+"""Label fusion: training labels of real scenes from visual inspection, ESA's scene classification and teachers."""
 
 import zipfile
 from collections.abc import Mapping
@@ -26,30 +26,31 @@ from s2ops.training.datasets.teacher_models import (
 from s2ops.training.datasets.vegetation_labels import MIN_VEGETATION_NDVI, classify_vegetation, compute_ndvi, is_smooth
 
 CLOUD_TEACHER_PLACES: Final = ("boadella", "exeter", "zurich", "brandenburg")
-"""Where the cloud teachers are asked; the other scenes are clear by eye."""
+"""Places labelled by the cloud teachers; all other scenes are clear by visual inspection."""
 
 COVER_TEACHER_PLACES: Final = ("boadella", "zurich", "brandenburg")
-"""Where the land-cover teacher is asked: it needs nine bands."""
+"""Places labelled by the land-cover teacher, which needs nine bands."""
 
 UNINHABITED_PLACES: Final = ("dsen2-australia", "spyndex", "patagonia")
-"""Places without a house in sight."""
+"""Places without houses."""
 
 FOUR_BAND_PLACES: Final = ("virginia", "dsen2-germany")
-"""Clear places of four bands, too few for the teacher: the index and the texture know the green ground."""
+"""Clear places with four bands, too few for the teacher: green ground is labelled by NDVI and texture."""
 
 RESERVOIR_PLACE: Final = "boadella"
-"""Where the level of the water differs from date to date."""
+"""Place with a reservoir whose water level changes between dates."""
 
 OPAQUE_SCENES: Final = ("boadella-2020-01-18", "boadella-2020-01-23")
-"""Scenes with nothing of the ground to be seen."""
+"""Scenes in which no ground is visible."""
 
 UNKNOWN: Final = 255
+"""Mask code of pixels whose label is not known."""
 
 MAX_SCENE_SIDE_PX: Final = 1200
-"""Pixels; larger scenes are cut to their middle."""
+"""Maximum side of a packed scene, pixels; larger scenes are cropped around their centre."""
 
 MIN_CLOUD_PX: Final = 300
-"""Pixels; the teacher takes single bright roofs for clouds."""
+"""Minimum area of a cloud, pixels: the teacher classifies single bright roofs as cloud."""
 
 CHIPS_PER_CLASS: Final = {
     "Residential": 900,
@@ -59,20 +60,25 @@ CHIPS_PER_CLASS: Final = {
     "Forest": 150,
     "SeaLake": 150,
 }
-"""EuroSAT RGB chips taken; 300 of every other class."""
+"""Number of EuroSAT RGB chips that are packed, by class; 300 of every other class."""
 
 QUARTER_RIM_PX: Final = 6
-"""Pixels around the outline of a quarter that stay open."""
+"""Width of the unlabelled margin around the outline of a quarter, pixels."""
 
 MIN_TREE_FREQUENCY: Final = 1 / 3
-"""Part of a place's dates on which the teacher must see trees."""
+"""Minimum fraction of a place's dates on which the teacher must find trees."""
 
 
 def fuse_cloud_labels(scene: RealScene, taught: UInt8 | None, stronger: UInt8 | None = None) -> UInt8:
-    """(y, x) mask from what is known: the eye (`clear`), ESA's SCL, the teachers; 255 where they leave it open.
+    """Fuse the cloud labels of visual inspection (`scene.clear`), ESA's SCL and the teachers.
 
-    `taught` is ukis-csmask's (four bands, 30 m), `stronger` that of sentle (twelve bands), which goes first where it
-    has seen the scene.
+    Args:
+        scene: Real scene.
+        taught: Mask of ukis-csmask (four bands, 30 m).
+        stronger: Mask of the CloudSEN12 U-net of sentle (twelve bands), preferred if the scene has one.
+
+    Returns:
+        Mask (y, x): 0 clear, 1 cloud, 2 shadow, 255 where the sources disagree or there is no data.
     """
     empty = (scene.levels == 0).all(axis=0)
     mask = np.full(empty.shape, UNKNOWN, np.uint8)
@@ -83,9 +89,11 @@ def fuse_cloud_labels(scene: RealScene, taught: UInt8 | None, stronger: UInt8 | 
     elif scene.scl is not None and taught is not None:
         esa = convert_scl_to_mask(scene.scl)
         mask = np.where((esa == taught) | (esa == 1), esa, UNKNOWN).astype(np.uint8)
-        mask[(scene.scl == 10) & (taught == 0)] = UNKNOWN  # cirrus that only band 10 sees
+        mask[(scene.scl == 10) & (taught == 0)] = UNKNOWN  # cirrus that only band 10 shows
     elif scene.l1c and taught is not None and stronger is not None:
-        cloud = _remove_small_clouds(taught == 1)  # made for L2A, the stronger one alone takes ice for cloud
+        cloud = _remove_small_clouds(
+            taught == 1
+        )  # the stronger teacher is made for L2A, and alone it classifies ice as cloud
         mask[(taught == 0) & (stronger == 0)] = 0
         mask[cloud & (stronger == 1)] = 1
     elif stronger is not None:
@@ -95,6 +103,7 @@ def fuse_cloud_labels(scene: RealScene, taught: UInt8 | None, stronger: UInt8 | 
 
 
 def _remove_small_clouds(cloud: Bool) -> Bool:
+    """Remove clouds of less than `MIN_CLOUD_PX` from a mask (y, x)."""
     parts, _ = ndimage.label(cloud)
     sizes = np.bincount(parts.ravel())
     out: Bool = cloud & (sizes[parts] >= MIN_CLOUD_PX)
@@ -104,12 +113,19 @@ def _remove_small_clouds(cloud: Bool) -> Bool:
 def fuse_cover_labels(
     scene: RealScene, taught: UInt8, mask: UInt8, quarters: Mapping[str, Bool], lake: Bool | None = None
 ) -> UInt8:
-    """(y, x) cover codes: Dynamic World where the sky is clear, put right by what is known better.
+    """Fuse land-cover labels: Dynamic World under a clear sky, corrected by outlines, NDVI, texture and shorelines.
 
-    `quarters` (class -> y, x) are outlines drawn by people. Where a scene has them the teacher's "built" counts for
-    nothing, and neither do its meadows on ground that is not green: it overlooks most houses of Zurich. What is green
-    in a quarter is no house, and a smooth wood is a field (`green.plants`). `lake` is the basin of a reservoir, whose
-    shores are found anew.
+    Args:
+        scene: Real scene.
+        taught: Cover codes of Dynamic World (y, x).
+        mask: Cloud mask (y, x); only 0 is labelled.
+        quarters: Hand-drawn outlines (y, x) by class. In scenes with outlines the teacher's "built" is ignored, and so
+            are its meadows on ground that is not green, since it misses most houses of Zurich. Green ground in a
+            quarter is not a house, and a smooth wood is a field (`classify_vegetation`).
+        lake: Basin of a reservoir (y, x), whose shoreline is detected again.
+
+    Returns:
+        Cover codes (y, x); 0 is unknown.
     """
     cover = np.where(mask == 0, taught, 0).astype(np.uint8)
     image = np.stack([scene.bands[band] for band in RGBN_BANDS])
@@ -121,7 +137,7 @@ def fuse_cover_labels(
         bare = ndimage.binary_opening(
             (ndvi < 0.35) & (image[0] < 0.25) & (image[3] > 0.12) & clear & ~near, iterations=2
         )
-        cover[bare & (cover == LandCover.NODATA)] = LandCover.BARREN  # a field without crops, wide and dark
+        cover[bare & (cover == LandCover.NODATA)] = LandCover.BARREN  # fields without crops are wide and dark
         for name, inside in quarters.items():
             cover[inside & (ndvi < MIN_VEGETATION_NDVI) & clear] = LandCover[name.upper()]
         unsaid = clear & ((cover == LandCover.NODATA) | ((cover == LandCover.TREE) & is_smooth(image[3])))
@@ -132,15 +148,18 @@ def fuse_cover_labels(
         cover[(cover == LandCover.WATER) | (beside & (cover == LandCover.NODATA))] = LAND
         cover[ndimage.binary_dilation(water, iterations=3) & (cover != LAND)] = LAND
         cover[water] = LandCover.WATER
-        if not scene.clear:  # the teacher does not see through the veil; band 11 does
+        if not scene.clear:  # haze hides the ground from the teacher, but not from band 11
             cover[~water & (cover != LandCover.TREE)] = LAND
     return cover
 
 
 def propagate_lasting_trees(dates: dict[str, UInt8]) -> dict[str, UInt8]:
-    """Cover of several dates of one place, with trees on every date where a third of the dates shows them.
+    """Propagate trees to all dates of a place where at least a third of the dates has them.
 
-    The teacher calls broad-leaved woods now trees, now shrub, now meadow; woods do not come and go.
+    The teacher classifies broad-leaved woods as trees, shrub or meadow depending on the date.
+
+    Args:
+        dates: Cover codes (y, x) by date.
     """
     if not dates:
         return {}
@@ -151,9 +170,14 @@ def propagate_lasting_trees(dates: dict[str, UInt8]) -> dict[str, UInt8]:
 def pack_real_data(
     root: Path, clouds: dict[str, UInt8], stronger: dict[str, UInt8], cover: dict[str, UInt8], drawn: Path | None
 ) -> PackedData:
-    """Read everything below `root` (`S2OPS_REAL_DATA`) and put the teachers' labels, by scene name, to it.
+    """Read all real scenes and chips, and combine them with their labels.
 
-    `drawn` is a GeoJSON of quarters at Zurich (property `class`: residential or industrial).
+    Args:
+        root: Folder of the real data (`S2OPS_REAL_DATA`).
+        clouds: Cloud masks of ukis-csmask by scene name.
+        stronger: Cloud masks of the CloudSEN12 U-net by scene name.
+        cover: Cover codes of Dynamic World by scene name; 'eurosat' are those of the chips.
+        drawn: GeoJSON of quarters at Zurich (property `class`: residential or industrial).
     """
     packed = []
     lake = detect_reservoir(root)
@@ -188,7 +212,7 @@ def pack_real_data(
 
 
 def detect_reservoir(root: Path) -> Bool:
-    """(y, x) the basin of the reservoir, from its clear dates under a high sun."""
+    """Detect the basin of the reservoir (y, x) from its clear summer dates."""
     return detect_basin(
         scene.bands
         for scene in read_scenes(root)
@@ -197,11 +221,12 @@ def detect_reservoir(root: Path) -> Bool:
 
 
 def _is_summer(scene: RealScene) -> bool:
+    """Return whether the scene is from June to September."""
     return 6 <= date.fromisoformat(scene.name.removeprefix(f"{scene.place}-")).month <= 9
 
 
 def _read_quarters(root: Path, scene: RealScene, drawn: Path | None) -> dict[str, Bool]:
-    """Outlines by class on the scene's grid: OpenStreetMap's at Brandenburg, ours at Zurich."""
+    """Read outlines (y, x) by class on the scene's grid: OpenStreetMap at Brandenburg, drawn by us at Zurich."""
     if scene.grid is None:
         return {}
     if scene.place == "zurich" and drawn is not None:
@@ -216,13 +241,20 @@ def _read_quarters(root: Path, scene: RealScene, drawn: Path | None) -> dict[str
 
 
 def _to_reflectance(levels: UInt8) -> Float32:
+    """Convert levels of the tone curve to reflectance; no data is 0."""
     return np.nan_to_num(build_reflectance_table())[levels]
 
 
 def _fuse_chip_cover(label: str, taught: UInt8, image: Float32) -> UInt8:
-    """The chip's own label where it is pure, the teacher's pixels elsewhere; only "no building" where that is open.
+    """Fuse the label of a EuroSAT chip with the teacher's pixels.
 
-    What is green on a built-up chip is no house.
+    Chips of forest and lake get their label everywhere. On built-up chips green ground is not a house. On other chips
+    the teacher's pixels count, and unknown pixels are "no building".
+
+    Args:
+        label: EuroSAT class of the chip.
+        taught: Cover codes of Dynamic World (y, x).
+        image: Reflectance (4, y, x).
     """
     if label in {"Forest", "SeaLake"}:
         return np.full_like(taught, CHIP_COVER_CODES[label])
@@ -234,7 +266,7 @@ def _fuse_chip_cover(label: str, taught: UInt8, image: Float32) -> UInt8:
 
 
 def group_chips_by_class(names: list[str]) -> dict[str, list[str]]:
-    """Members of the EuroSAT archive by class, sorted; chips 1 to 20 of each class belong to the other set."""
+    """Group the members of the EuroSAT RGB archive by class, sorted; chips 1 to 20 of each are in the other set."""
     by_class: dict[str, list[str]] = {}
     for name in sorted(names):
         if name.endswith(".jpg") and int(Path(name).stem.split("_")[1]) > 20:
@@ -243,7 +275,7 @@ def group_chips_by_class(names: list[str]) -> dict[str, list[str]]:
 
 
 def select_packed_chips(label: str, members: list[str]) -> list[str]:
-    """The chips of a class that are packed, evenly spread; of these every fifth is for validation."""
+    """Select the chips of a class that are packed, evenly spread; every fifth of them is for validation."""
     if label not in CHIP_COVER_CODES:
         return []
     count = CHIPS_PER_CLASS.get(label, 300)
@@ -251,7 +283,7 @@ def select_packed_chips(label: str, members: list[str]) -> list[str]:
 
 
 def read_packed_chips(archive: Path) -> tuple[list[str], list[bytes]]:
-    """Labels and JPEG bytes of the EuroSAT RGB chips that are packed."""
+    """Read labels and JPEG bytes of the EuroSAT RGB chips that are packed."""
     names, data = [], []
     with zipfile.ZipFile(archive) as chips:
         for label, members in group_chips_by_class(chips.namelist()).items():
@@ -262,9 +294,16 @@ def read_packed_chips(archive: Path) -> tuple[list[str], list[bytes]]:
 
 
 def run_teachers(root: Path, csmask: Path, sentle: Path) -> tuple[dict[str, UInt8], dict[str, UInt8], dict[str, UInt8]]:
-    """By scene name: clouds of ukis-csmask, clouds of sentle, land cover; 'eurosat' holds the chips' land cover.
+    """Run all teacher models on the real scenes and the EuroSAT chips.
 
-    `csmask` and `sentle` are the unpacked packages; Dynamic World lies in `root` and needs tensorflow.
+    Args:
+        root: Folder of the real data, which contains Dynamic World (needs tensorflow).
+        csmask: Folder of the unpacked package ukis-csmask.
+        sentle: Folder of the unpacked package sentle (needs torch).
+
+    Returns:
+        By scene name: cloud masks of ukis-csmask, cloud masks of sentle, cover codes of Dynamic World. The last one
+        also has the chips' cover codes as 'eurosat'.
     """
     options = SessionOptions()
     options.intra_op_num_threads = 2

@@ -1,4 +1,4 @@
-"""Label rasters and polygons on the grid of an image."""
+"""Label rasters and polygons (GeoTIFF, GeoJSON, GeoPackage), read onto the grid of an image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,17 +19,32 @@ from s2ops.errors import ConfigError, RasterError
 from s2ops.geo.polygon_files import read_polygons
 
 UNLABELLED: Final = -1
+"""Index of pixels without a label."""
+
 _OUTSIDE: Final = -(2**31)
 
 
 def read_label_raster(path: Path, grid: GeoBox, keys: Sequence[str]) -> Int32:
-    """(y, x) index into `keys` of a one-band raster of whole numbers, nearest pixel; its no data is `UNLABELLED`."""
+    """Read a one-band raster of integers onto a grid by nearest neighbour.
+
+    Args:
+        path: Label raster.
+        grid: Grid of the image.
+        keys: Values that have a class.
+
+    Returns:
+        Index into `keys` (y, x); `UNLABELLED` where the raster has no data.
+
+    Raises:
+        RasterError: If the file is broken, has several bands, no integers or no coordinate system.
+        ConfigError: If a value is not in `keys`.
+    """
     try:
         with rasterio.open(path) as src:
             if src.count != 1 or np.dtype(src.dtypes[0]).kind not in "iu" or src.crs is None:
                 raise RasterError(
-                    f"{path} has {src.count} bands of {src.dtypes[0]} and the coordinate system {src.crs}: "
-                    "labels are one band of whole numbers with a coordinate system"
+                    f"{path} has {src.count} bands of {src.dtypes[0]} and the coordinate system {src.crs}; "
+                    "give labels as one band of integers with a coordinate system."
                 )
             values: Int32 = np.full(grid.shape, _OUTSIDE, np.int32)
             reproject(
@@ -37,7 +52,7 @@ def read_label_raster(path: Path, grid: GeoBox, keys: Sequence[str]) -> Int32:
                 src_nodata=src.nodata, dst_nodata=_OUTSIDE, resampling=Resampling.nearest,
             )  # fmt: skip
     except RasterioError as error:
-        raise RasterError(f"{path} cannot be read ({error}): give a whole GeoTIFF of labels") from error
+        raise RasterError(f"Cannot read {path}: {error}; give a complete GeoTIFF of labels.") from error
     codes: Int32 = np.full(grid.shape, UNLABELLED, np.int32)
     unknown = []
     for value in np.unique(values[values != _OUTSIDE]).tolist():
@@ -50,7 +65,20 @@ def read_label_raster(path: Path, grid: GeoBox, keys: Sequence[str]) -> Int32:
 
 
 def rasterize_labels(path: Path, grid: GeoBox, keys: Sequence[str], attribute: str) -> Int32:
-    """(y, x) index into `keys` of polygons; where two overlap, the later one counts, all else is `UNLABELLED`."""
+    """Rasterize label polygons onto a grid.
+
+    Args:
+        path: GeoJSON or GeoPackage.
+        grid: Grid of the image.
+        keys: Values of the attribute that have a class.
+        attribute: Property of the polygons that contains the class.
+
+    Returns:
+        Index into `keys` (y, x), `UNLABELLED` outside all polygons; where two overlap, the later one counts.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a value is not in `keys`.
+    """
     crs, shapes = read_polygons(path, attribute)
     _refuse_unknown(path, [value for _, value in shapes if value not in keys], keys)
     move = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
@@ -66,9 +94,10 @@ def rasterize_labels(path: Path, grid: GeoBox, keys: Sequence[str], attribute: s
 
 
 def _refuse_unknown(path: Path, values: Sequence[str], keys: Sequence[str]) -> None:
+    """Raise ConfigError if there are values without a class."""
     if values:
         named = sorted(set(values))
         raise ConfigError(
-            f"{path} holds the class {', '.join(named[:5])}, which `classes` does not map (it maps {', '.join(keys)}): "
-            "add it there, as `ignore` if it says nothing"
+            f"{path} contains the class {', '.join(named[:5])}, which `classes` does not map (it maps "
+            f"{', '.join(keys)}); add it there, as `ignore` if it is not needed."
         )

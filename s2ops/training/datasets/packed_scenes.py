@@ -1,4 +1,4 @@
-"""The real scenes with their teachers' labels in one small file, so that training needs no GDAL and no teacher."""
+"""Packed real scenes (one .npz file): images with their labels, so that training needs neither GDAL nor teachers."""
 
 import io
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from s2ops.training.datasets.pools import GARDEN, OPEN
 from s2ops.training.datasets.vegetation_labels import is_green
 
 RAYLEIGH_REFLECTANCE: Final = (0.022, 0.042, 0.075, 0.008)
-"""Typical reflectance that the clear air adds to L1C in red, green, blue, nir; taken off, since s2ops works on L2A."""
+"""Typical path reflectance of clear air in L1C (Rayleigh scattering): red, green, blue, nir.
+
+It is subtracted, since s2ops uses L2A.
+"""
 
 CHIP_COVER_CODES: Final[dict[str, int]] = {
     "Residential": LandCover.RESIDENTIAL,
@@ -28,12 +31,12 @@ CHIP_COVER_CODES: Final[dict[str, int]] = {
     "Highway": OPEN,
     "River": OPEN,
 }
-"""Cover of RGB chips, good enough for 'no building'."""
+"""Cover code of EuroSAT RGB chips by label; accurate enough as 'no building'."""
 
 
 @dataclass(frozen=True)
 class PackedScene:
-    """Levels (4, y, x), cover and mask (y, x) of a real scene; see `Pool` for the codes."""
+    """Real scene with its labels: levels (4, y, x), cover and mask (y, x); `Pool` describes the codes."""
 
     name: str
     place: str
@@ -45,7 +48,7 @@ class PackedScene:
 
 @dataclass(frozen=True)
 class ChipSet:
-    """Levels (n, band, 64, 64) and cover (n, 64, 64)."""
+    """EuroSAT chips with labels: levels (n, band, 64, 64) and cover (n, 64, 64)."""
 
     levels: UInt8
     cover: UInt8
@@ -53,7 +56,7 @@ class ChipSet:
 
 @dataclass(frozen=True)
 class PackedData:
-    """All that training takes from real data."""
+    """All labelled real data for training: scenes, and sets of chips by name."""
 
     scenes: tuple[PackedScene, ...]
     chips: dict[str, ChipSet]
@@ -64,9 +67,10 @@ CHIP_REFLECTANCE_PER_LEVEL: Final = 0.2754 / 255
 
 
 def decode_chip(jpeg: bytes) -> UInt8:
-    """A EuroSAT RGB chip -> (3, 64, 64) levels. The chips are linear: L1C reflectance = level * 0.2754 / 255.
+    """Decode a EuroSAT RGB chip (JPEG) to levels (3, 64, 64).
 
-    (Fitted on the chips that the data set also has with all bands: 10.8 DN a level, correlation 0.998.)
+    The chips are linear: L1C reflectance = value * 0.2754 / 255. This was fitted on the chips that the data set also
+    has with all bands: 10.8 DN per value, correlation 0.998.
     """
     with Image.open(io.BytesIO(jpeg)) as image:
         reflectance = np.moveaxis(np.asarray(image.convert("RGB"), np.float32), -1, 0) * np.float32(
@@ -78,7 +82,7 @@ def decode_chip(jpeg: bytes) -> UInt8:
 
 
 def save_packed(packed: PackedData, rgb: tuple[list[str], list[bytes]], path: Path) -> None:
-    """One .npz without pickles."""
+    """Save the data to one .npz file without pickles; `rgb` are labels and JPEG bytes of EuroSAT RGB chips."""
     arrays: dict[str, np.ndarray] = {}
     for scene in packed.scenes:
         key = f"scene/{scene.place}/{scene.name}/{int(scene.clear)}"
@@ -93,7 +97,7 @@ def save_packed(packed: PackedData, rgb: tuple[list[str], list[bytes]], path: Pa
 
 
 def load_packed(path: Path) -> PackedData:
-    """Read what `save` wrote."""
+    """Load a file of `save_packed`; RGB chips are decoded and labelled."""
     with np.load(path, allow_pickle=False) as data:
         keys = [key for key in data.files if key.startswith("scene/") and key.endswith("/levels")]
         found = []

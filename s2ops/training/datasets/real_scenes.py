@@ -1,6 +1,6 @@
-"""Real Sentinel-2 scenes for training, read into one form. The folder is that of `S2OPS_REAL_DATA` (see its README).
+"""Readers of the real Sentinel-2 scenes for training, in the folder `S2OPS_REAL_DATA` (see its README).
 
-The two tiles at Zagreb are not here: they are the acceptance test.
+The two tiles at Zagreb are not included, since they are the acceptance test.
 """
 
 import lzma
@@ -20,39 +20,41 @@ from s2ops.imaging.tone_curve import SCALE, apply_tone_curve
 from s2ops.training.datasets.packed_scenes import RAYLEIGH_REFLECTANCE
 
 RGBN_BANDS: Final = ("B04", "B03", "B02", "B08")
-"""The four bands in the order of `BANDS`."""
+"""Band names of red, green, blue, nir, in the order of `BANDS`."""
 
 
 @dataclass(frozen=True)
 class RealScene:
-    """One scene of one place."""
+    """Real scene of one place on one date."""
 
     name: str
     place: str
-    """Splits between training and validation go by place."""
+    """Place, by which training and validation are split."""
     res: int
-    """Metres per pixel."""
+    """Pixel size in metres."""
     levels: UInt8
-    """(4, y, x) 8-bit levels of the tone curve; 0 is no data."""
+    """Levels of the tone curve (4, y, x); 0 is no data."""
     clear: bool
-    """Free of clouds by eye: a background for simulated ones."""
+    """True if it is free of clouds by visual inspection; simulated clouds are then added to it."""
     bands: dict[str, Float32] = field(default_factory=dict)
-    """Reflectance of every band at the same grid, for teachers that want more than four."""
+    """Reflectance (y, x) of every band on the same grid, for teachers that need more than four."""
     scl: UInt8 | None = None
-    """Scene classification of ESA's processor, where the data set has it."""
+    """ESA's scene classification (y, x), if the data set contains it."""
     l1c: bool = False
+    """True if the bands are L1C (top of atmosphere), False if they are L2A."""
     grid: GeoBox | None = None
-    """Where the pixels lie, for the scenes that polygons are drawn on."""
+    """Pixel grid, for scenes with polygons."""
 
 
 def encode_levels(reflectance: Float32) -> UInt8:
-    """(4, y, x) reflectance -> levels; all bands exactly 0 is no data."""
+    """Encode reflectance (4, y, x) as levels; pixels that are 0 in all bands are no data."""
     levels: UInt8 = np.rint(apply_tone_curve(reflectance)).astype(np.uint8)
     levels[:, (reflectance == 0).all(axis=0)] = 0
     return levels
 
 
 def _build_scene(name: str, place: str, res: int, bands: dict[str, Float32], **extra: object) -> RealScene:
+    """Build a scene from reflectance by band name; the path reflectance of clear air is subtracted from L1C."""
     picked = np.stack([bands[band] for band in RGBN_BANDS])
     if extra.get("l1c"):
         empty = (picked == 0).all(axis=0)
@@ -62,12 +64,13 @@ def _build_scene(name: str, place: str, res: int, bands: dict[str, Float32], **e
 
 
 def _to_reflectance(numbers: np.ndarray, offset: int = 0) -> Float32:
-    """Digital numbers -> reflectance, 0 stays no data."""
+    """Convert digital numbers to reflectance; 0 stays no data."""
     out = (numbers.astype(np.float32) + offset) / SCALE
     return np.where(numbers == 0, np.float32(0), np.maximum(out, np.float32(0.0001)))
 
 
 def _read_boadella(root: Path) -> Iterator[RealScene]:
+    """Read the series of Boadella: twelve L2A bands at 10 m, by date."""
     order = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
     veiled = {"2020-01-13", "2020-01-18", "2020-01-23", "2021-06-26"}
     for path in sorted((root / "boadella-series").glob("*.tif")):
@@ -79,6 +82,7 @@ def _read_boadella(root: Path) -> Iterator[RealScene]:
 
 
 def _read_exeter(root: Path) -> Iterator[RealScene]:
+    """Read the series of Exeter: four L2A bands and SCL at 20 m, by date."""
     for path in sorted((root / "exeter-series").glob("*.tif")):
         with rasterio.open(path) as raster:
             data = raster.read()
@@ -89,6 +93,7 @@ def _read_exeter(root: Path) -> Iterator[RealScene]:
 
 
 def _read_zurich(root: Path) -> Iterator[RealScene]:
+    """Read the scene of Zurich with its grid."""
     path = next((root / "zurich").glob("*.xz"))
     with MemoryFile(lzma.decompress(path.read_bytes())) as memory, memory.open() as raster:
         bands = dict(zip(raster.descriptions, _to_reflectance(raster.read()), strict=True))
@@ -97,10 +102,11 @@ def _read_zurich(root: Path) -> Iterator[RealScene]:
 
 
 def _read_brandenburg(root: Path) -> Iterator[RealScene]:
+    """Read the L1C scene of Brandenburg with its grid."""
     bands = {}
     for path in sorted((root / "brandenburg" / "IMG_DATA").glob("*.jp2")):
         with rasterio.open(path) as raster:
-            # nearest, so that no data stays no data
+            # nearest neighbour, so that no data stays no data
             bands[path.stem.split("_")[-1]] = _to_reflectance(raster.read(1, out_shape=(768, 1536)))
             if raster.shape == (768, 1536):
                 grid = GeoBox(raster.shape, raster.transform, str(raster.crs))
@@ -108,6 +114,7 @@ def _read_brandenburg(root: Path) -> Iterator[RealScene]:
 
 
 def _read_virginia(root: Path) -> Iterator[RealScene]:
+    """Read the L1C scene of Virginia."""
     bands = {}
     with tarfile.open(next((root / "virginia").glob("*.tar.xz"))) as archive:
         for member in archive.getmembers():
@@ -120,7 +127,7 @@ def _read_virginia(root: Path) -> Iterator[RealScene]:
 
 
 def _read_npz_crops(root: Path) -> Iterator[RealScene]:
-    """The small crops that come as .npz files."""
+    """Read the small crops that are .npz files."""
     for file, place, l1c in (
         ("dsen2_l1c_crops/S2A_MSIL1C_20170527_T33UUB.npz", "dsen2-germany", True),
         ("dsen2_l1c_crops/S2B_MSIL1C_20171022_T49JGM.npz", "dsen2-australia", True),
@@ -130,7 +137,7 @@ def _read_npz_crops(root: Path) -> Iterator[RealScene]:
         with np.load(root / file, allow_pickle=False) as data:
             bands = {
                 str(name): _to_reflectance(band)
-                for name, band in zip(data["bands"], data["x"], strict=False)  # B08 may come unnamed
+                for name, band in zip(data["bands"], data["x"], strict=False)  # B08 may be without a name
             }
             if "B08" not in bands:
                 bands["B08"] = _to_reflectance(data["x"][3])
@@ -138,22 +145,19 @@ def _read_npz_crops(root: Path) -> Iterator[RealScene]:
 
 
 def read_scenes(root: Path) -> Iterator[RealScene]:
-    """All real scenes for training and validation, in a fixed order."""
+    """Read all real scenes for training and validation, in a fixed order."""
     for reader in (_read_boadella, _read_exeter, _read_zurich, _read_brandenburg, _read_virginia, _read_npz_crops):
         yield from reader(root)
 
 
-def read_previews(root: Path) -> Iterator[tuple[str, UInt8, UInt8]]:
-    """Real quicklooks: name, (3, y, x) TCI levels, (y, x) mask (0 clear, 1 cloud, 255 unknown)."""
-    with rasterio.open(root / "preview-T29UNU" / "T29UNU_20221005T115411_PVI.jp2") as raster:
-        image = raster.read()
-    with rasterio.open(root / "preview-T29UNU" / "T29UNU_20221005T115411_SCL_60m.jp2") as raster:
-        scl = raster.read(1, out_shape=image.shape[1:])
-    yield "T29UNU", image, convert_scl_to_mask(scl)
-
-
 def convert_scl_to_mask(scl: UInt8) -> UInt8:
-    """Scene classification -> mask; thin cirrus counts as cloud, dark areas and saturated pixels as unknown."""
+    """Convert ESA's scene classification (SCL) to a mask.
+
+    Thin cirrus counts as cloud; dark areas, saturated and unclassified pixels are unknown.
+
+    Returns:
+        Mask of the same shape: 0 clear, 1 cloud, 2 shadow, 255 unknown.
+    """
     table = np.full(256, 255, np.uint8)
     table[[4, 5, 6, 11]] = 0
     table[[8, 9, 10]] = 1
@@ -163,7 +167,7 @@ def convert_scl_to_mask(scl: UInt8) -> UInt8:
 
 
 def read_eurosat_ms(root: Path) -> tuple[list[str], UInt8]:
-    """Labels and (n, 4, 64, 64) levels of the EuroSAT chips with all bands."""
+    """Read class labels and levels (n, 4, 64, 64) of the EuroSAT chips with all bands."""
     with np.load(root / "eurosat_ms_200" / "eurosat_ms_200.npz", allow_pickle=False) as data:
         numbers = data["x"][:, [3, 2, 1, 7]].astype(np.float32) / SCALE
         labels = [str(label) for label in data["label"]]

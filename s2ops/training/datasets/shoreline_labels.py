@@ -1,9 +1,9 @@
-"""Sharp shores: the water of a reservoir at 10 m on each of its dates, from the scene's own bands.
+"""Shoreline labels (land-water boundary) of a reservoir at 10 m, by Otsu threshold and linear discriminant per scene.
 
-Labels from band 11 have pixels of 20 m, and a teacher leaves the shore open. So band 11 only says roughly where water
-is; Fisher's linear discriminant then tells the sure water of a scene from the land beside it, and decides each pixel
-between by how much of it is water. It is fitted to that scene alone: muddy or glinting water and haze shift both sides
-alike. In winter a slope in shadow is as dark as water in every band: water is looked for where it lay in summer alone.
+Pixels of band 11 are 20 m, and the teacher does not label shores. Band 11 therefore gives a rough water mask only. Then
+Fisher's linear discriminant separates sure water of the scene from the land next to it, and estimates the fraction of
+water of each pixel between. It is fitted per scene, since muddy or glinting water and haze shift both sides alike. In
+winter a slope in shadow is as dark as water in every band, so water is searched only where it was in summer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,36 +15,53 @@ from scipy import ndimage
 from s2ops.constants import Bool, Float32
 
 SURE_DISTANCE_PX: Final = 3
-"""Pixels from the rough shore at which a pixel is what it is taken for."""
+"""Distance from the rough shore beyond which its classes are certain, pixels."""
 
 LAND_DISTANCE_PX: Final = 15
-"""Pixels of land beside the shore that the discriminant sees."""
+"""Maximum distance from the shore of the land that the discriminant is fitted to, pixels."""
 
 MIN_WATER_PX: Final = 200
-"""Pixels of sure water below which the guess stays as it is, and below which a dark spot is no water."""
+"""Minimum number of pixels of a water body, and of sure water and land for the discriminant."""
 
 MIN_WATER_FRACTION: Final = 0.7
-"""Part of a pixel that must be water. Wet banks are dark in near infrared: by the halves of red, green and band 11 the
-shores of Boadella lie some 0.5 pixel inside of where near infrared alone would put them, and there people see them."""
+"""Minimum fraction of water in a pixel labelled as water.
+
+Wet banks are dark in near infrared. By the midpoints of red, green and band 11 the shores of Boadella lie some 0.5
+pixel inside the shore by near infrared alone, and visual inspection agrees.
+"""
 
 BASIN_MARGIN_PX: Final = 2
-"""Pixels that water may rise above what summer has shown."""
+"""Distance by which water may extend beyond its summer extent, pixels."""
 
 MAX_SUMMER_WATER_SWIR: Final = 0.06
-"""Reflectance in band 11: in summer no shadow is so dark."""
+"""Maximum reflectance of water in band 11 in summer, when no shadow is so dark."""
 
 
 def detect_basin(summer: Iterable[Mapping[str, Float32]]) -> Bool:
-    """(y, x) where water lay on any date of high sun, and a little around: the only place for water on other dates."""
+    """Detect the basin of a reservoir: its water on any summer date, dilated by `BASIN_MARGIN_PX`.
+
+    Args:
+        summer: Reflectance (y, x) by band name, of dates with a high sun.
+
+    Returns:
+        Basin (y, x), to which water of all other dates is restricted.
+    """
     wet = np.logical_or.reduce([_extract_water_bodies(bands["B11"] < MAX_SUMMER_WATER_SWIR) for bands in summer])
     out: Bool = ndimage.binary_dilation(wet, iterations=BASIN_MARGIN_PX)
     return out
 
 
 def classify_water_by_swir(bands: Mapping[str, Float32], within: Bool) -> Bool:
-    """(y, x) open water `within` a basin: darker in band 11 than the threshold that parts it from its land (Otsu 1979).
+    """Classify open water by the Otsu threshold of band 11 in and around a basin (Otsu 1979).
 
-    Haze and glint lift band 11 a little everywhere, so a fixed threshold would lose water there.
+    Haze and glint brighten band 11 slightly everywhere, so a fixed threshold would miss water.
+
+    Args:
+        bands: Reflectance (y, x) by band name.
+        within: Basin (y, x).
+
+    Returns:
+        Water (y, x).
     """
     dark = np.log(np.maximum(bands["B11"], np.float32(1e-3)))
     beside = ndimage.binary_dilation(within, iterations=LAND_DISTANCE_PX)
@@ -52,7 +69,7 @@ def classify_water_by_swir(bands: Mapping[str, Float32], within: Bool) -> Bool:
 
 
 def _extract_water_bodies(dark: Bool) -> Bool:
-    """Dark places that are large, without holes: what floats on water is not land."""
+    """Extract large dark areas and fill their holes, since floating objects are not land."""
     water = ndimage.binary_opening(dark, iterations=1)
     parts, _ = ndimage.label(water)
     large = np.bincount(parts.ravel()) >= MIN_WATER_PX
@@ -62,7 +79,7 @@ def _extract_water_bodies(dark: Bool) -> Bool:
 
 
 def compute_otsu_threshold(values: Float32) -> float:
-    """The threshold of a histogram that leaves the least variance on its two sides."""
+    """Compute the threshold with the smallest variance within its two sides (Otsu 1979), from 256 bins."""
     counts, edges = np.histogram(values, 256)
     middle = (edges[1:] + edges[:-1]) / 2
     below, total = np.cumsum(counts), np.cumsum(counts * middle)
@@ -73,7 +90,16 @@ def compute_otsu_threshold(values: Float32) -> float:
 
 
 def refine_shoreline(water: Bool, image: Float32, within: Bool) -> Bool:
-    """(y, x) `water` with its shore moved to where `image` (band, y, x; reflectance) says it is, `within` the basin."""
+    """Refine the shore of a water mask with Fisher's linear discriminant.
+
+    Args:
+        water: Rough water mask (y, x).
+        image: Reflectance (band, y, x).
+        within: Basin (y, x).
+
+    Returns:
+        Water (y, x); unchanged if there is too little sure water or land.
+    """
     inside, outside = ndimage.distance_transform_cdt(water), ndimage.distance_transform_cdt(~water)
     sure_water, sure_land = inside > SURE_DISTANCE_PX, (outside > SURE_DISTANCE_PX) & (outside <= LAND_DISTANCE_PX)
     if sure_water.sum() < MIN_WATER_PX or sure_land.sum() < MIN_WATER_PX:

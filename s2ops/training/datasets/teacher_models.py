@@ -1,4 +1,4 @@
-"""Published models that label real scenes for ours; each runs once, when the training data is packed.
+"""Teacher models (pseudo-labels): published networks that label the real scenes, once, when training data is packed.
 
 ukis-csmask 1.0.0 (Apache-2.0): clouds and shadows from four bands. The U-net of sentle 2026.10.2 (MIT), trained on the
 human labels of CloudSEN12: thick and thin clouds and shadows from twelve bands. Dynamic World (Apache-2.0;
@@ -21,14 +21,15 @@ from s2ops.training.datasets.real_scenes import RealScene
 
 CSMASK_MEAN: Final = np.array([0.26681778, 0.27799085, 0.28811994, 0.36494744], np.float32)
 CSMASK_STD: Final = np.array([0.33637598, 0.3125456, 0.31114848, 0.27260706], np.float32)
-"""Blue, green, red, nir; from model_4b_l2a.json of ukis-csmask."""
+"""Mean and standard deviation of blue, green, red, nir, from model_4b_l2a.json of ukis-csmask."""
 
 CSMASK_TILE_PX: Final = 256
+"""Side of the windows of ukis-csmask in pixels."""
 CSMASK_RES_M: Final = 30
-"""Metres; ukis-csmask was trained on pixels of this size."""
+"""Pixel size in metres that ukis-csmask was trained on."""
 
 CLOUD_DILATION_PX: Final = 2
-"""Pixels that the teacher's clouds are grown by: it leaves their thin rims out."""
+"""Dilation of the teacher's clouds, which lack their thin edges, pixels."""
 
 DYNAMIC_WORLD_BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 
@@ -46,31 +47,31 @@ DYNAMIC_WORLD_LOG_RANGE: Final = np.array(
     ],
     np.float32,
 )
-"""Percentiles by which Dynamic World scales the logarithm of its bands (its published example)."""
+"""Percentiles that scale the logarithm of the bands for Dynamic World (from its published example)."""
 
 _DYNAMIC_WORLD_CODES: Final = (
     LandCover.WATER,
     LandCover.TREE,
     LandCover.GRASS,
-    LandCover.NODATA,  # flooded vegetation: neither
-    LandCover.GRASS,  # crops; bare ones are told by their NDVI
-    LandCover.NODATA,  # shrub: tree or dry grass, it cannot say
+    LandCover.NODATA,  # flooded vegetation: neither water nor plants
+    LandCover.GRASS,  # crops; bare fields are separated by NDVI
+    LandCover.NODATA,  # shrub: tree or dry grass
     BUILT,
     LandCover.BARREN,
     LandCover.NODATA,  # snow
 )
-"""What Dynamic World's nine classes are here."""
+"""Cover code of each of Dynamic World's nine classes."""
 
 DYNAMIC_WORLD_PLANTS: Final = (1, 2, 4)
-"""Dynamic World's trees, grass and crops."""
+"""Classes of trees, grass and crops in Dynamic World."""
 
 MIN_PROBABILITY: Final = 0.45
 MIN_PLANT_PROBABILITY: Final = 0.33
-"""Probability that its best class must have, and where the vegetation index says the same."""
+"""Minimum probability of Dynamic World's best class; the second one for plants whose NDVI agrees."""
 
 
 def label_clouds(session: InferenceSession, scene: RealScene) -> UInt8:
-    """(y, x) mask by ukis-csmask, its clouds grown: 0 clear, 1 cloud, 2 shadow, 255 no data."""
+    """Label a scene with ukis-csmask, with dilated clouds: (y, x) 0 clear, 1 cloud, 2 shadow, 255 no data."""
     image = np.stack([scene.bands[band] for band in ("B02", "B03", "B04", "B08")])
     fine = run_csmask(session, image, scene.res, grown=1)
     cloud = ndimage.binary_dilation(fine == 1, iterations=CLOUD_DILATION_PX)
@@ -81,13 +82,21 @@ def label_clouds(session: InferenceSession, scene: RealScene) -> UInt8:
 
 CLOUDSEN_BANDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 _SUBSTITUTE_BANDS: Final = {"B01": "B02", "B09": "B8A"}
-"""Neighbours in the spectrum for the bands of 60 m, which some products leave out."""
+"""Spectral neighbours that replace the bands of 60 m, which some products lack."""
 _CLOUDSEN_CODES: Final = np.array([0, 1, 1, 2], np.uint8)
 """Clear, thick cloud, thin cloud, shadow as codes of `Mask`."""
 
 
 def label_clouds_cloudsen(model: Path, scene: RealScene) -> UInt8 | None:
-    """(y, x) 0 clear, 1 cloud (thick or thin), 2 shadow by sentle's TorchScript; None where the scene lacks bands."""
+    """Label a scene with the CloudSEN12 U-net of sentle.
+
+    Args:
+        model: TorchScript file of sentle.
+        scene: Real scene.
+
+    Returns:
+        Mask (y, x): 0 clear, 1 cloud (thick or thin), 2 shadow; None if the scene lacks bands.
+    """
     bands = {name: scene.bands.get(name, scene.bands.get(_SUBSTITUTE_BANDS.get(name, name))) for name in CLOUDSEN_BANDS}
     if any(band is None for band in bands.values()):
         return None
@@ -102,9 +111,16 @@ def label_clouds_cloudsen(model: Path, scene: RealScene) -> UInt8 | None:
 
 
 def run_csmask(session: InferenceSession, image: Float32, res: float, grown: int = 0) -> UInt8:
-    """(y, x) 0 clear, 1 cloud, 2 shadow by ukis-csmask from (4, y, x) reflectance of blue, green, red, nir.
+    """Run ukis-csmask on an image resampled to pixels of 30 m.
 
-    It sees pixels of 30 m, by which its clouds are `grown`.
+    Args:
+        session: ONNX session of its four-band network.
+        image: Reflectance (4, y, x) of blue, green, red, nir.
+        res: Pixel size of the image in metres.
+        grown: Dilation of clouds, pixels of 30 m.
+
+    Returns:
+        Mask (y, x): 0 clear, 1 cloud, 2 shadow.
     """
     factor = res / CSMASK_RES_M
     coarse = ndimage.zoom(image, (1, factor, factor), order=1)
@@ -116,7 +132,7 @@ def run_csmask(session: InferenceSession, image: Float32, res: float, grown: int
 
 
 def _predict_tiles(session: InferenceSession, image: Float32) -> Float32:
-    """Class scores (3, y, x) from overlapping tiles, averaged."""
+    """Predict class probabilities (3, y, x) in overlapping tiles, and sum them."""
     _, height, width = image.shape
     below, right = max(CSMASK_TILE_PX - height, 0), max(CSMASK_TILE_PX - width, 0)
     padded = np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect").astype(np.float32)
@@ -136,7 +152,7 @@ def _predict_tiles(session: InferenceSession, image: Float32) -> Float32:
 
 
 def _upsample_nearest(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
-    """Nearest-neighbour enlargement to `shape`."""
+    """Upsample labels (y, x) to `shape` by nearest neighbour."""
     rows = np.arange(shape[0]) * labels.shape[0] // shape[0]
     columns = np.arange(shape[1]) * labels.shape[1] // shape[1]
     out: UInt8 = labels[rows[:, None], columns]
@@ -145,13 +161,21 @@ def _upsample_nearest(labels: UInt8, shape: tuple[int, ...]) -> UInt8:
 
 @cache
 def _load_dynamic_world(model: Path) -> Callable[..., Any]:
-    """Dynamic World; tensorflow is no dependency: only whoever packs training data needs it."""
+    """Load Dynamic World. Only packing training data needs tensorflow, so it is not a dependency."""
     loaded: Callable[..., Any] = import_module("tensorflow").saved_model.load(str(model))
     return loaded
 
 
 def label_land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
-    """(y, x) cover codes by Dynamic World (needs tensorflow): `LandCover`, `BUILT`, 0 where it is not sure."""
+    """Label land cover with Dynamic World (Brown et al. 2022; needs tensorflow).
+
+    Args:
+        model: Folder of its SavedModel.
+        bands: L2A reflectance (y, x) by band name.
+
+    Returns:
+        Codes (y, x) of `LandCover` or `BUILT`; 0 where its probability is low.
+    """
     tensorflow = import_module("tensorflow")
     numbers = np.stack([bands[band] for band in DYNAMIC_WORLD_BANDS], axis=-1) * np.float32(10_000)
     scaled = (np.log(numbers * np.float32(0.005) + 1) - DYNAMIC_WORLD_LOG_RANGE[:, 0]) / DYNAMIC_WORLD_LOG_RANGE[:, 1]
@@ -167,9 +191,9 @@ def label_land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
     cover = np.array(_DYNAMIC_WORLD_CODES, np.uint8)[best]
     red, nir = bands["B04"], bands["B08"]
     ndvi = (nir - red) / np.maximum(nir + red, 0.01)
-    cover[(best == 4) & (ndvi < 0.3)] = LandCover.BARREN  # a ploughed field is bare soil in our classes
+    cover[(best == 4) & (ndvi < 0.3)] = LandCover.BARREN  # a ploughed field is barren in our classes
     cover[(best == 4) & (ndvi >= 0.3) & (ndvi < 0.4)] = LandCover.NODATA
-    agreed = np.isin(best, DYNAMIC_WORLD_PLANTS) & (ndvi > 0.6)  # what it takes for plants is green
+    agreed = np.isin(best, DYNAMIC_WORLD_PLANTS) & (ndvi > 0.6)  # pixels classified as plants whose NDVI agrees
     cover[probs.max(axis=-1) < np.where(agreed, MIN_PLANT_PROBABILITY, MIN_PROBABILITY)] = LandCover.NODATA
     out: UInt8 = cover
     return out

@@ -1,11 +1,11 @@
-"""What grows where an outline, a chip or a teacher says something else of the ground.
+"""Vegetation labels by NDVI and texture, which correct outlines, EuroSAT chips and teacher models.
 
-Quarters and chips are labelled as a whole, so their parks would be taught as houses to the building network and as
-"other" to the vegetation network; and Dynamic World calls dark, rank crops trees. The index says what is green, the
-texture what is a field: crowns and gaps make a wood rough in near infrared, be it dark or bright.
+Quarters and chips are labelled as a whole: their parks would be houses for the building network, and "other" for the
+vegetation network. Dynamic World classifies dark, dense crops as trees. NDVI separates green ground, and texture
+separates fields from woods: crowns and gaps make a wood rough in near infrared, whether dark or bright.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -13,34 +13,56 @@ from scipy import ndimage
 from s2ops.constants import Bool, Float32, LandCover, UInt8
 from s2ops.training.datasets.pools import GARDEN, GREEN
 
+if TYPE_CHECKING:
+    from torch import Tensor  # an optional dependency
+
 MIN_VEGETATION_NDVI: Final = 0.65
-"""NDVI of ground that is covered with plants. Of the pixels of drawn quarters at Zurich, a fifth lie above."""
+"""Minimum NDVI of ground covered with plants; a fifth of the pixels of drawn quarters at Zurich exceed it."""
 
 MIN_GREEN_RED_RATIO: Final = 1.1
-"""The same for images without near infrared: green over red. Of the EuroSAT chips with all bands, 96 % of the built-up
-pixels above it are green by the index, and 60 % of those that are green lie above it."""
+"""Minimum ratio of green to red of ground covered with plants, for images without near infrared.
+
+On built-up EuroSAT chips with all bands, 96 % of the pixels above it are green by NDVI, and 60 % of the pixels that are
+green by NDVI exceed it.
+"""
 
 PARK_RADIUS_PX: Final = 2
-"""Pixels of 10 m: green places that hold a square of 2 * WIDE + 1 are parks and fields, smaller ones gardens."""
+"""Radius of the smallest park or field in pixels of 10 m: a square of 2 * radius + 1; smaller places are gardens."""
 
 MAX_FIELD_VARIATION: Final = 0.08
-"""Standard deviation of near infrared over its mean, within 5 x 5 pixels, of a field or a lawn; woods have 0.12 to
-0.2."""
+"""Maximum coefficient of variation of near infrared of a field or lawn, in 5 x 5 pixels; woods have 0.12 to 0.2."""
 
 TEXTURE_WINDOW_PX: Final = 5
+"""Side of the window of the texture, pixels."""
 
 MAX_FOLIAGE_LEVELS: Final = 32.0
-"""Levels that fresh leaves add at most: a factor of 1.6 in reflectance of near infrared."""
+"""Maximum brightening by fresh leaves, levels: a factor of 1.6 in reflectance of near infrared."""
+
+
+Pixels = TypeVar("Pixels", Float32, "Tensor")
+
+
+def brighten_foliage(nir: Pixels, added: Pixels) -> Pixels:
+    """Brighten near-infrared levels by fresh leaves, NumPy arrays and tensors alike.
+
+    Args:
+        nir: Levels of near infrared, float32.
+        added: Levels to add, up to `MAX_FOLIAGE_LEVELS`, float32.
+
+    Returns:
+        Rounded levels, at most 255, float32.
+    """
+    return (nir + added).clip(max=255).round()
 
 
 def compute_ndvi(image: Float32) -> Float32:
-    """(4, y, x) reflectance of red, green, blue, nir -> (y, x) NDVI."""
+    """Compute NDVI (y, x) from reflectance (4, y, x) of red, green, blue, nir."""
     out: Float32 = (image[3] - image[0]) / np.maximum(image[3] + image[0], np.float32(0.01))
     return out
 
 
 def is_smooth(nir: Float32) -> Bool:
-    """(y, x) where near infrared varies as little as over a field."""
+    """Return where near infrared (y, x) varies as little as over a field."""
     mean = ndimage.uniform_filter(nir, TEXTURE_WINDOW_PX)
     variance = ndimage.uniform_filter(nir * nir, TEXTURE_WINDOW_PX) - mean * mean
     out: Bool = variance <= (np.float32(MAX_FIELD_VARIATION) * mean) ** 2
@@ -48,10 +70,17 @@ def is_smooth(nir: Float32) -> Bool:
 
 
 def classify_vegetation(image: Float32, taught: UInt8) -> UInt8:
-    """(y, x) cover codes of the green ground of (4, y, x) reflectance at 10 m, 0 elsewhere.
+    """Classify green ground by size and texture.
 
-    Small places are `GARDEN`. Wide ones are grass where they are smooth, else the grass or trees that are `taught`
-    (y, x), else `GREEN`.
+    Small places are `GARDEN`. Wide places are grass where they are smooth, otherwise grass or trees as the teacher
+    classifies them, otherwise `GREEN`.
+
+    Args:
+        image: Reflectance (4, y, x) of red, green, blue, nir, pixels of 10 m.
+        taught: Cover codes of the teacher (y, x).
+
+    Returns:
+        Cover codes (y, x), 0 where ground is not green.
     """
     green = compute_ndvi(image) >= MIN_VEGETATION_NDVI
     square = np.ones((2 * PARK_RADIUS_PX + 1, 2 * PARK_RADIUS_PX + 1), np.bool_)
@@ -62,6 +91,6 @@ def classify_vegetation(image: Float32, taught: UInt8) -> UInt8:
 
 
 def is_green(image: Float32) -> Bool:
-    """(..., 3, y, x) reflectance of red, green, blue -> (..., y, x) what is green even without near infrared."""
+    """Return where reflectance (..., 3, y, x) of red, green, blue is green, without near infrared: (..., y, x)."""
     out: Bool = image[..., 1, :, :] > np.float32(MIN_GREEN_RED_RATIO) * image[..., 0, :, :]
     return out
