@@ -349,7 +349,9 @@ def test_counters_count_scene_bytes_without_the_reads_of_libraries(tmp_path: Pat
         dst.write(numbers, 1)
     before = counters.get_totals()
     with ThreadPoolExecutor(4) as threads:
-        parts = list(threads.map(lambda rows: BandFile(str(path), "B04").read(grid, rows), split_rows(grid.height, 100)))
+        parts = list(
+            threads.map(lambda rows: BandFile(str(path), "B04").read(grid, rows), split_rows(grid.height, 100))
+        )
     np.testing.assert_array_equal(np.concatenate(parts), numbers)
     assert counters.compute_increase(before)["scenes_read"] == pytest.approx(numbers.nbytes, rel=0.05)
 
