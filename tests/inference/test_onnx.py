@@ -18,7 +18,7 @@ from s2ops.inference.onnx import open_image_classifier, open_segmenter
 from s2ops.inference.sliding_window import segment, segment_slabs
 from s2ops.models import registry
 from s2ops.models.registry import NETWORKS, PACKAGE_WEIGHTS, find_weights, list_tasks
-from s2ops.simulate.training_patches import patch
+from s2ops.simulate.training_patches import simulate_patch
 
 REAL = os.environ.get("S2OPS_REAL_DATA")
 
@@ -101,7 +101,7 @@ def test_scene_cloud_network_finds_simulated_clouds(res: int) -> None:
     network = open_segmenter("scene-cloud", threads=2)
     hit = either = 0
     for seed in range(70_000_000, 70_000_006):  # no seed of the training data
-        sample = patch(seed, 256, res)
+        sample = simulate_patch(seed, 256, res)
         found, truth = segment(network, sample.image).argmax(axis=0) == 1, sample.mask == 1
         hit += int((found & truth).sum())
         either += int((found | truth).sum())
@@ -133,10 +133,10 @@ def test_scene_cloud_network_finds_an_overcast_scene_cloudy() -> None:
 
 
 def test_haze_classifier_returns_one_probability_per_image() -> None:
-    scorer = open_image_classifier("preview-haze")
+    classifier = open_image_classifier("preview-haze")
     dark = np.full((3, 343, 343), 25, np.uint8)
     veiled = np.stack([np.full((343, 343), level, np.uint8) for level in (60, 75, 95)])
-    scores = scorer.score(np.stack([dark, veiled]))
+    scores = classifier.score(np.stack([dark, veiled]))
     assert scores.dtype == np.uint8
     assert scores.shape == (2,)
     assert scores[0] < 60
