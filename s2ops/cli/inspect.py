@@ -66,7 +66,7 @@ def _compare_with_truth(
 ) -> None:
     """Compare a run on simulated scenes with their ground truth, and add the scores to the run's report."""
     from s2ops.report import build_report  # noqa: PLC0415
-    from s2ops.simulate.scoring import lines, score_run  # noqa: PLC0415
+    from s2ops.simulate.scoring import format_scores, score_run  # noqa: PLC0415
     from s2ops.storage.done_marker import read_json, to_json  # noqa: PLC0415
     from s2ops.storage.object_store import Store  # noqa: PLC0415
 
@@ -75,7 +75,7 @@ def _compare_with_truth(
     if store.folder is None or plan is None:
         raise InputError(f"{out} is not a local folder of a run: give the folder that s2ops run wrote.")
     scores = score_run(store.folder, world)
-    for line in lines(scores):
+    for line in format_scores(scores):
         typer.echo(line)
     store.put(layout.SCORES, to_json(scores))
     store.put(layout.REPORT, build_report(store, sorted(plan["tiles"])).encode())

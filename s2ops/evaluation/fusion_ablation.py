@@ -29,12 +29,12 @@ from s2ops.landcover.date_fusion import (
 from s2ops.models.registry import LANDCOVER, split_by_head
 from s2ops.mosaic.composite.compositing import composite_scenes
 from s2ops.mosaic.composite.scene_stack import MaskedScene
-from s2ops.simulate.atmosphere import CLOUD_TAU, Sky, overcast, thickness
-from s2ops.simulate.ground import ground, world_xy
-from s2ops.simulate.noise import Points
-from s2ops.simulate.reflectance import fabric, reflectance
-from s2ops.simulate.towns import near_town
-from s2ops.simulate.world import Pass, passes
+from s2ops.simulate.atmosphere import MIN_CLOUD_THICKNESS, Sky, apply_atmosphere, compute_cloud_thickness
+from s2ops.simulate.ground import project_to_world, simulate_ground
+from s2ops.simulate.noise import SamplePoints
+from s2ops.simulate.reflectance import compute_reflectance, compute_texture
+from s2ops.simulate.towns import find_large_town
+from s2ops.simulate.world import SatellitePass, plan_passes
 
 PLACES_PER_TILE: Final = 4
 """Number of places per tile."""
@@ -87,36 +87,39 @@ class SimulatedTile:
 
     seed: int
     res: int
-    flights: tuple[Pass, ...]
+    flights: tuple[SatellitePass, ...]
 
     def simulate_place(self, number: int) -> tuple[UInt8, list[UInt8]]:
         """Simulate one place of the tile: true classes 1 to 6 (y, x), and levels (4, y, x) of each date."""
         at, rng = self.locate_points(number)
-        land = ground(self.world, at)
-        cloth = fabric(self.world, land, at)
+        land = simulate_ground(self.world, at)
+        cloth = compute_texture(self.world, land, at)
         return land.classes, [
-            _simulate_scene(reflectance(cloth, flight.day), flight, at, rng) for flight in self.flights
+            _simulate_scene(compute_reflectance(cloth, flight.day), flight, at, rng) for flight in self.flights
         ]
 
-    def locate_points(self, number: int, every: int = 1) -> tuple[Points, np.random.Generator]:
+    def locate_points(self, number: int, every: int = 1) -> tuple[SamplePoints, np.random.Generator]:
         """Return the coordinates of each `every`-th pixel of a place, and the place's random generator."""
         rng = np.random.default_rng([self.seed, number, 21])
         middle = np.random.default_rng([self.seed, 21])
-        x, y = (float(v) for v in world_xy(np.array(middle.uniform(-140, 200)), np.array(middle.uniform(38, 52))))
+        x, y = (
+            float(v) for v in project_to_world(np.array(middle.uniform(-140, 200)), np.array(middle.uniform(38, 52)))
+        )
         x, y = (
             x + rng.uniform(-MAX_PLACE_OFFSET_M, MAX_PLACE_OFFSET_M),
             y + rng.uniform(-MAX_PLACE_OFFSET_M, MAX_PLACE_OFFSET_M),
         )
         if number % 3:  # two places of three lie in or near a town
-            x, y = near_town(self.world, x, y, rank=int(rng.integers(6)))
+            x, y = find_large_town(self.world, x, y, rank=int(rng.integers(6)))
             x, y = x + rng.normal(0, SAMPLE_SIZE_PX * self.res / 6), y + rng.normal(0, SAMPLE_SIZE_PX * self.res / 6)
         span: Float64 = (np.arange(0, SAMPLE_SIZE_PX, every, dtype=np.float64) - SAMPLE_SIZE_PX / 2) * self.res
-        return Points(x + span[None, :], y - span[:, None], self.res * every), rng
+        return SamplePoints(x + span[None, :], y - span[:, None], self.res * every), rng
 
     def measure_cloud_cover(self, sky: Sky) -> float:
         """Return the fraction of the tile's places that lies under cloud."""
         clouded = [
-            thickness(sky, self.locate_points(number, COVER_STRIDE)[0]) > CLOUD_TAU for number in range(PLACES_PER_TILE)
+            compute_cloud_thickness(sky, self.locate_points(number, COVER_STRIDE)[0]) > MIN_CLOUD_THICKNESS
+            for number in range(PLACES_PER_TILE)
         ]
         return float(np.mean(clouded))
 
@@ -130,7 +133,7 @@ def make_tile(seed: int, res: int, dates: int, weather: Weather) -> SimulatedTil
     """Make a tile with dates from April to September."""
     days = [date(2025, 4, 20) + timedelta(days=int(day)) for day in np.linspace(0, 160, dates)]
     made = SimulatedTile(
-        seed, res, tuple(passes([parse_tile(SUN_REFERENCE_TILE)], days, 1_000_000 + seed, CLOUDINESS[weather]))
+        seed, res, tuple(plan_passes([parse_tile(SUN_REFERENCE_TILE)], days, 1_000_000 + seed, CLOUDINESS[weather]))
     )
     if weather != "never clear":
         return made
@@ -138,10 +141,10 @@ def make_tile(seed: int, res: int, dates: int, weather: Weather) -> SimulatedTil
     return replace(made, flights=tuple(map(_build_cloud_limiter(made), made.flights, covers.tolist())))
 
 
-def _build_cloud_limiter(made: SimulatedTile) -> Callable[[Pass, float], Pass]:
+def _build_cloud_limiter(made: SimulatedTile) -> Callable[[SatellitePass, float], SatellitePass]:
     """Build a function that gives a pass a cloud cover over the tile's own places, not over the whole world."""
 
-    def limit_clouds(flight: Pass, cover: float) -> Pass:
+    def limit_clouds(flight: SatellitePass, cover: float) -> SatellitePass:
         for attempt in count():
             sky = replace(flight.sky, cover=cover, seed=flight.sky.seed + 7919 * attempt)
             if NEVER_CLEAR[0] <= made.measure_cloud_cover(sky) <= NEVER_CLEAR[1]:
@@ -151,10 +154,10 @@ def _build_cloud_limiter(made: SimulatedTile) -> Callable[[Pass, float], Pass]:
     return limit_clouds
 
 
-def _simulate_scene(surface: Float32, flight: Pass, at: Points, rng: np.random.Generator) -> UInt8:
+def _simulate_scene(surface: Float32, flight: SatellitePass, at: SamplePoints, rng: np.random.Generator) -> UInt8:
     """Simulate a scene's levels (4, y, x): sky, gain and noise over surface reflectance (4, y, x)."""
     image = surface.copy()
-    overcast(flight.sky, image, at)
+    apply_atmosphere(flight.sky, image, at)
     image *= np.array(flight.gain, np.float32)[:, None, None]
     image += np.float32(0.001) * rng.standard_normal(image.shape, dtype=np.float32)
     out: UInt8 = np.rint(apply_tone_curve(np.maximum(image, np.float32(0.0001)))).astype(np.uint8)

@@ -25,7 +25,7 @@ from s2ops.imaging.classification_metrics import compute_auc_from_counts, comput
 from s2ops.inference.onnx import open_image_classifier, open_segmenter
 from s2ops.inference.sliding_window import segment
 from s2ops.models.registry import LANDCOVER, list_tasks, split_by_head
-from s2ops.simulate.training_patches import patch, preview
+from s2ops.simulate.training_patches import simulate_patch, simulate_preview
 from s2ops.training.datasets.pools import Pool, derive_labels
 
 FIRST_SEED: Final = 80_000_000
@@ -67,7 +67,7 @@ def score_clouds(tally: FigureCollection, res: int, count: int) -> None:
     tables: dict[str, list[Int64]] = {}
     bins = []
     for seed in range(FIRST_SEED, FIRST_SEED + count):
-        sample = patch(seed, SAMPLE_SIZE_PX, res)
+        sample = simulate_patch(seed, SAMPLE_SIZE_PX, res)
         probs = segment(network, sample.image)
         bins.append(count_probs_by_confidence(probs, sample.mask))
         valid = sample.mask != 255
@@ -95,7 +95,7 @@ def _iterate_cloud_masks(probs: UInt8, image: UInt8, valid: np.ndarray, res: int
 def score_land_cover(tally: FigureCollection, res: int, count: int) -> None:
     """Score the heads of the land-cover network, and the single-task networks, at `res` metres on clear ground."""
     data = f"simulated, {res} m"
-    samples = [patch(seed, SAMPLE_SIZE_PX, res) for seed in range(FIRST_SEED, FIRST_SEED + count)]
+    samples = [simulate_patch(seed, SAMPLE_SIZE_PX, res) for seed in range(FIRST_SEED, FIRST_SEED + count)]
     shared = open_segmenter(LANDCOVER)
     of_heads = [split_by_head(LANDCOVER, segment(shared, sample.image)) for sample in samples]
     for head, task in enumerate(list_tasks(LANDCOVER)):
@@ -121,7 +121,7 @@ def score_previews(tally: FigureCollection, count: int) -> None:
     network, scorer = open_segmenter("preview-cloud"), open_image_classifier("preview-haze")
     raw, grown, bins, scored, haze_bins = [], [], [], [], []
     for seed in range(FIRST_SEED, FIRST_SEED + count):
-        image, mask, haze = preview(seed)
+        image, mask, haze = simulate_preview(seed)
         truth = np.where(mask == 2, 0, mask).astype(np.uint8)
         probs = segment(network, image)
         raw.append(count_confusion(truth, probs.argmax(axis=0).astype(np.uint8), 2))

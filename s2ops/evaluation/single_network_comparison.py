@@ -20,7 +20,7 @@ from s2ops.inference.protocols import Segmenter
 from s2ops.inference.sliding_window import segment
 from s2ops.landcover.date_fusion import CLASS_ORDER, combine_tasks
 from s2ops.models.registry import LANDCOVER, list_tasks, split_by_head
-from s2ops.simulate.training_patches import patch
+from s2ops.simulate.training_patches import simulate_patch
 from s2ops.training.datasets.pools import Pool, derive_labels
 from s2ops.training.datasets.real_scenes import RealScene, read_scenes
 
@@ -68,7 +68,7 @@ def compare_networks(tally: FigureCollection, root: Path | None, folder: str, co
         tables: dict[str, list[Int64]] = {}
         bins: dict[str, list[Float64]] = {}
         for seed in range(FIRST_SEED, FIRST_SEED + count):
-            sample = patch(seed, SAMPLE_SIZE_PX, res)
+            sample = simulate_patch(seed, SAMPLE_SIZE_PX, res)
             truth = derive_labels(ALL_CLASSES, Pool(sample.image[None], sample.classes[None], sample.mask[None]))[0]
             for method, found, sure in iterate_answers(three, shared, one, sample.image):
                 tables.setdefault(method, []).append(count_confusion(truth, found, len(CLASS_ORDER)))

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Literal, Self
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError  # a failed write does not always raise a RasterioError
@@ -15,7 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
-from s2ops.constants import CLASS_COLOURS, LandCover, UInt8
+from s2ops.constants import CLASS_COLOURS, LandCover, UInt8, UInt16
 from s2ops.errors import OutputError, Translation, error_context
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.raster.overviews import OverviewBuilder, OverviewMethod, RowWriter, list_overview_shapes
@@ -31,24 +32,29 @@ class CogProfile:
     overviews: OverviewMethod
     nodata: int | None
     colours: Mapping[LandCover, tuple[int, int, int]] | None = None
-    zstd_level: int = 9
+    compression: Literal["ZSTD", "DEFLATE"] = "ZSTD"
+    level: int = 9
+    """Compression level: 1 to 22 for ZSTD, 1 to 9 for DEFLATE."""
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    gdal_overviews: bool = False
+    """Let GDAL build the overviews from the finished file: slower, and the only way for uint16."""
 
 
-IMAGERY: Final = CogProfile(predictor="YES", overviews="AVERAGE", nodata=0, zstd_level=1)
+IMAGERY: Final = CogProfile(predictor="YES", overviews="AVERAGE", nodata=0, level=1)
 """8-bit imagery. Levels above 1 make real scenes 0 to 3 % smaller, for eight times the time
 (benchmarks/results/peers.md)."""
-CODES: Final = CogProfile(predictor="NO", overviews="MODE", nodata=0, zstd_level=1)
+CODES: Final = CogProfile(predictor="NO", overviews="MODE", nodata=0, level=1)
 """Provenance. Level 9 saves a quarter of a megabyte per tile, for four times the time."""
 MASK: Final = CogProfile(predictor="NO", overviews="MODE", nodata=255)
 PERCENT: Final = CogProfile(predictor="NO", overviews="AVERAGE", nodata=255)
-SHARE: Final = CogProfile(predictor="NO", overviews="AVERAGE", nodata=0, zstd_level=1)
+SHARE: Final = CogProfile(predictor="NO", overviews="AVERAGE", nodata=0, level=1)
 CLASSES: Final = CogProfile(predictor="NO", overviews="MODE", nodata=0, colours=CLASS_COLOURS)
 STACK: Final = CogProfile(predictor="NO", overviews="NEAREST", nodata=None)
 """Previews with their masks: the bands differ in meaning, so there is no common nodata value."""
 
 
 class CogWriter:
-    """Writer of a COG: `write` (band, rows, x) uint8 slabs from top to bottom, then `finish`.
+    """Writer of a COG: `write` (band, rows, x) slabs from top to bottom, then `finish` or `discard`.
 
     GDAL's COG driver copies whole datasets. Therefore the slabs go to a plain tiled file first and their overviews to
     further files, which a VRT combines; memory is bounded by one slab and GDAL's cache. All methods raise OutputError
@@ -57,7 +63,7 @@ class CogWriter:
     Args:
         path: File to write.
         geobox: Grid of the file.
-        names: Descriptions of the bands.
+        names: Descriptions of the bands; "" for none.
         profile: Creation options.
         tags: Metadata of the file.
     """
@@ -74,13 +80,15 @@ class CogWriter:
         with ExitStack() as opened, _translate_write_errors(path):
             whole = opened.enter_context(_PlainTiff(path.with_suffix(".plain.tif"), geobox, len(names), profile))
             for number, name in enumerate(names, 1):
-                whole.dst.set_band_description(number, name)
+                if name:
+                    whole.dst.set_band_description(number, name)
             whole.dst.update_tags(**(tags or {}))
             if profile.colours is not None:
                 whole.dst.write_colormap(1, {int(code): (*rgb, 255) for code, rgb in profile.colours.items()})
                 whole.dst.colorinterp = [ColorInterp.palette]
             self._levels, self._builders = [whole], []
-            for number, shape in enumerate(list_overview_shapes(*geobox.shape), 1):
+            shapes = () if profile.gdal_overviews else list_overview_shapes(*geobox.shape)
+            for number, shape in enumerate(shapes, 1):
                 smaller = _PlainTiff(path.with_suffix(f".{number}.tif"), geobox.zoom_to(shape), len(names), profile)
                 self._levels.append(opened.enter_context(smaller))
                 self._builders.append(
@@ -88,13 +96,15 @@ class CogWriter:
                 )
             self._opened = opened.pop_all()
 
-    def write(self, part: UInt8) -> None:
+    def write(self, part: UInt8 | UInt16) -> None:
         """Add the next rows."""
         with _translate_write_errors(self.path):
-            self._create_row_writer(0)(part)
+            self._levels[0].write(part)
+            if self._builders:
+                self._builders[0].add_rows(part.astype(np.uint8, copy=False))  # only uint8 has builders
 
     def _create_row_writer(self, number: int) -> RowWriter:
-        """Create a function that writes rows of a level and passes them to the builder of the next level."""
+        """Create a function that writes rows of an overview and passes them to the builder of the next one."""
 
         def write(part: UInt8) -> None:
             self._levels[number].write(part)
@@ -114,7 +124,7 @@ class CogWriter:
             self._opened.close()
             vrt = _build_vrt([level.path for level in self._levels])
             copy(
-                str(vrt), str(self.path), driver="COG", COMPRESS="ZSTD", LEVEL=str(self._profile.zstd_level),
+                str(vrt), str(self.path), driver="COG", COMPRESS=self._profile.compression, LEVEL=str(self._profile.level),
                 BLOCKSIZE="512", PREDICTOR=self._profile.predictor, OVERVIEW_RESAMPLING=self._profile.overviews,
                 NUM_THREADS="ALL_CPUS", BIGTIFF="IF_SAFER",
             )  # fmt: skip
@@ -129,6 +139,12 @@ class CogWriter:
             raise OutputError(f"{self.path} is not a valid COG: {'; '.join(errors)}; check the GDAL installation.")
         return self.path
 
+    def discard(self) -> None:
+        """Delete the plain files instead of finishing the COG."""
+        self._opened.close()
+        for level in self._levels:
+            level.path.unlink()
+
 
 class _PlainTiff:
     """Uncompressed file of one level while it is written."""
@@ -137,7 +153,7 @@ class _PlainTiff:
         self.path, self.top = path, 0
         self.dst = rasterio.open(path, "w", **_build_creation_options(geobox, bands, profile))
 
-    def write(self, part: UInt8) -> None:
+    def write(self, part: UInt8 | UInt16) -> None:
         """Add the next rows."""
         self.dst.write(part, window=Window(0, self.top, self.dst.width, part.shape[1]))
         self.top += part.shape[1]
@@ -165,7 +181,7 @@ def _build_vrt(levels: Sequence[Path]) -> Path:
 
 def _build_creation_options(geobox: GeoBox, bands: int, profile: CogProfile) -> dict[str, object]:
     return {
-        "driver": "GTiff", "dtype": "uint8", "count": bands, "height": geobox.height, "width": geobox.width,
+        "driver": "GTiff", "dtype": profile.dtype, "count": bands, "height": geobox.height, "width": geobox.width,
         "crs": str(geobox.crs), "transform": geobox.transform, "nodata": profile.nodata,
         "tiled": True, "blockxsize": 512, "blockysize": 512, "BIGTIFF": "IF_SAFER",
         "interleave": "band",  # order of the slabs; GDAL interleaves pixels in the copy
@@ -176,7 +192,7 @@ def _build_creation_options(geobox: GeoBox, bands: int, profile: CogProfile) -> 
 
 def _translate_write_errors(path: Path) -> AbstractContextManager[None]:
     """Translate errors of GDAL and of the disk while writing."""
-    remedy = "free space, or set TMPDIR to a folder with room"
+    remedy = "free space, or use a folder on another disk (TMPDIR for scratch files)"
     return error_context(
         f"Cannot write {path}", Translation((RasterioError, CPLE_BaseError, OSError), OutputError, remedy)
     )

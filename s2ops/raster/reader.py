@@ -169,10 +169,10 @@ class BandFile:
         except RasterioError as error:
             if _is_transient(self.path, str(error)):
                 raise CatalogUnreachable(
-                    f"{self.label} cannot be read for now ({_shorten_message(error)}): run again"
+                    f"{self.label} cannot be read for now ({_extract_first_line(error)}): run again"
                 ) from error
             raise RasterError(
-                f"{self.label} cannot be read ({_shorten_message(error)}): broken, truncated or gone"
+                f"{self.label} cannot be read ({_extract_first_line(error)}): broken, truncated or gone"
             ) from error
         return _clip_negative(pixels.filled(0))
 
@@ -203,9 +203,9 @@ def translate_read_errors(path: str) -> Iterator[None]:
     except RasterioError as error:
         cause = error.__cause__ or error
         if path.startswith("/vsi"):
-            raise StoreUnreachable(f"Cannot read {path}: {_shorten_message(cause)}; run again.") from error
+            raise StoreUnreachable(f"Cannot read {path}: {_extract_first_line(cause)}; run again.") from error
         raise RasterError(
-            f"Cannot read {path}: {_shorten_message(cause)}; delete it and the .json beside it, then run again."
+            f"Cannot read {path}: {_extract_first_line(cause)}; delete it and the .json beside it, then run again."
         ) from error
 
 
@@ -261,5 +261,5 @@ def _is_transient(path: str, message: str) -> bool:
     return path.startswith("/vsi") and any(sign in message for sign in signs)
 
 
-def _shorten_message(error: BaseException) -> str:
+def _extract_first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The simulated scenes as STAC: items, collection and catalog as Earth Search v1 writes them."""
+"""STAC items, collection and catalog of the simulated scenes, in the layout of Earth Search v1."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ import pystac
 import shapely
 
 from s2ops.geo.mgrs_tiles import Tile
-from s2ops.simulate.atmosphere import sun
-from s2ops.simulate.world import Pass, centre
+from s2ops.simulate.atmosphere import compute_sun_position
+from s2ops.simulate.world import SatellitePass, compute_centre
 
 COLLECTION: Final = "sentinel-2-l2a"
 
@@ -27,62 +27,64 @@ _BANDS: Final = {"blue": ("B02", 0.49), "green": ("B03", 0.56), "red": ("B04", 0
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One pass over one tile."""
+class SimulatedScene:
+    """Scene: one pass over one tile."""
 
     tile: Tile
-    flight: Pass
+    flight: SatellitePass
     res: int
     id: str
     percent: Mapping[str, float] = field(default_factory=dict)
-    """True percentages: cloud, shadow, vegetation, water, bare (of what is seen) and nodata (of the tile)."""
+    """True percentages: cloud, shadow, vegetation, water, bare (of the pixels with data) and nodata (of the tile)."""
 
-    def counted(self, percent: Mapping[str, float]) -> "Scene":
-        """The scene with its percentages."""
+    def replace_percentages(self, percent: Mapping[str, float]) -> "SimulatedScene":
+        """Return the scene with its percentages."""
         return replace(self, percent=percent)
 
 
-def scene_id(tile: Tile, flight: Pass) -> str:
-    """Such as S2A_33TWL_20230815_0_L2A."""
+def format_scene_id(tile: Tile, flight: SatellitePass) -> str:
+    """Format the id of a scene, such as S2A_33TWL_20230815_0_L2A."""
     return f"{flight.platform}_{tile.name}_{flight.date:%Y%m%d}_0_L2A"
 
 
-def write_item(out: Path, scene: Scene) -> None:
-    """Write the item beside its files: sentinel-2-l2a/ID/ID.json."""
-    item = _item(scene)
+def write_item(out: Path, scene: SimulatedScene) -> None:
+    """Write the item beside the scene's files: sentinel-2-l2a/ID/ID.json."""
+    item = _build_item(scene)
     item.add_link(pystac.Link("root", "../../catalog.json", pystac.MediaType.JSON))
     item.add_link(pystac.Link("parent", "../collection.json", pystac.MediaType.JSON))
     item.add_link(pystac.Link("collection", "../collection.json", pystac.MediaType.JSON))
     item.collection_id = COLLECTION
-    pystac.StacIO.default().save_json(str(out / COLLECTION / scene.id / f"{scene.id}.json"), _plain(item))
+    pystac.StacIO.default().save_json(str(out / COLLECTION / scene.id / f"{scene.id}.json"), _to_plain(item))
 
 
-def _plain(item: pystac.Item) -> dict[str, object]:
+def _to_plain(item: pystac.Item) -> dict[str, object]:
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
 
-def _item(scene: Scene) -> pystac.Item:
+def _build_item(scene: SimulatedScene) -> pystac.Item:
     tile, outline = scene.tile, scene.tile.footprint
     item = pystac.Item(
         id=scene.id,
         geometry=json.loads(shapely.to_geojson(outline)),
         bbox=list(outline.bounds),
-        datetime=scene.flight.datetime(centre(tile)[0]),
-        properties=_properties(scene),
+        datetime=scene.flight.compute_datetime(compute_centre(tile)[0]),
+        properties=_build_properties(scene),
         stac_extensions=list(EXTENSIONS),
     )
     for name, (band, wavelength) in _BANDS.items():
-        item.add_asset(name, _band_asset(scene, name, band, wavelength))
-    shape = _shape(scene) | {"raster:bands": [{"nodata": 0, "data_type": "uint8", "spatial_resolution": scene.res}]}
+        item.add_asset(name, _build_band_asset(scene, name, band, wavelength))
+    shape = _describe_grid(scene) | {
+        "raster:bands": [{"nodata": 0, "data_type": "uint8", "spatial_resolution": scene.res}]
+    }
     item.add_asset("scl", pystac.Asset("SCL.tif", "Scene classification map (SCL)", None, COG_TYPE, ["data"], shape))
     item.add_asset("thumbnail", pystac.Asset("thumbnail.jpg", "Thumbnail image", None, "image/jpeg", ["thumbnail"]))
     return item
 
 
-def _properties(scene: Scene) -> dict[str, object]:
-    """What Earth Search says of a scene; the percentages are the truth's."""
+def _build_properties(scene: SimulatedScene) -> dict[str, object]:
+    """Build the properties of Earth Search; the percentages are the true ones."""
     tile, flight, percent = scene.tile, scene.flight, scene.percent
-    azimuth, elevation = sun(centre(tile)[1], flight.day)
+    azimuth, elevation = compute_sun_position(compute_centre(tile)[1], flight.day)
     corrected = flight.offset == 0
     return {
         "platform": f"sentinel-{flight.platform[1:].lower()}",
@@ -106,48 +108,50 @@ def _properties(scene: Scene) -> dict[str, object]:
         "s2:water_percentage": percent["water"],
         "s2:product_type": "S2MSI2A",
         "s2:processing_baseline": "05.09",
-        "s2:product_uri": _product(scene),
+        "s2:product_uri": _format_product_uri(scene),
         "s2:sequence": "0",
-        # both conventions of baselines from 04.00 on: the offset already taken off, or still in the numbers
+        # both conventions of baselines from 04.00: offset already subtracted, or still in the numbers
         "earthsearch:boa_offset_applied": corrected,
     }
 
 
-def _product(scene: Scene) -> str:
+def _format_product_uri(scene: SimulatedScene) -> str:
     flight = scene.flight
     return f"{flight.platform}_MSIL2A_{flight.date:%Y%m%d}T103000_N0509_R{flight.orbit:03d}_T{scene.tile.name}.SAFE"
 
 
-def _band_asset(scene: Scene, name: str, band: str, wavelength: float) -> pystac.Asset:
+def _build_band_asset(scene: SimulatedScene, name: str, band: str, wavelength: float) -> pystac.Asset:
     raster = {
         "nodata": 0,
         "data_type": "uint16",
         "bits_per_sample": 15,
         "spatial_resolution": scene.res,
         "scale": 0.0001,
-        # Earth Search states the product's offset here also where it has already been applied
+        # Earth Search states the offset here even if it has already been applied
         "offset": -0.1,
     }
     extra = {
         "eo:bands": [{"name": name, "common_name": name, "center_wavelength": wavelength}],
         "gsd": 10,
         "raster:bands": [raster],
-        **_shape(scene),
+        **_describe_grid(scene),
     }
     return pystac.Asset(f"{band}.tif", f"{name.capitalize()} - 10m", None, COG_TYPE, ["data", "reflectance"], extra)
 
 
-def _shape(scene: Scene) -> dict[str, object]:
+def _describe_grid(scene: SimulatedScene) -> dict[str, object]:
     box = scene.tile.build_geobox(scene.res)
     return {"proj:shape": [box.height, box.width], "proj:transform": [float(v) for v in tuple(box.transform)[:6]]}
 
 
-def write_catalog(out: Path, scenes: Sequence[Scene]) -> Path:
-    """Write catalog.json and the collection over all scenes, in the order of their ids; gives the catalog's path."""
+def write_catalog(out: Path, scenes: Sequence[SimulatedScene]) -> Path:
+    """Write catalog.json and the collection of all scenes, in the order of their ids; return the catalog's path."""
     ordered = sorted(scenes, key=lambda scene: scene.id)
     bounds = np.array([scene.tile.footprint.bounds for scene in ordered] or [(-180, -90, 180, 90)])
     box = [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()]
-    moments = [scene.flight.datetime(centre(scene.tile)[0]) for scene in ordered] or [datetime(2015, 6, 23, tzinfo=UTC)]
+    moments = [scene.flight.compute_datetime(compute_centre(scene.tile)[0]) for scene in ordered] or [
+        datetime(2015, 6, 23, tzinfo=UTC)
+    ]
     collection = pystac.Collection(
         COLLECTION,
         "Simulated Sentinel-2 scenes with known truth",

@@ -1,4 +1,4 @@
-"""Random fields that are pure functions of (seed, x, y): the same ground point gives the same value in any window.
+"""Procedural noise (value noise, fractal noise, Voronoi cells): pure functions of (seed, x, y), equal in any window.
 
 Coordinates are world metres, float64, broadcastable to (y, x). A window whose `x` has shape (1, n) and `y` has shape
 (m, 1) is axis-aligned and is evaluated separably, several times faster, to the same values.
@@ -20,38 +20,38 @@ NOISE_STD: Final = 0.5
 """Standard deviation of `value_noise`, the same at every place."""
 
 LACUNARITY: Final = 2.17
-"""Ratio of two octaves' cells; not 2, so that their lattices never line up."""
+"""Ratio of the cells of two octaves; not 2, so that their lattices never align."""
 
 _MINUS_PI: Final = np.float32(-np.pi)
 _THREE_HALVES_PI: Final = np.float32(1.5 * np.pi)
 
 
 @dataclass(frozen=True)
-class Points:
-    """Where a window looks: world metres, broadcastable to (y, x), and how fine it can see."""
+class SamplePoints:
+    """Sample points of a window in world metres, broadcastable to (y, x), with the finest detail that they resolve."""
 
     x: Float64
     y: Float64
     finest: float
-    """Metres; noise with a smaller lattice is left out, it would alias."""
+    """Metres; noise with a smaller lattice is left out, because it would alias."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(y, x) of the window."""
+        """Shape (y, x) of the window."""
         return np.broadcast_shapes(self.x.shape, self.y.shape)
 
-    def moved(self, east: float, north: float) -> "Points":
-        """The same window displaced by metres."""
-        return Points(self.x + east, self.y + north, self.finest)
+    def translate(self, east: float, north: float) -> "SamplePoints":
+        """Translate the window by metres."""
+        return SamplePoints(self.x + east, self.y + north, self.finest)
 
-    def turned(self, angle: Float64 | float) -> tuple[Float64, Float64]:
-        """Coordinates along and across the direction `angle` (radians from the x axis), metres."""
+    def rotate(self, angle: Float64 | float) -> tuple[Float64, Float64]:
+        """Rotate to coordinates along and across the direction `angle` (radians from the x axis), in metres."""
         cos, sin = np.cos(angle), np.sin(angle)
         return self.x * cos + self.y * sin, self.y * cos - self.x * sin
 
 
-def mix(seed: int, ix: Int64, iy: Int64) -> UInt32:
-    """Hash integer cells to 32 random bits; `ix` and `iy` broadcast (multiply-xorshift, after Murmur3's finaliser)."""
+def hash_cells(seed: int, ix: Int64, iy: Int64) -> UInt32:
+    """Hash integer cells to 32 random bits; `ix` and `iy` broadcast (multiply-xorshift, after Murmur3's finalizer)."""
     start = np.uint32((seed * 0x9E3779B1 + 0x85EBCA6B) & 0xFFFFFFFF)
     # only the low 32 bits count; world cells stay far below 2**31
     h: UInt32 = (ix.astype(np.uint32) * np.uint32(0x27D4EB2F)) ^ (iy.astype(np.uint32) * np.uint32(0x165667B1))
@@ -65,25 +65,25 @@ def mix(seed: int, ix: Int64, iy: Int64) -> UInt32:
     return h
 
 
-def unit(bits: UInt32, part: int = 0) -> Float32:
-    """Random bits -> float32 in 0..1; `part` 0, 1 or 2 takes three independent groups of ten bits."""
+def to_unit(bits: UInt32, part: int = 0) -> Float32:
+    """Convert random bits to float32 in 0..1; `part` 0, 1 or 2 selects one of three independent groups of ten bits."""
     out: Float32 = ((bits >> np.uint32(10 * part)) & np.uint32(1023)).astype(np.float32) * np.float32(1 / 1023)
     return out
 
 
-def value_noise(seed: int, at: Points, cell: float) -> Float32:
-    """Smooth noise of standard deviation `NOISE_STD`, from nearly normal values on a lattice of `cell` metres."""
+def compute_value_noise(seed: int, at: SamplePoints, cell: float) -> Float32:
+    """Compute value noise: smooth, standard deviation `NOISE_STD`, nearly normal, on a lattice of `cell` metres."""
     total = np.zeros(at.shape, np.float32)
     _add_noise(total, 1.0, seed, at, cell)
     return total
 
 
-def _add_noise(total: Float32, amplitude: float, seed: int, at: Points, cell: float) -> None:
-    """Add noise times `amplitude` to `total`; the rows of an axis-aligned window first, else point by point."""
+def _add_noise(total: Float32, amplitude: float, seed: int, at: SamplePoints, cell: float) -> None:
+    """Add noise times `amplitude` to `total`: separably in an axis-aligned window, otherwise point by point."""
     on_axes = at.x.shape[0] == 1 and at.y.shape[1:] == (1,)
     x, y = (at.x, at.y) if on_axes else np.broadcast_arrays(at.x, at.y)
-    across, up = _steps(x, cell, seed * 0.618034), _steps(y, cell, seed * 0.754877)
-    lattice = _lattice(seed, across, up)
+    across, up = _locate_points(x, cell, seed * 0.618034), _locate_points(y, cell, seed * 0.754877)
+    lattice = _compute_lattice(seed, across, up)
     if on_axes:
         lines = up.here[:, None] * lattice[up.cell] + up.next[:, None] * lattice[up.cell + 1]
         total += np.float32(amplitude) * (across.here * lines[:, across.cell] + across.next * lines[:, across.cell + 1])
@@ -93,44 +93,48 @@ def _add_noise(total: Float32, amplitude: float, seed: int, at: Points, cell: fl
 
 
 @dataclass(frozen=True)
-class _Steps:
-    """Where points lie between the lattice's lines along one axis, (point).
+class _LatticePositions:
+    """Positions of points between the lattice's lines along one axis, arrays (point,).
 
-    The weights are cosine and sine of a smooth step: their squares sum to 1, so that the variance is the same
-    everywhere (linear weights make noise strong on the lattice, weak between: rows of dots after a threshold).
+    The weights are cosine and sine of a smooth step. Their squares sum to 1, so that the variance is the same
+    everywhere; with linear weights noise is strong on the lattice and weak between: rows of dots after a threshold.
     """
 
     first: int
-    """Number of the first line that is needed; with a large seed it takes 64 bits."""
+    """Number of the first line that is needed; a large seed requires 64 bits."""
     cell: Int32
-    """Lines from there to the one before each point."""
+    """Number of the line before each point, counted from `first`."""
     here: Float32
-    """Weight of that line."""
+    """Weight of the line before the point."""
     next: Float32
-    """Weight of the one behind the point."""
+    """Weight of the line after the point."""
 
 
-def _steps(values: Float64, cell: float, shift: float) -> _Steps:
+def _locate_points(values: Float64, cell: float, shift: float) -> _LatticePositions:
     flat = np.ascontiguousarray(values).reshape(-1)
     cells, angle = np.empty(flat.shape, np.int32), np.empty(flat.shape, np.float32)
-    first = _angles(flat, 1 / cell, shift, cells, angle)
-    # NumPy's cosine and sine: those of the C library, which a compiled loop would call, may differ in the last digit
-    return _Steps(first, cells, np.cos(angle), np.sin(angle, out=angle))
+    first = _compute_angles(flat, 1 / cell, shift, cells, angle)
+    # NumPy's cosine and sine: a compiled loop would call the C library's, which may differ in the last digit
+    return _LatticePositions(first, cells, np.cos(angle), np.sin(angle, out=angle))
 
 
-def _lattice(seed: int, across: _Steps, up: _Steps) -> Float32:
-    """Random values, about normal, of all lattice points that are needed, (y, x)."""
+def _compute_lattice(seed: int, across: _LatticePositions, up: _LatticePositions) -> Float32:
+    """Compute nearly normal random values (y, x) of all lattice points that are needed."""
     columns = np.arange(across.first, across.first + int(across.cell.max()) + 2, dtype=np.int64)[None, :]
     rows = np.arange(up.first, up.first + int(up.cell.max()) + 2, dtype=np.int64)[:, None]
-    bits = mix(seed, columns, rows)
-    # a sum of three is nearly normal: with uniform values a threshold near their limit cuts a dot from every cell
-    out: Float32 = unit(bits, 0) + unit(bits, 1) + unit(bits, 2) - np.float32(1.5)
+    bits = hash_cells(seed, columns, rows)
+    # the sum of three is nearly normal; with uniform values a threshold near their limit cuts a dot from every cell
+    out: Float32 = to_unit(bits, 0) + to_unit(bits, 1) + to_unit(bits, 2) - np.float32(1.5)
     return out
 
 
 @compiled
-def _angles(values: Float64, scale: float, shift: float, cell: Int32, angle: Float32) -> int:
-    """Write each point's cell, counted from the first one, and the angle (radians) of its weights; gives the first."""
+def _compute_angles(values: Float64, scale: float, shift: float, cell: Int32, angle: Float32) -> int:
+    """Write the cell of each point, counted from the first cell, and the angle (radians) of its weights.
+
+    Returns:
+        Number of the first cell.
+    """
     least = values[0]
     for value in values:
         least = min(least, value)
@@ -152,7 +156,7 @@ def _interpolate(
     amplitude: np.float32,
     total: Float32,
 ) -> None:
-    """Add the lattice between its points, times `amplitude`, to `total`."""
+    """Interpolate the lattice and add it, times `amplitude`, to `total`."""
     column, row = cells
     west, east, south, north = weights
     for i in range(total.size):
@@ -162,11 +166,21 @@ def _interpolate(
         total[i] += amplitude * (low * south[i] + high * north[i])
 
 
-def fbm(seed: int, at: Points, cell: float, octaves: int, *, gain: float = 0.5) -> Float32:
-    """Sum of octaves of value noise, about normal with mean 0 and standard deviation 1.
+def compute_fbm(seed: int, at: SamplePoints, cell: float, octaves: int, *, gain: float = 0.5) -> Float32:
+    """Compute fractal noise (fractional Brownian motion): a sum of octaves, nearly normal, mean 0, deviation 1.
 
-    The first octave has lattice `cell`; octaves finer than `at.finest` are left out, while the
-    scaling stays that of all `octaves`, so that a coarse window is a smoothed fine one.
+    Octaves finer than `at.finest` are left out, but the scaling is that of all `octaves`, so that a coarse window is a
+    smoothed fine one.
+
+    Args:
+        seed: Seed of the field.
+        at: Window.
+        cell: Lattice of the first octave in metres.
+        octaves: Number of octaves.
+        gain: Ratio of the amplitudes of two octaves.
+
+    Returns:
+        (y, x) float32.
     """
     total: Float32 = np.zeros(at.shape, np.float32)
     power, amplitude = 0.0, 1.0
@@ -180,52 +194,58 @@ def fbm(seed: int, at: Points, cell: float, octaves: int, *, gain: float = 0.5) 
     return total
 
 
-def intervals(seed: int, line: Int64, u: Float64 | Float32) -> tuple[Int64, Float32]:
-    """Cut the axis `u` (in cells) into intervals of random length; `line` picks another cut for each line.
+def find_intervals(seed: int, line: Int64, u: Float64 | Float32) -> tuple[Int64, Float32]:
+    """Find the interval of each position on an axis that is cut into intervals of random length.
 
-    Returns the interval's number and the distance to its nearer end, in cells.
+    Args:
+        seed: Seed of the cuts.
+        line: Number of the axis; each has its own cuts.
+        u: Positions in mean interval lengths.
+
+    Returns:
+        Number of the interval, and distance to its nearer end in the unit of `u`.
     """
     whole = np.floor(u).astype(np.int64)
     part = (u - whole).astype(np.float32)
-    here = np.float32(0.15) + np.float32(0.7) * unit(mix(seed, whole, line))
+    here = np.float32(0.15) + np.float32(0.7) * to_unit(hash_cells(seed, whole, line))
     after = part > here
     number = whole - ~after
     other = np.where(after, whole + 1, whole - 1)
-    there = np.float32(0.15) + np.float32(0.7) * unit(mix(seed, other, line))
+    there = np.float32(0.15) + np.float32(0.7) * to_unit(hash_cells(seed, other, line))
     gap = np.where(after, there + 1 - part, part + 1 - there)
     return number, np.minimum(np.abs(part - here), gap)
 
 
 @dataclass(frozen=True)
 class Sites:
-    """The cells of a jittered grid that matter to a window, each with a random point and random bits."""
+    """Cells of a jittered grid near a window, each with a random point and random bits."""
 
     px: Float64
-    """(row, column) of the cells: the point's place, world metres, within the middle half of its cell."""
+    """(row, column) of the cells: position of the point in world metres, within the middle half of its cell."""
     py: Float64
     bits: UInt32
     """32 random bits for the point's properties."""
     cells: tuple[tuple[Int64, Int64], ...]
-    """For each of the four cells around a pixel: row and column into the tables, broadcastable to (y, x)."""
+    """For each of the four cells around a pixel: row and column in the tables, broadcastable to (y, x)."""
 
 
-def sites(seed: int, at: Points, cell: float) -> Sites:
-    """The four cells whose middles lie around each pixel; a point further than 0.75 `cell` away is never needed."""
+def find_sites(seed: int, at: SamplePoints, cell: float) -> Sites:
+    """Find the four cells whose centres surround each pixel; points farther than 0.75 `cell` are never needed."""
     ix = np.floor(at.x / cell - 0.5).astype(np.int64)
     iy = np.floor(at.y / cell - 0.5).astype(np.int64)
     left, top = int(ix.min()), int(iy.min())
     columns = np.arange(left, int(ix.max()) + 2, dtype=np.int64)[None, :]
     rows = np.arange(top, int(iy.max()) + 2, dtype=np.int64)[:, None]
-    place = mix(seed, columns, rows)
-    px = (columns + 0.25 + 0.5 * unit(place, 0).astype(np.float64)) * cell
-    py = (rows + 0.25 + 0.5 * unit(place, 1).astype(np.float64)) * cell
+    place = hash_cells(seed, columns, rows)
+    px = (columns + 0.25 + 0.5 * to_unit(place, 0).astype(np.float64)) * cell
+    py = (rows + 0.25 + 0.5 * to_unit(place, 1).astype(np.float64)) * cell
     around = tuple((iy - top + dy, ix - left + dx) for dy in (0, 1) for dx in (0, 1))
-    return Sites(px, py, mix(seed + 7919, columns, rows), around)
+    return Sites(px, py, hash_cells(seed + 7919, columns, rows), around)
 
 
-def distances(found: Sites, at: Points, cell: tuple[Int64, Int64]) -> Float32:
-    """Metres from each pixel to the point of one of its cells, (y, x) float32."""
-    ox, oy = at.x.flat[0], at.y.flat[0]  # float32 needs a near origin
+def compute_distances(found: Sites, at: SamplePoints, cell: tuple[Int64, Int64]) -> Float32:
+    """Compute the distance in metres from each pixel to the point of one of its cells, (y, x) float32."""
+    ox, oy = at.x.flat[0], at.y.flat[0]  # an origin nearby: float32 has too few digits for world metres
     far = (at.x - ox).astype(np.float32) - gather((found.px - ox).astype(np.float32), cell)
     far *= far
     down = (at.y - oy).astype(np.float32) - gather((found.py - oy).astype(np.float32), cell)
@@ -236,7 +256,7 @@ def distances(found: Sites, at: Points, cell: tuple[Int64, Int64]) -> Float32:
 
 
 def gather(table: NDArray[Value], cell: tuple[Int64, Int64]) -> NDArray[Value]:
-    """Look up (row, column) cells in a table, (y, x); rows then columns where the window is axis-aligned."""
+    """Gather (row, column) cells of a table as (y, x); rows, then columns, in an axis-aligned window."""
     rows, columns = cell
     if rows.shape[1:] == (1,) and columns.shape[0] == 1:
         found: NDArray[Value] = table.take(rows[:, 0], axis=0).take(columns[0], axis=1)
@@ -245,13 +265,13 @@ def gather(table: NDArray[Value], cell: tuple[Int64, Int64]) -> NDArray[Value]:
     return found
 
 
-def voronoi(seed: int, at: Points, cell: float) -> UInt32:
-    """Random bits of the nearest jittered point: constant over irregular regions of about `cell` metres."""
+def compute_voronoi(seed: int, at: SamplePoints, cell: float) -> UInt32:
+    """Compute Voronoi cells: random bits of the nearest jittered point, constant in regions of about `cell` metres."""
     best = np.full(at.shape, np.inf, np.float32)
     bits = np.zeros(at.shape, np.uint32)
-    found = sites(seed, at, cell)
+    found = find_sites(seed, at, cell)
     for corner in found.cells:
-        far = distances(found, at, corner)
+        far = compute_distances(found, at, corner)
         closer = far < best
         np.copyto(best, far, where=closer)
         np.copyto(bits, gather(found.bits, corner), where=closer)

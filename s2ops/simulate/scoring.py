@@ -1,6 +1,6 @@
-"""How well a finished run did, against the truth of the simulated world that it was made from.
+"""Scoring (validation) of a finished run against the truth of the simulated world that it read.
 
-Everything is counted, slab by slab, into small tables (confusion matrices, sums), and the figures come from those.
+Pixels are counted, slab by slab, into small tables (confusion matrices, sums), from which the scores are computed.
 """
 
 import json
@@ -24,10 +24,11 @@ from s2ops.imaging.classification_metrics import (
     count_confusion,
 )
 from s2ops.imaging.tone_curve import SCALE, apply_tone_curve, invert_tone_curve
+from s2ops.storage import layout
 
 MASK_NAMES: Final = {Mask.CLEAR: "clear", Mask.CLOUD: "cloud", Mask.SHADOW: "shadow"}
 
-_ROWS: Final = 1024
+_WINDOW_ROWS: Final = 1024
 
 Score = dict[str, float | None]
 
@@ -39,19 +40,26 @@ def _round_score(value: float) -> float | None:
 
 @dataclass
 class CompositeSums:
-    """Sums over filled pixels of a composite."""
+    """Sums of errors over the filled pixels of a composite."""
 
     reflectance: Float64 = field(default_factory=lambda: np.zeros(4))
-    """Of absolute errors in reflectance, by band."""
+    """Sum of absolute errors in reflectance, by band."""
     levels: Float64 = field(default_factory=lambda: np.zeros(4))
-    """Of absolute errors in levels of the tone curve, by band."""
+    """Sum of absolute errors in levels of the tone curve, by band."""
     filled: int = 0
     holes: int = 0
     residual: int = 0
-    """Filled pixels that the truth calls cloud or shadow in the scene that they came from."""
+    """Number of filled pixels that are cloud or shadow in the true mask of their scene."""
 
     def add(self, image: UInt8, surface: UInt16, mask: UInt8, filled: UInt8) -> None:
-        """Count pixels that came from one scene: (4, y, x) levels, (4, y, x) true numbers, its true mask, and where."""
+        """Add the pixels that come from one scene.
+
+        Args:
+            image: (4, y, x) levels of the composite.
+            surface: (4, y, x) true surface reflectance as digital numbers.
+            mask: (y, x) true mask of the scene.
+            filled: (y, x) 1 for pixels that come from the scene, otherwise 0.
+        """
         use = filled.astype(bool)
         truth = surface[:, use].astype(np.float32) / SCALE
         found = image[:, use]
@@ -61,7 +69,7 @@ class CompositeSums:
         self.residual += int(np.isin(mask[use], (Mask.CLOUD, Mask.SHADOW)).sum())
 
     def score(self) -> Score:
-        """Mean errors over pixels and bands, and the parts that are holes or residual cloud or shadow."""
+        """Score the sums: mean errors over pixels and bands, fractions of holes and of residual cloud or shadow."""
         whole, filled = self.filled + self.holes, max(self.filled, 1)
         return {
             "reflectance_error": round(float(self.reflectance.mean()) / filled, 5),
@@ -71,8 +79,8 @@ class CompositeSums:
         }
 
 
-def mask_score(table: Int64) -> Score:
-    """IoU of cloud and shadow, of both together, and overall accuracy, from a confusion of mask codes 0 to 2."""
+def score_masks(table: Int64) -> Score:
+    """Score masks: IoU of cloud, shadow and both together, and overall accuracy, from a confusion of codes 0 to 2."""
     merged = np.array([[table[0, 0], table[0, 1:].sum()], [table[1:, 0].sum(), table[1:, 1:].sum()]])
     score: Score = {
         f"{MASK_NAMES[code]}_iou": _round_score(compute_iou(table, code)) for code in (Mask.CLOUD, Mask.SHADOW)
@@ -83,8 +91,8 @@ def mask_score(table: Int64) -> Score:
     }
 
 
-def landcover_score(table: Int64) -> Score:
-    """F1 of each class, their mean, and overall accuracy, from a confusion of codes 0 to 6 without no data."""
+def score_landcover(table: Int64) -> Score:
+    """Score land cover: F1 of each class, their mean, and overall accuracy, from a confusion of codes 0 to 6."""
     known = table.copy()
     known[:, LandCover.NODATA] = 0
     scores = {
@@ -100,29 +108,33 @@ def landcover_score(table: Int64) -> Score:
 def score_run(out: Path, world: Path) -> dict[str, Score]:
     """Compare a run's folder (docs/reference/outputs.md) with the world that it read (docs/explanation/simulate.md).
 
-    Returns groups 'mask', 'composite', 'landcover', 'haze' of figures; a product that was not made has no group.
+    Returns:
+        Scores by group: 'mask', 'composite', 'landcover', 'haze'; a product that does not exist has no group.
     """
     truth = json.loads((world / "truth" / "truth.json").read_text())
     groups: dict[str, Score] = {}
-    masks = [(path, world / "truth" / path.parent.name / path.name) for path in sorted(out.glob("scenes/*/*.mask.tif"))]
+    masks = [
+        (path, world / "truth" / path.parent.name / path.name)
+        for path in sorted(out.glob(layout.SceneKeys("*", "*").mask))
+    ]
     if masks:
-        groups["mask"] = mask_score(sum(_table(found, true, 3) for found, true in masks))  # type: ignore[arg-type]
-    items = sorted(out.glob("composite/*/item.json"))
+        groups["mask"] = score_masks(sum(_count_confusion(found, true, 3) for found, true in masks))  # type: ignore[arg-type]
+    items = sorted(out.glob(layout.TileKeys("*").get_item("composite")))
     if items:
         sums = CompositeSums()
         for item in items:
             _add_composite(sums, item, world, truth)
         groups["composite"] = sums.score()
-    maps = sorted(out.glob("landcover/*/landcover.tif"))
+    maps = sorted(out.glob(layout.TileKeys("*").get_raster("landcover", "landcover")))
     if maps:
-        tables = [_table(path, world / "truth" / path.parent.name / "classes.tif", 7) for path in maps]
-        groups["landcover"] = landcover_score(sum(tables))  # type: ignore[arg-type]
-    haze = _haze(out, truth)
+        tables = [_count_confusion(path, world / "truth" / path.parent.name / "classes.tif", 7) for path in maps]
+        groups["landcover"] = score_landcover(sum(tables))  # type: ignore[arg-type]
+    haze = _score_haze(out, truth)
     return groups | ({"haze": haze} if haze else {})
 
 
-def lines(groups: dict[str, Score]) -> list[str]:
-    """The figures as text, one line each, groups indented; a dash where truth and run have nothing to compare."""
+def format_scores(groups: dict[str, Score]) -> list[str]:
+    """Format scores as text, one line each, indented by group; a dash for scores that are not defined."""
     text = []
     for group, score in groups.items():
         text.append(group)
@@ -130,10 +142,10 @@ def lines(groups: dict[str, Score]) -> list[str]:
     return text
 
 
-def _haze(out: Path, truth: dict[str, dict[str, dict[str, bool]]]) -> Score:
-    """AUC and accuracy at 0.5 of the haze probability of every candidate."""
+def _score_haze(out: Path, truth: dict[str, dict[str, dict[str, bool]]]) -> Score:
+    """Score the haze probability of all candidates: AUC, and accuracy at 0.5."""
     labels, scores = [], []
-    for path in sorted(out.glob("select/*.json")):
+    for path in sorted(out.glob(layout.TileKeys("*").selection)):
         for candidate in json.loads(path.read_text())["candidates"]:
             labels.append(bool(truth["scenes"][candidate["id"]]["hazy"]))
             scores.append(float(candidate["haze"]))
@@ -144,38 +156,38 @@ def _haze(out: Path, truth: dict[str, dict[str, dict[str, bool]]]) -> Score:
     return {"auc": auc, "accuracy": round(float(np.mean(right)), 4), "scenes": float(len(labels))}
 
 
-def _windows(path: Path) -> Iterator[Window]:
+def _split_windows(path: Path) -> Iterator[Window]:
     with rasterio.open(path) as src:
         width, height = src.width, src.height
-    for top in range(0, height, _ROWS):
-        yield Window(0, top, width, min(_ROWS, height - top))
+    for top in range(0, height, _WINDOW_ROWS):
+        yield Window(0, top, width, min(_WINDOW_ROWS, height - top))
 
 
 def _read(path: Path, window: Window, like: Path) -> UInt8:
-    """(band, rows, x) of a file that must lie on the grid of `like`."""
+    """Read (band, rows, x) of a file that must have the grid of `like`."""
     with rasterio.open(path) as src, rasterio.open(like) as other:
         if (src.shape, src.transform) != (other.shape, other.transform):
-            raise RasterError(f"{path} and {like} lie on different grids: run at the world's resolution")
+            raise RasterError(f"Cannot compare {path} with {like}: their grids differ; run at the world's resolution.")
         out: UInt8 = src.read(window=window)
     return out
 
 
-def _table(found: Path, truth: Path, size: int) -> Int64:
-    """Confusion of two one-band files."""
+def _count_confusion(found: Path, truth: Path, size: int) -> Int64:
+    """Count the confusion of two one-band files."""
     parts = [
         count_confusion(_read(truth, window, found)[0], _read(found, window, truth)[0], size)
-        for window in _windows(found)
+        for window in _split_windows(found)
     ]
     total: Int64 = np.sum(parts, axis=0)
     return total
 
 
 def _add_composite(sums: CompositeSums, item: Path, world: Path, truth: dict[str, dict[str, dict[str, str]]]) -> None:
-    """Each pixel against the cloud-free ground on the date of the scene that it came from."""
+    """Add each pixel of a composite, compared with the cloud-free ground on the date of its scene."""
     folder, tile = item.parent, item.parent.name
     scenes = json.loads(item.read_text())["properties"]["s2ops:scenes"]
     image, source = folder / "composite.tif", folder / "provenance.tif"
-    for window in _windows(image):
+    for window in _split_windows(image):
         levels, number = _read(image, window, source), _read(source, window, image)[0]
         sums.holes += int((number == 0).sum())
         for rank, scene in enumerate(scenes, start=1):

@@ -1,10 +1,11 @@
-"""A simulated region as files: a static STAC catalog of COGs in the Earth Search layout, and the truth beside it."""
+"""Writer of a simulated world: a static STAC catalog of COGs in the layout of Earth Search, and the truth beside it."""
 
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,25 +15,29 @@ import numpy as np
 import rasterio
 from PIL import Image
 from rasterio.enums import Resampling
-from rasterio.io import DatasetWriter
-from rasterio.shutil import copy
-from rasterio.windows import Window
+from rasterio.errors import RasterioError
 
 from s2ops.constants import BANDS, CLASS_COLOURS, Bool, Float32, LandCover, Mask, UInt8, UInt16
-from s2ops.errors import ConfigError, OutputError
+from s2ops.errors import ConfigError, OutputError, Translation, error_context
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.imaging.tone_curve import SCALE, compute_tci_levels
-from s2ops.simulate.items import COLLECTION, Scene, scene_id, write_catalog, write_item
-from s2ops.simulate.world import Look, Pass, Slab, passes, slabs
+from s2ops.raster.cog import CogProfile, CogWriter
+from s2ops.simulate.items import COLLECTION, SimulatedScene, format_scene_id, write_catalog, write_item
+from s2ops.simulate.world import Observation, RenderedSlab, SatellitePass, plan_passes, render_slabs
 
-FILES: Final = {"red": "B04.tif", "green": "B03.tif", "blue": "B02.tif", "nir": "B08.tif"}
-"""Name of each band's file in a scene's folder."""
+BAND_FILES: Final = {"red": "B04.tif", "green": "B03.tif", "blue": "B02.tif", "nir": "B08.tif"}
+"""Name of each band's file in the folder of a scene."""
 
-PREVIEW: Final = 343
-"""Pixels a side of the thumbnail."""
+THUMBNAIL_PX: Final = 343
+"""Side of the thumbnail in pixels."""
 
-THIN, MEDIUM = 0.5, 1.5
-"""Optical thickness below which SCL says cirrus (10), and medium probability (8); above it is 9."""
+MAX_CIRRUS_THICKNESS, MAX_MEDIUM_THICKNESS = 0.5, 1.5
+"""Maximum optical thickness of SCL class 10 (cirrus) and of class 8 (medium probability); above is class 9."""
+
+_NUMBERS: Final = CogProfile("YES", "AVERAGE", 0, compression="DEFLATE", level=4, dtype="uint16", gdal_overviews=True)
+_CODES: Final = CogProfile("NO", "MODE", 0, compression="DEFLATE", level=4, gdal_overviews=True)
+_MASK: Final = replace(_CODES, nodata=int(Mask.NODATA))
+_CLASSES: Final = replace(_CODES, colours=CLASS_COLOURS)
 
 
 def simulate(
@@ -46,63 +51,79 @@ def simulate(
     workers: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write the world under `out` and give the path of its catalog.json; the same arguments give the same bytes.
+    """Write a simulated world; equal arguments give equal bytes.
 
-    `res` is in metres, 10, 20, 60 or 120; `progress` is called with the name of each finished tile. A tile and date
-    that the swath misses altogether has no item. `out` may hold an earlier world, which is replaced.
+    A date has no item for a tile that lies outside the swath.
+
+    Args:
+        out: Folder; an earlier world in it is replaced.
+        tiles: Tiles of the region.
+        dates: Dates of the passes.
+        res: Pixel size in metres: 10, 20, 60 or 120.
+        seed: Seed of the world.
+        cloudiness: Mean cloud cover, 0 to below 1.
+        workers: Number of processes.
+        progress: Called with the name of each finished tile.
+
+    Returns:
+        Path of catalog.json.
+
+    Raises:
+        ConfigError: If tiles or dates are missing, or `cloudiness` is out of range.
+        OutputError: If the disk is full or read-only.
     """
     if not tiles or not dates:
-        raise ConfigError(f"a world needs tiles and dates, given are {len(tiles)} and {len(dates)}: name some")
+        raise ConfigError(f"Cannot simulate {len(tiles)} tiles on {len(dates)} dates: give at least one of each.")
     if not 0 <= cloudiness < 1:
-        raise ConfigError(f"cloudiness is a part from 0 to below 1, not {cloudiness}: give for instance 0.35")
+        raise ConfigError(f"Invalid cloudiness {cloudiness}: give a fraction from 0 to below 1, such as 0.35.")
     ordered = sorted(set(tiles))
-    flights = passes(ordered, dates, seed, cloudiness)
+    flights = plan_passes(ordered, dates, seed, cloudiness)
     for part in (COLLECTION, "truth"):
         shutil.rmtree(out / part, ignore_errors=True)
     jobs = [(out, tile, flights, res, seed) for tile in ordered]
-    found: list[Scene] = []
+    found: list[SimulatedScene] = []
     if workers == 1:
         for job in jobs:
-            found += _tile(*job)
+            found += _write_tile(*job)
             progress(job[1].name)
     else:
-        # forking a process that has GDAL open is not safe
+        # spawn: forking a process that has loaded GDAL is not safe
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for job, scenes in zip(jobs, pool.map(_tile, *zip(*jobs, strict=True)), strict=True):
+            for job, scenes in zip(jobs, pool.map(_write_tile, *zip(*jobs, strict=True)), strict=True):
                 found += scenes
                 progress(job[1].name)
     _write_truth(out, flights, found, {"seed": seed, "res": res, "cloudiness": cloudiness})
     return write_catalog(out, found)
 
 
-def _tile(out: Path, tile: Tile, flights: Sequence[Pass], res: int, seed: int) -> list[Scene]:
-    """Render one tile and write all its files; gives the scenes that see any of it."""
-    counts = [_Counts() for _ in flights]
-    scenes = [Scene(tile, flight, res, scene_id(tile, flight)) for flight in flights]
+def _write_tile(out: Path, tile: Tile, flights: Sequence[SatellitePass], res: int, seed: int) -> list[SimulatedScene]:
+    """Render one tile and write all its files; return the scenes with data."""
+    counts = [_PixelCounts() for _ in flights]
+    scenes = [SimulatedScene(tile, flight, res, format_scene_id(tile, flight)) for flight in flights]
     truth = out / "truth" / tile.name
-    grid = _Grid(tile, res)
-    with _explained(out):
-        classes = _Raster(truth / "classes.tif", grid, "uint8", 1, colours=True)
-        files = [_Files(out, scene, grid) for scene in scenes]
-        for slab in slabs(tile, flights, res, seed):
-            classes.write(slab.classes[None], slab.rows)
-            for look, flight, file, count in zip(slab.looks, flights, files, counts, strict=True):
-                file.write(slab, look, flight.offset)
-                count.add(look.mask, slab.classes)
+    with _translate_write_errors(out):
+        truth.mkdir(parents=True, exist_ok=True)
+        classes = CogWriter(truth / "classes.tif", tile.build_geobox(res), [""], _CLASSES)
+        files = [_SceneFiles(out, scene) for scene in scenes]
+        for slab in render_slabs(tile, flights, res, seed):
+            classes.write(slab.classes[None])
+            for observation, file, count in zip(slab.observations, files, counts, strict=True):
+                file.write(slab, observation)
+                count.add(observation.mask, slab.classes)
         classes.finish()
         seen = []
         for scene, file, count in zip(scenes, files, counts, strict=True):
             if count.seen:
                 file.finish()
-                seen.append(scene.counted(count.percent()))
+                seen.append(scene.replace_percentages(count.percentages))
                 write_item(out, seen[-1])
             else:
-                file.drop()
+                file.discard()
     return seen
 
 
-class _Counts:
-    """How many pixels of a scene have which mask and class."""
+class _PixelCounts:
+    """Counts of the pixels of a scene by mask code and by class."""
 
     def __init__(self) -> None:
         self.masks = np.zeros(256, np.int64)
@@ -116,8 +137,9 @@ class _Counts:
     def seen(self) -> int:
         return int(self.masks.sum() - self.masks[Mask.NODATA])
 
-    def percent(self) -> dict[str, float]:
-        """Percentages of what is seen, but no data of the whole tile."""
+    @property
+    def percentages(self) -> dict[str, float]:
+        """Percentages of the pixels with data; for nodata, of the whole tile."""
         green = self.classes[LandCover.GRASS] + self.classes[LandCover.TREE]
         parts = {
             "cloud": self.masks[Mask.CLOUD],
@@ -130,86 +152,44 @@ class _Counts:
         return {name: round(100 * float(part) / self.seen, 6) for name, part in parts.items()} | whole
 
 
-@dataclass(frozen=True)
-class _Grid:
-    tile: Tile
-    res: int
+class _SceneFiles:
+    """Rasters of one scene: four bands, SCL, true mask and cloud-free surface."""
 
-    def profile(self) -> dict[str, object]:
-        """What rasterio needs to know of the grid."""
-        box = self.tile.build_geobox(self.res)
-        return {"height": box.height, "width": box.width, "crs": f"EPSG:{self.tile.epsg}", "transform": box.transform}
-
-
-class _Raster:
-    """A COG in the making: rows go into a plain tiled file, which `finish` turns into a COG."""
-
-    def __init__(
-        self, path: Path, grid: _Grid, dtype: str, bands: int, *, nodata: int = 0, colours: bool = False
-    ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self._plain, self._codes = path, path.with_suffix(".plain.tif"), dtype == "uint8"
-        options = grid.profile() | ({"photometric": "MINISBLACK"} if bands > 1 else {})
-        self._dst: DatasetWriter = rasterio.open(
-            self._plain, "w", driver="GTiff", dtype=dtype, count=bands, nodata=nodata, tiled=True,
-            blockxsize=512, blockysize=512, BIGTIFF="IF_SAFER", **options,
-        )  # fmt: skip
-        if colours:
-            self._dst.write_colormap(1, {int(code): (*rgb, 255) for code, rgb in CLASS_COLOURS.items()})
-
-    def write(self, part: UInt8 | UInt16, rows: slice) -> None:
-        """Put (band, rows, x) in its place."""
-        self._dst.write(part, window=Window(0, rows.start, self._dst.width, rows.stop - rows.start))
-
-    def finish(self) -> None:
-        """Make the COG: overviews by mode for codes, by average for measurements."""
-        self._dst.close()
-        copy(
-            str(self._plain), str(self.path), driver="COG", COMPRESS="DEFLATE", LEVEL="4", BLOCKSIZE="512",
-            PREDICTOR="NO" if self._codes else "YES", OVERVIEW_RESAMPLING="MODE" if self._codes else "AVERAGE",
-            BIGTIFF="IF_SAFER",
-        )  # fmt: skip
-        self._plain.unlink()
-
-    def drop(self) -> None:
-        """Leave nothing behind."""
-        self._dst.close()
-        self._plain.unlink()
-
-
-class _Files:
-    """The rasters of one scene: four bands, SCL, and the truth's mask and cloud-free surface."""
-
-    def __init__(self, out: Path, scene: Scene, grid: _Grid) -> None:
+    def __init__(self, out: Path, scene: SimulatedScene) -> None:
         self._folder = out / COLLECTION / scene.id
-        truth = out / "truth" / scene.tile.name
+        self._folder.mkdir(parents=True, exist_ok=True)
+        truth, grid = out / "truth" / scene.tile.name, scene.tile.build_geobox(scene.res)
         self._offset = scene.flight.offset
-        self._bands = [_Raster(self._folder / FILES[name], grid, "uint16", 1) for name in BANDS]
-        self._scl = _Raster(self._folder / "SCL.tif", grid, "uint8", 1)
-        self._mask = _Raster(truth / f"{scene.id}.mask.tif", grid, "uint8", 1, nodata=Mask.NODATA)
-        self._surface = _Raster(truth / f"surface-{scene.flight.date.isoformat()}.tif", grid, "uint16", 4)
+        self._bands = [CogWriter(self._folder / BAND_FILES[name], grid, [""], _NUMBERS) for name in BANDS]
+        self._scl = CogWriter(self._folder / "SCL.tif", grid, [""], _CODES)
+        self._mask = CogWriter(truth / f"{scene.id}.mask.tif", grid, [""], _MASK)
+        surface = truth / f"surface-{scene.flight.date.isoformat()}.tif"
+        self._surface = CogWriter(surface, grid, [""] * len(BANDS), _NUMBERS)
 
-    def write(self, slab: Slab, look: Look, offset: int) -> None:
-        unseen = look.mask == Mask.NODATA
-        for raster, image in zip(self._bands, look.image, strict=True):
-            raster.write(_numbers(image, offset, unseen)[None], slab.rows)
-        self._scl.write(_scl(slab.classes, look)[None], slab.rows)
-        self._mask.write(look.mask[None], slab.rows)
-        self._surface.write(_numbers(look.surface, 0, np.zeros((), bool)), slab.rows)
+    def write(self, slab: RenderedSlab, observation: Observation) -> None:
+        """Add the next rows."""
+        unseen = observation.mask == Mask.NODATA
+        for raster, image in zip(self._bands, observation.image, strict=True):
+            raster.write(_to_digital_numbers(image, self._offset, unseen)[None])
+        self._scl.write(_classify_scl(slab.classes, observation)[None])
+        self._mask.write(observation.mask[None])
+        self._surface.write(_to_digital_numbers(observation.surface, 0, np.zeros((), bool)))
 
     def finish(self) -> None:
+        """Finish all COGs and write the thumbnail."""
         for raster in (*self._bands, self._scl, self._mask, self._surface):
             raster.finish()
         _write_thumbnail(self._folder, self._offset)
 
-    def drop(self) -> None:
+    def discard(self) -> None:
+        """Delete all files: the swath misses the tile."""
         for raster in (*self._bands, self._scl, self._mask, self._surface):
-            raster.drop()
+            raster.discard()
         self._folder.rmdir()
 
 
-def _numbers(reflectance: Float32, offset: int, unseen: Bool) -> UInt16:
-    """Digital numbers of reflectance; 0 where unseen, never 0 elsewhere."""
+def _to_digital_numbers(reflectance: Float32, offset: int, unseen: Bool) -> UInt16:
+    """Convert reflectance to digital numbers: 0 outside the swath, at least 1 inside."""
     numbers: UInt16 = np.clip(np.rint(reflectance * np.float32(SCALE)) - np.float32(offset), 1, 65_535).astype(
         np.uint16
     )
@@ -217,34 +197,40 @@ def _numbers(reflectance: Float32, offset: int, unseen: Bool) -> UInt16:
     return numbers
 
 
-def _scl(classes: UInt8, look: Look) -> UInt8:
-    """ESA's scene classification, from the truth: 0, 3, 4, 5, 6, 8, 9 and 10."""
+def _classify_scl(classes: UInt8, observation: Observation) -> UInt8:
+    """Classify the truth by the codes of ESA's scene classification (SCL): 0, 3, 4, 5, 6, 8, 9 and 10."""
     table = np.full(7, 5, np.uint8)
     table[LandCover.WATER], table[[LandCover.GRASS, LandCover.TREE]] = 6, 4
     out: UInt8 = table[classes]
-    out[look.mask == Mask.SHADOW] = 3
-    cloud = look.mask == Mask.CLOUD
-    out[cloud] = np.select([look.thickness < THIN, look.thickness < MEDIUM], [10, 8], 9)[cloud]
-    out[look.mask == Mask.NODATA] = 0
+    out[observation.mask == Mask.SHADOW] = 3
+    cloud = observation.mask == Mask.CLOUD
+    out[cloud] = np.select(
+        [observation.thickness < MAX_CIRRUS_THICKNESS, observation.thickness < MAX_MEDIUM_THICKNESS], [10, 8], 9
+    )[cloud]
+    out[observation.mask == Mask.NODATA] = 0
     return out
 
 
 def _write_thumbnail(folder: Path, offset: int) -> None:
-    """The scene as ESA's preview (PVI) shows it: 343 x 343 true-colour levels, black where there is no data."""
+    """Write the scene as a thumbnail like ESA's preview (PVI): 343 x 343 true-colour levels; nodata is black."""
     parts = []
     for name in BANDS[:3]:
-        with rasterio.open(folder / FILES[name]) as src:
-            parts.append(src.read(1, out_shape=(PREVIEW, PREVIEW), resampling=Resampling.average, masked=True))
+        with rasterio.open(folder / BAND_FILES[name]) as src:
+            parts.append(
+                src.read(1, out_shape=(THUMBNAIL_PX, THUMBNAIL_PX), resampling=Resampling.average, masked=True)
+            )
     numbers = np.ma.stack(parts)
     levels = compute_tci_levels((numbers.filled(0).astype(np.float32) + offset) / SCALE)
     levels[numbers.mask] = 0
     Image.fromarray(np.moveaxis(levels, 0, -1)).save(folder / "thumbnail.jpg", quality=90)
 
 
-def _write_truth(out: Path, flights: Sequence[Pass], scenes: Sequence[Scene], made: Mapping[str, object]) -> None:
-    """truth/truth.json: parameters, every pass with its sky, every scene with its true percentages."""
+def _write_truth(
+    out: Path, flights: Sequence[SatellitePass], scenes: Sequence[SimulatedScene], parameters: Mapping[str, object]
+) -> None:
+    """Write truth/truth.json: parameters, all passes with their skies, all scenes with their true percentages."""
     record = {
-        **made,
+        **parameters,
         "bands": list(BANDS),
         "passes": {
             flight.date.isoformat(): {
@@ -253,7 +239,7 @@ def _write_truth(out: Path, flights: Sequence[Pass], scenes: Sequence[Scene], ma
                 "gain": flight.gain,
                 "slope": flight.slope,
                 "offset": flight.offset,
-                "hazy": flight.sky.hazy,
+                "hazy": flight.sky.is_hazy,
                 "sky": asdict(flight.sky),
             }
             for flight in flights
@@ -262,7 +248,7 @@ def _write_truth(out: Path, flights: Sequence[Pass], scenes: Sequence[Scene], ma
             scene.id: {
                 "tile": scene.tile.name,
                 "date": scene.flight.date.isoformat(),
-                "hazy": scene.flight.sky.hazy,
+                "hazy": scene.flight.sky.is_hazy,
                 **scene.percent,
             }
             for scene in sorted(scenes, key=lambda each: each.id)
@@ -271,17 +257,7 @@ def _write_truth(out: Path, flights: Sequence[Pass], scenes: Sequence[Scene], ma
     (out / "truth" / "truth.json").write_text(json.dumps(record, indent=1))
 
 
-class _explained:  # noqa: N801 - reads as a word in `with`
-    """Turn errors of the file system and of GDAL into ours."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, rasterio.errors.RasterioError | OSError):
-            raise OutputError(
-                f"cannot write the world under {self._out} ({error}): free space or take another folder"
-            ) from error
+def _translate_write_errors(out: Path) -> AbstractContextManager[None]:
+    """Translate errors of the file system and of GDAL."""
+    remedy = "free space, or choose another folder"
+    return error_context(f"Cannot write the world {out}", Translation((RasterioError, OSError), OutputError, remedy))

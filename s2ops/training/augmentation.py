@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from s2ops.constants import BANDS
 from s2ops.imaging.tone_curve import LEVELS_PER_LOG, TOE, TOP
-from s2ops.simulate.atmosphere import HAZE_COLOUR
+from s2ops.simulate.atmosphere import HAZE_SPECTRUM
 from s2ops.training.datasets.vegetation_labels import MAX_FOLIAGE_LEVELS, brighten_foliage
 
 MIN_ZOOM_AREA: Final = 0.6
@@ -126,7 +126,7 @@ def augment_radiometry(
     scene, band, pixel = jitter
     moved = levels + scene * draw_normal(count, 1, 1, 1) + band * draw_normal(count, channels, 1, 1)
     if haze > 0:
-        colour = torch.tensor([float(HAZE_COLOUR[BANDS.index(name)]) for name in bands], device=levels.device)
+        colour = torch.tensor([float(HAZE_SPECTRUM[BANDS.index(name)]) for name in bands], device=levels.device)
         thick = haze * draw_uniform(count, 1, 1, 1) ** 2 * (draw_uniform(count, 1, 1, 1) < HAZE_PROBABILITY)
         path = thick * colour[None, :, None, None] ** (0.5 + draw_uniform(count, 1, 1, 1))
         ground = TOE * torch.expm1((moved - 1) / float(LEVELS_PER_LOG))

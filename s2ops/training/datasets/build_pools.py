@@ -11,7 +11,7 @@ import numpy as np
 
 from s2ops.constants import Bool, LandCover, UInt8
 from s2ops.imaging.tone_curve import apply_tone_curve, build_reflectance_table
-from s2ops.simulate.training_patches import overlay, patch, preview
+from s2ops.simulate.training_patches import overlay_sky, simulate_patch, simulate_preview
 from s2ops.training.datasets.packed_scenes import CHIP_REFLECTANCE_PER_LEVEL, RAYLEIGH_REFLECTANCE, PackedData
 from s2ops.training.datasets.pools import Pool, Sample
 from s2ops.training.datasets.vegetation_labels import MAX_FOLIAGE_LEVELS, brighten_foliage
@@ -37,7 +37,7 @@ CHIP_RIM_PX: Final = 6
 
 def simulate_sample(seed: int) -> Sample:
     """Simulate one sample: levels, land cover and cloud mask."""
-    made = patch(seed, SAMPLE_SIZE_PX, RESOLUTIONS_M[seed % len(RESOLUTIONS_M)])
+    made = simulate_patch(seed, SAMPLE_SIZE_PX, RESOLUTIONS_M[seed % len(RESOLUTIONS_M)])
     rng = np.random.default_rng([seed, 19])
     if rng.random() < 0.5:
         _brighten_trees(made.image[3], (made.classes == LandCover.TREE) & (made.mask == 0), rng)
@@ -53,9 +53,9 @@ def _brighten_trees(nir: UInt8, trees: Bool, rng: np.random.Generator) -> None:
     nir[trees] = brighten_foliage(nir[trees].astype(np.float32), added).astype(np.uint8)
 
 
-def simulate_preview(seed: int) -> Sample:
+def simulate_preview_sample(seed: int) -> Sample:
     """Simulate one preview of a tile (352 pixels) and its cloud mask; its cover is 1 everywhere if it is hazy."""
-    image, mask, haze = preview(seed, 352)
+    image, mask, haze = simulate_preview(seed, 352)
     return image, np.full(mask.shape, round(haze), np.uint8), mask
 
 
@@ -76,7 +76,7 @@ class SkyOverlay:
         ground = np.nan_to_num(build_reflectance_table())[levels] * rng.normal(1, 0.08)
         # the resolution of the sky is independent of the ground: clouds of every size over every texture
         res = int(rng.choice((10, 20, 60, 120)))
-        image, mask, _ = overlay(ground.astype(np.float32), res, seed)
+        image, mask, _ = overlay_sky(ground.astype(np.float32), res, seed)
         out = np.rint(apply_tone_curve(image)).astype(np.uint8)
         out[:, mask == 255] = 0
         return out, np.zeros(mask.shape, np.uint8), mask
@@ -231,7 +231,7 @@ def make_pools(out: Path, packed: PackedData, patches: int, processes: int, kind
     ground = SkyOverlay(tuple(backgrounds))
     jobs: dict[str, tuple[Callable[[int], Sample], int]] = {
         "simulated": (simulate_sample, patches),
-        "preview": (simulate_preview, patches // 3),
+        "preview": (simulate_preview_sample, patches // 3),
         "overlaid": (ground, patches // 2),
     }
     for kind, (job, count) in jobs.items():
