@@ -5,7 +5,8 @@
 
 A change that must not alter what a run writes is checked by this script on the same kind of machine. Records of
 processor time differ from run to run: of `run/run/**/*.json` only the field names count, and of the report all but
-numbers and tile names. The list is made in the root of a checkout, because a plan names its catalog by the path that was given.
+numbers and tile names. The list is made in the root of a checkout, because a plan contains the given path of its
+catalog.
 """
 
 import argparse
