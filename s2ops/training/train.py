@@ -48,8 +48,8 @@ class TrainingRun:
         if config.learn == "last":
             _freeze_inner_layers(self.model)
         self.teacher = None if config.teacher is None else HeadTeachers(network, config.teacher).to(device)
-        learnt = [weight for weight in self.model.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(learnt, weight_decay=config.weight_decay)
+        trainable = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(trainable, weight_decay=config.weight_decay)
         classes = len(TRAINABLE[network].classes)
         self.weights = torch.tensor(config.class_weights or (1.0,) * classes, device=device)
         self.step = 0

@@ -128,7 +128,7 @@ def derive_labels(network: str, pool: Pool) -> UInt8:
         return np.array(pool.cover[:, 0, 0])
     if network in _MASK_LABELS:
         return _MASK_LABELS[network][np.asarray(pool.mask)]
-    # ground below clouds and in their shadow is not learnt: a run fills it from other dates
+    # ground below clouds and in their shadow is not used in training: a run fills it from other dates
     seen = np.where(np.asarray(pool.mask) == 0, np.asarray(pool.cover), LandCover.NODATA).astype(np.uint8)
     return seen if TRAINABLE[network].heads else COVER_LABELS[network][seen]
 
