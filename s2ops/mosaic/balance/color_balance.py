@@ -1,7 +1,8 @@
-"""One radiometry for the whole region: a correction per tile and band from what neighbours show in their overlaps.
+"""Colour balance (radiometric block adjustment) of a region: a correction per tile and band from tile overlaps.
 
-The measuring is `agreement.py`, the equations are `solver.py`; what no overlap sees, light that falls alike over every
-tile, is decided in `light.py`. Here the three are put together.
+`overlap_statistics.py` measures the overlaps, and `least_squares.py` solves for the corrections. Overlaps do not show
+an illumination gradient that is equal in all tiles; `illumination_gradient.py` detects it. This module combines the
+three.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,46 +11,61 @@ from typing import NamedTuple
 import numpy as np
 
 from s2ops.constants import BANDS
-from s2ops.mosaic.balance.correction_plane import UNCHANGED, Correction
-from s2ops.mosaic.balance.illumination_gradient import Land, Light, raised, shared_light
-from s2ops.mosaic.balance.least_squares import Solver, system_of
+from s2ops.mosaic.balance.correction_plane import NO_CORRECTION, CorrectionPlane
+from s2ops.mosaic.balance.illumination_gradient import (
+    IlluminationGradient,
+    LandTrend,
+    compute_gradient_offsets,
+    detect_illumination_gradient,
+)
+from s2ops.mosaic.balance.least_squares import LeastSquaresSolver, build_system
 from s2ops.mosaic.balance.overlap_statistics import Overlap
 
 
-class Balanced(NamedTuple):
-    """The corrections of all tiles, and the light that was found to be shared by all."""
+class BalanceResult(NamedTuple):
+    """Corrections of all tiles, and the illumination gradient that all share."""
 
-    corrections: dict[str, Correction]
-    """By name, sorted."""
-    light: Light
+    corrections: dict[str, CorrectionPlane]
+    """By tile name, sorted."""
+    gradient: IlluminationGradient
+    """Slope of every correction that removes the gradient; 0 if none was detected."""
 
 
-def balance(
+def balance_colors(
     tiles: Iterable[str],
     overlaps: Sequence[Overlap],
-    lands: Mapping[str, Land],
-    frozen: Mapping[str, Correction] | None = None,
-    light: Light | None = None,
-) -> Balanced:
-    """The correction of each tile, clipped and rounded as `Correction.of` does.
+    trends: Mapping[str, LandTrend],
+    frozen: Mapping[str, CorrectionPlane] | None = None,
+    gradient: IlluminationGradient | None = None,
+) -> BalanceResult:
+    """Balance the colours of all tiles.
 
-    Those in `frozen` are given back as they are, and the others join them; then `light` is what was found when they
-    were made. No order of tiles or overlaps changes a correction. `lands` are the planes of all tiles. Raises
-    RasterError for an overlap with a tile that is not among `tiles`.
+    Args:
+        tiles: Names of all tiles; their order does not matter, nor that of the overlaps.
+        overlaps: Statistics of the tiles' overlaps.
+        trends: Planes through the land of all tiles.
+        frozen: Corrections that are kept; the other tiles are adjusted to these.
+        gradient: Gradient that was found with the frozen corrections; None detects it.
+
+    Returns:
+        Corrections, clipped and rounded (`CorrectionPlane.from_coefficients`).
+
+    Raises:
+        RasterError: If an overlap has a tile that is not among `tiles`.
     """
     names, kept = sorted(set(tiles)), dict(frozen or {})
-    system = system_of(names, overlaps, kept)
-    known = Light() if light is None else light
+    system = build_system(names, overlaps, kept)
+    known = IlluminationGradient() if gradient is None else gradient
     if not len(system.apart):
-        return Balanced({name: kept.get(name, UNCHANGED) for name in names}, known)
-    solver = Solver(system)
-    plain = [solver.robust(band, system.apart[:, band]) for band in range(len(BANDS))]
-    if light is None:
-        known = shared_light(solver, plain, overlaps, lands)
-    before, solved = raised(system, known), np.stack([solution for solution, _ in plain])
-    if known != Light():
+        return BalanceResult({name: kept.get(name, NO_CORRECTION) for name in names}, known)
+    solver = LeastSquaresSolver(system)
+    plain = [solver.solve_huber(band, system.apart[:, band]) for band in range(len(BANDS))]
+    if gradient is None:
+        known = detect_illumination_gradient(solver, plain, overlaps, trends)
+    before, solved = compute_gradient_offsets(system, known), np.stack([solution for solution, _ in plain])
+    if known != IlluminationGradient():
         left = system.apart - (system.design @ before)[:, None]
-        solved = np.stack([solver.robust(band, left[:, band])[0] for band in range(len(BANDS))]) + before
+        solved = np.stack([solver.solve_huber(band, left[:, band])[0] for band in range(len(BANDS))]) + before
     each = solved.reshape(len(BANDS), -1, 3)
-    made = {name: Correction.of(each[:, number]) for number, name in enumerate(system.names)}
-    return Balanced({name: kept[name] if name in kept else made[name] for name in names}, known)
+    made = {name: CorrectionPlane.from_coefficients(each[:, number]) for number, name in enumerate(system.names)}
+    return BalanceResult({name: kept[name] if name in kept else made[name] for name in names}, known)

@@ -1,10 +1,11 @@
-"""Is a slope that all tiles share landscape or light? No overlap can tell; the region as a whole can.
+"""Illumination gradient: decides whether a slope that all tiles share is landscape or light.
 
-Where every tile brightens eastward by as much, neighbours differ in their overlap by a constant step: gains on a
-staircase explain that as well as a slope in each tile. The two differ by a plane over the whole region, and that plane
-is either in the landscape or in the light. A landscape that rises over one tile goes on rising over the next, and
-overlaps agree. Light starts anew in each tile: all fall back by what they have risen, at every border and alike in all
-bands. Only where that is so is the slope taken for light, and the region is left level; else nothing is changed.
+Where every tile brightens eastward by the same amount, neighbours differ in their overlap by a constant step. Gains on
+a staircase explain that as well as a slope in each tile. The two explanations differ by a plane over the whole region,
+which is in the landscape or in the light. No overlap can decide that, but the region as a whole can. A landscape that
+rises over one tile goes on rising over the next, and overlaps agree. An illumination gradient restarts in every tile,
+so brightness drops by the same amount at each border and in all bands. Only in that case is the slope attributed to
+light and the region made level; otherwise nothing is changed.
 """
 
 from collections import deque
@@ -15,46 +16,46 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 
 from s2ops.constants import BANDS, Float64, UInt8
-from s2ops.mosaic.balance.correction_plane import Bandwise
-from s2ops.mosaic.balance.least_squares import ROUGH, Solver, System
-from s2ops.mosaic.balance.overlap_statistics import Overlap, land
+from s2ops.mosaic.balance.correction_plane import PerBand
+from s2ops.mosaic.balance.least_squares import TOL_INNER, LeastSquaresSolver, LinearSystem
+from s2ops.mosaic.balance.overlap_statistics import Overlap, compute_land_mask
 
 MIN_TILES: Final = 4
-"""Fewer tiles have too few borders to tell light from gains that happen to lie on a staircase."""
+"""Minimum number of tiles: fewer have too few borders to separate light from gains that happen to form a staircase."""
 
-LEAST: Final = 1.0
-"""Levels between centre and edge: less is not worth a decision."""
+MIN_GRADIENT: Final = 1.0
+"""Levels between centre and edge below which nothing is decided."""
 
-STEPS_ODDS: Final = 1.0
-"""Log odds by which light must explain the steps between tiles better than gains alone."""
+MIN_STEP_LOG_ODDS: Final = 1.0
+"""Minimum log odds by which light must explain the steps between tiles better than gains alone."""
 
-ODDS: Final = 4.0
-"""Log odds, 50 to 1, of light against landscape, from the steps and from how alike the bands are together."""
+MIN_LOG_ODDS: Final = 4.0
+"""Minimum log odds, 50 to 1, of light against landscape, from the steps and the agreement of the bands together."""
 
-_NOISE: Final = 0.5
-"""Levels: gains smaller than this are rounding, and no evidence."""
+_NOISE_LEVELS: Final = 0.5
+"""Levels: smaller gains are rounding, and no evidence."""
 
 _CORNER: Final = 3**-0.5
-"""Four points this far from the centre have the mean and the moments of the whole tile."""
+"""Four points at this distance from the centre have the mean and the moments of the whole tile."""
 
 
 @dataclass(frozen=True, slots=True)
-class Land:
-    """A plane through the land of a tile's composite, per band."""
+class LandTrend:
+    """Plane fitted to the land of a tile's composite, per band."""
 
-    levels: Bandwise
-    """Mean."""
-    east: Bandwise
+    levels: PerBand
+    """Mean levels."""
+    east: PerBand
     """Rise from the centre to the eastern edge."""
-    south: Bandwise
-    """Rise to the southern edge."""
+    south: PerBand
+    """Rise from the centre to the southern edge."""
     share: float
-    """Part of the tile that is land with data."""
+    """Fraction of the tile that is land with data."""
 
     @classmethod
-    def of(cls, image: UInt8) -> Self:
-        """From (4, y, x) levels of the tile at any resolution; without land it is level and counts nothing."""
-        seen = land(image)
+    def from_image(cls, image: UInt8) -> Self:
+        """Fit the plane to (4, y, x) levels of the tile at any resolution; without land it is level with share 0."""
+        seen = compute_land_mask(image)
         count = int(np.count_nonzero(seen))
         if count < 3:
             flat = (0.0,) * len(BANDS)
@@ -65,7 +66,8 @@ class Land:
         sums = np.array([count, (cols * u).sum(), (rows * v).sum()])
         cross = float(v @ (seen @ u))
         normal = np.array([sums, [sums[1], (cols * u**2).sum(), cross], [sums[2], cross, (rows * v**2).sum()]])
-        normal[1:, 1:] += 0.02 * count * np.eye(len(basis) - 1)  # land in one corner says nothing of the tile's slope
+        # land in one corner does not determine the tile's slope
+        normal[1:, 1:] += 0.02 * count * np.eye(len(basis) - 1)
         fits = []
         for band in image:
             known = np.where(seen, band, 0)
@@ -77,71 +79,88 @@ class Land:
         return cls(levels, east, south, round(count / seen.size, 4))
 
     @classmethod
-    def read(cls, stored: dict[str, Any]) -> Self:
-        """From `dataclasses.asdict`."""
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """Create from the result of `dataclasses.asdict`."""
         return cls(tuple(stored["levels"]), tuple(stored["east"]), tuple(stored["south"]), stored["share"])
 
 
-class Light(NamedTuple):
-    """Levels that every tile is darkened towards its edges: taken off alike in all bands."""
+class IlluminationGradient(NamedTuple):
+    """Slope of every tile's correction that removes a gradient of light; equal in all tiles and bands."""
 
     east: float = 0.0
+    """Levels between the centre and the eastern edge."""
     south: float = 0.0
+    """Levels between the centre and the southern edge."""
 
 
-def shared_light(
-    solver: Solver, plain: Sequence[tuple[Float64, Float64]], overlaps: Sequence[Overlap], lands: Mapping[str, Land]
-) -> Light:
-    """The slope of every tile's correction that the region's levelness asks for; 0 where it is landscape.
+def detect_illumination_gradient(
+    solver: LeastSquaresSolver,
+    plain: Sequence[tuple[Float64, Float64]],
+    overlaps: Sequence[Overlap],
+    trends: Mapping[str, LandTrend],
+) -> IlluminationGradient:
+    """Detect the slope of every tile's correction under which the region as a whole is level; 0 where it is landscape.
 
-    `plain` are each band's solution and trust without one, `lands` the planes of all tiles. Nothing is decided for
-    fewer than `MIN_TILES` tiles that hang together.
+    Nothing is decided for fewer than `MIN_TILES` connected tiles.
+
+    Args:
+        solver: Solver of the region's equations.
+        plain: Solution and weights of each band without a gradient (`LeastSquaresSolver.solve_huber`).
+        overlaps: Statistics of all overlaps.
+        trends: Planes through the land of all tiles.
     """
     system = solver.system
-    centres = _centres(overlaps)
-    names = [name for name in system.names if name in centres and lands[name].share > 0]
+    centres = _locate_centres(overlaps)
+    names = [name for name in system.names if name in centres and trends[name].share > 0]
     if len(names) < MIN_TILES:
-        return Light()
-    answers = [_answers(solver, *one) for one in plain]
+        return IlluminationGradient()
+    responses = [_solve_responses(solver, *one) for one in plain]
     wanted = np.stack([
-        _level(band, system, names, centres, lands, answers[band]) for band in range(len(BANDS))
+        _fit_shared_slope(band, system, names, centres, trends, responses[band]) for band in range(len(BANDS))
     ])  # fmt: skip
     mean, scatter = wanted.mean(axis=0), wanted.std(axis=0)
-    # alike in all bands, as light is: landscape turns greener or drier
-    found = (np.abs(mean) > 3 * scatter) & (np.abs(mean) > LEAST)
+    # equal in all bands, as light is: landscape becomes greener or drier
+    found = (np.abs(mean) > 3 * scatter) & (np.abs(mean) > MIN_GRADIENT)
     if not found.any():
-        return Light()
+        return IlluminationGradient()
     shared = np.where(found, mean, 0.0)
-    floor = _NOISE**2 * len(names) * len(BANDS)
-    without, beside = (_size(answers, slope) + floor for slope in (np.zeros(2), shared))
+    floor = _NOISE_LEVELS**2 * len(names) * len(BANDS)
+    without, beside = (_sum_squares(responses, slope) + floor for slope in (np.zeros(2), shared))
     steps = len(BANDS) * (len(names) - 1) / 2 * float(np.log(without / beside))
     alike = (len(BANDS) - 1) * float(np.log(np.abs(mean) / (3 * np.maximum(scatter, 0.1)))[found].min())
-    if steps < STEPS_ODDS or steps + alike < ODDS:
-        return Light()
-    return Light(*(round(float(levels), 1) for levels in shared))
+    if steps < MIN_STEP_LOG_ODDS or steps + alike < MIN_LOG_ODDS:
+        return IlluminationGradient()
+    return IlluminationGradient(*(round(float(levels), 1) for levels in shared))
 
 
-def raised(system: System, light: Light) -> Float64:
-    """(3 * tile,): the unknowns as `light` alone would have them."""
-    return np.tile([0.0, light.east, light.south], len(system.names))
+def compute_gradient_offsets(system: LinearSystem, gradient: IlluminationGradient) -> Float64:
+    """Compute the (3 * tile,) unknowns that correct the gradient alone."""
+    return np.tile([0.0, gradient.east, gradient.south], len(system.names))
 
 
-def _answers(solver: Solver, solution: Float64, trust: Float64) -> Float64:
-    """(3, 3 * tile): one band's solution without light, and what one level of slope east or south adds to it."""
+def _solve_responses(solver: LeastSquaresSolver, solution: Float64, trust: Float64) -> Float64:
+    """Solve for the effect of a shared slope on one band.
+
+    Returns:
+        (3, 3 * tile): the solution without gradient, and its change per level of slope east and south.
+    """
     system = solver.system
-    units = [raised(system, Light(1.0, 0.0)), raised(system, Light(0.0, 1.0))]
+    units = [
+        compute_gradient_offsets(system, IlluminationGradient(1.0, 0.0)),
+        compute_gradient_offsets(system, IlluminationGradient(0.0, 1.0)),
+    ]
     return np.stack([
-        solution, *(unit + solver.solve(trust, -(system.design @ unit), error=ROUGH) for unit in units)
+        solution, *(unit + solver.solve(trust, -(system.design @ unit), tolerance=TOL_INNER) for unit in units)
     ])  # fmt: skip
 
 
-def _size(answers: Sequence[Float64], slope: Float64) -> float:
-    """Sum of squares of all tiles' and bands' levels that remain necessary with a shared slope (east, south)."""
-    return float(sum(((one[:, ::3].T @ np.array([1.0, *slope])) ** 2).sum() for one in answers))
+def _sum_squares(responses: Sequence[Float64], slope: Float64) -> float:
+    """Sum the squares of the levels, of all tiles and bands, that remain with a shared slope (east, south)."""
+    return float(sum(((one[:, ::3].T @ np.array([1.0, *slope])) ** 2).sum() for one in responses))
 
 
-def _centres(overlaps: Iterable[Overlap]) -> dict[str, tuple[float, float]]:
-    """(x, y) of the tiles of the largest connected group, in half tiles from one of them."""
+def _locate_centres(overlaps: Iterable[Overlap]) -> dict[str, tuple[float, float]]:
+    """Locate the tiles of the largest connected group: (x, y) of their centres, in half tiles from one of them."""
     beside: dict[str, dict[str, tuple[float, float]]] = {}
     for overlap in overlaps:
         if overlap.pieces:
@@ -164,21 +183,21 @@ def _centres(overlaps: Iterable[Overlap]) -> dict[str, tuple[float, float]]:
     return max(groups, key=len, default={})
 
 
-def _level(
-    band: int, system: System, names: Sequence[str], centres: Mapping[str, tuple[float, float]],
-    lands: Mapping[str, Land], fields: Float64,
+def _fit_shared_slope(
+    band: int, system: LinearSystem, names: Sequence[str], centres: Mapping[str, tuple[float, float]],
+    trends: Mapping[str, LandTrend], responses: Float64,
 ) -> Float64:  # fmt: skip
-    """The shared slope (east, south) at which the corrected region has no slope as a whole."""
+    """Fit the shared slope (east, south) with which the corrected region has no slope as a whole."""
     index = {name: number for number, name in enumerate(system.names)}
     at, weights, values = [], [], []
     for name in names:
-        plane = lands[name]
-        own = np.array([plane.levels[band], plane.east[band], plane.south[band]])
-        tile = fields[:, 3 * index[name] : 3 * index[name] + 3] + np.stack([own, np.zeros(3), np.zeros(3)])
+        trend = trends[name]
+        own = np.array([trend.levels[band], trend.east[band], trend.south[band]])
+        tile = responses[:, 3 * index[name] : 3 * index[name] + 3] + np.stack([own, np.zeros(3), np.zeros(3)])
         for x, y in ((-_CORNER, -_CORNER), (-_CORNER, _CORNER), (_CORNER, -_CORNER), (_CORNER, _CORNER)):
             at.append((1.0, centres[name][0] + x, centres[name][1] + y))
             values.append(tile @ np.array([1.0, x, y]))
-            weights.append(plane.share)
+            weights.append(trend.share)
     root = np.sqrt(np.array(weights))[:, None]
     planes = np.linalg.lstsq(np.array(at) * root, np.array(values) * root, rcond=None)[0][1:]  # (x or y, 3)
     out: Float64 = np.linalg.lstsq(planes[:, 1:], -planes[:, 0], rcond=None)[0]
