@@ -77,7 +77,7 @@ class Refresh(_Strict):
     min_clearer: Annotated[float, Field(ge=0, le=1, description="part of the tile that loses so much haze")] = 0.05
 
 
-class Composite(_Strict):
+class CompositeOptions(_Strict):
     """How the scenes of a tile are fused (docs/explanation/composite.md)."""
 
     rule: Annotated[
@@ -140,7 +140,7 @@ class RunConfig(_Strict):
     ] = None
     refresh: Refresh = Refresh()
     selection: Selection = Selection()
-    composite: Composite = Composite()
+    composite: CompositeOptions = CompositeOptions()
     landcover: LandCoverOptions = LandCoverOptions()
 
     @model_validator(mode="after")
@@ -163,7 +163,7 @@ class RunConfig(_Strict):
         return self.target_date or self.dates.end
 
 
-def expand(text: str) -> str:
+def expand_variables(text: str) -> str:
     """Replace `${NAME}` by the environment's value; a name that is not set is an error."""
 
     def value(match: re.Match[str]) -> str:
@@ -175,10 +175,10 @@ def expand(text: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def parse(text: str, source: str, **overrides: str | None) -> RunConfig:
+def parse_config(text: str, source: str, **overrides: str | None) -> RunConfig:
     """The configuration in YAML `text`; `source` names it in errors, `overrides` replace top-level fields."""
     try:
-        data = yaml.safe_load(expand(text))
+        data = yaml.safe_load(expand_variables(text))
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -187,10 +187,10 @@ def parse(text: str, source: str, **overrides: str | None) -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {describe(error)}") from error
+        raise ConfigError(f"{source}: {describe_findings(error)}") from error
 
 
-def describe(error: ValidationError) -> str:
+def describe_findings(error: ValidationError) -> str:
     """One line for all findings: field, what is wrong, what was given."""
     findings = []
     for item in error.errors(include_url=False):

@@ -1,12 +1,13 @@
-"""Per-pixel fusion of a tile's scenes: the best scene first, patch borders cross-faded (paper, section 2.2 c).
+"""Per-pixel compositing of a tile's scenes: best scene first, patch borders feathered (paper, section 2.2 c).
 
-A scene takes of each pixel what the scenes before it left. Deep inside its clear area that is all of it; towards
-cloud, shadow or the swath's edge its share falls with the distance (`fading.py`), so the next scene comes in gradually,
-and thin cloud that a mask has missed at its rim weighs little. What the last scene leaves is shared out in proportion:
-every pixel that any scene saw clear is filled, and no other.
+Scenes are composited in priority order: each scene gets the part of a pixel's weight that earlier scenes have not
+used. Deep inside its clear area that is all of it. Towards cloud, shadow or the swath's edge its weight falls with the
+distance (`edge_weights.py`), so that the next scene comes in gradually, and thin cloud that a mask has missed at its
+rim weighs little. Weight that the last scene leaves is distributed in proportion: every pixel that is clear in some
+scene is filled, and no other pixel.
 
-Levels are mixed, not reflectances: the tone curve is nearly logarithmic, so equal steps of the fade look equal, a
-bright remnant of cloud pulls less on a dark pixel, and no pixel needs a logarithm.
+Levels are mixed, not reflectances. The tone curve is nearly logarithmic, so equal steps of the feather look equal, a
+bright remnant of cloud has less effect on a dark pixel, and no pixel needs a logarithm.
 """
 
 from abc import ABC, abstractmethod
@@ -17,88 +18,89 @@ import numpy as np
 
 from s2ops.constants import BANDS, Float32, UInt8
 from s2ops.errors import RasterError
-from s2ops.mosaic.composite.edge_weights import Fade, cells_for
-from s2ops.mosaic.composite.scene_stack import ClearScene, SceneStack, Stacked
+from s2ops.imaging.tone_curve import shift_level
+from s2ops.mosaic.composite.edge_weights import EdgeWeights, create_clear_cells
+from s2ops.mosaic.composite.scene_stack import MaskedScene, SceneArrays, SceneStack
 from s2ops.runtime.jit import compiled
 
-LEAST: Final = np.float32(1 / 255)
-"""Share that a clear pixel claims at least: it is above 0, so what only rims have seen is filled."""
+MIN_WEIGHT: Final = np.float32(1 / 255)
+"""Smallest weight of a clear pixel: above 0, so that pixels that are clear only near an edge are filled."""
 
 
-class Fused(NamedTuple):
-    """A composite and where each of its pixels came from."""
+class Composite(NamedTuple):
+    """A composite and the provenance of its pixels."""
 
     levels: UInt8
     """(4, y, x) levels 1..255; 0 in holes."""
-    source: UInt8
-    """(y, x): n = the n-th scene fed has the largest share of the pixel, and was clear there; 0 is a hole."""
+    provenance: UInt8
+    """(y, x): n = the n-th scene has the largest weight, and is clear there; 0 is a hole."""
     weight: UInt8
-    """(y, x): that share in percent, in steps of 5; 0 is a hole."""
+    """(y, x): that weight in percent, in steps of 5; 0 is a hole."""
 
     @classmethod
-    def empty(cls, shape: tuple[int, int]) -> Self:
-        """Nothing but holes."""
+    def from_shape(cls, shape: tuple[int, int]) -> Self:
+        """Create a composite of `shape` (rows, columns) that is all holes."""
         return cls(np.zeros((len(BANDS), *shape), np.uint8), np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
 
     @property
     def holes(self) -> int:
-        """Pixels that no scene filled."""
-        return int(np.count_nonzero(self.source == 0))
+        """Number of pixels that no scene fills."""
+        return int(np.count_nonzero(self.provenance == 0))
 
 
-class Rule(ABC):
-    """How the scenes of a block become one picture; every pixel that some scene saw clear is filled, and no other.
+class CompositeMethod(ABC):
+    """Rule that merges the scenes of a block; it fills every pixel that is clear in some scene, and no other.
 
-    A small class for each rule (`rules.py`).
+    `reducers.py` has the other methods.
     """
 
     stops_early: ClassVar[bool] = False
-    """Whether a scene that claims a pixel whole leaves nothing of it to others."""
+    """True if scenes after one that has weight 1 at a pixel do not change that pixel."""
 
     @classmethod
-    def result(cls, looks: SceneStack) -> Fused:
-        """The composite of a block's scenes."""
-        out, stacked = Fused.empty(looks.shape), looks.stacked()
-        if stacked is not None:
-            cls.merge(stacked, out)
+    def composite(cls, stack: SceneStack) -> Composite:
+        """Merge the scenes of a stack."""
+        out, scenes = Composite.from_shape(stack.shape), stack.to_arrays()
+        if scenes is not None:
+            cls.merge(scenes, out)
         return out
 
     @staticmethod
     @abstractmethod
-    def merge(scenes: Stacked, out: Fused) -> None:
-        """Fill `out`, which is all holes."""
+    def merge(scenes: SceneArrays, out: Composite) -> None:
+        """Merge scenes into `out`, which is all holes."""
 
 
-class FadedFirst(Rule):
-    """The newest clear pixel: each scene takes what those before it left (see above)."""
+class FeatheredFirst(CompositeMethod):
+    """Newest clear pixel, feathered: each scene gets the weight that earlier scenes have not used (see above)."""
 
     stops_early = True
 
     @staticmethod
-    def merge(scenes: Stacked, out: Fused) -> None:
-        """Shares in order of priority."""
-        _first(scenes, out)
+    def merge(scenes: SceneArrays, out: Composite) -> None:
+        """Merge scenes in the order of priority."""
+        _merge_in_order(scenes, out)
 
 
 @compiled
-def _first(scenes: Stacked, out: Fused) -> None:
-    """A row at a time: what is worked out for it stays in the processor's nearest cache."""
+def _merge_in_order(scenes: SceneArrays, out: Composite) -> None:
+    """Merge row by row: intermediate results of a row stay in the processor's nearest cache."""
     number, bands, height, width = scenes.levels.shape
-    share, mean = np.empty(width, np.float32), np.empty((bands, width), np.float32)
-    left, weight, largest = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    weights, mean = np.empty(width, np.float32), np.empty((bands, width), np.float32)
+    left, total, largest = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     zero = np.float32(0)
     for y in range(height):
-        claimed(scenes, 0, y, share)
-        if _all_of(share):  # most rows of a tile with few clouds
-            _take_all(scenes, y, mean[0], out)
+        compute_scene_weights(scenes, 0, y, weights)
+        if _is_fully_covered(weights):  # most rows of a tile with few clouds
+            _copy_row(scenes, y, mean[0], out)
             continue
-        left[:], weight[:], largest[:], mean[:] = np.float32(1), zero, zero, zero
+        left[:], total[:], largest[:], mean[:] = np.float32(1), zero, zero, zero
         for scene in range(number):
             if scene > 0:
-                claimed(scenes, scene, y, share)
-            start, stop = _take(share, left, weight, largest, out.source[y], scenes.numbers[scene])
+                compute_scene_weights(scenes, scene, y, weights)
+            start, stop = _accumulate_weights(weights, left, total, largest, out.provenance[y], scenes.numbers[scene])
             if start < stop:
-                _mix(scenes, scene, y, start, stop, share, mean)
+                _blend_row(scenes, scene, y, start, stop, weights, mean)
             open_ = False
             for x in range(width):
                 open_ |= left[x] > 0
@@ -108,139 +110,149 @@ def _first(scenes: Stacked, out: Fused) -> None:
             for x in range(width):
                 out.levels[band, y, x] = np.uint8(np.rint(mean[band, x]))
         for x in range(width):
-            out.weight[y, x] = percent(largest[x] / weight[x]) if weight[x] > 0 else np.uint8(0)
+            out.weight[y, x] = quantize_percent(largest[x] / total[x]) if total[x] > 0 else np.uint8(0)
 
 
 @compiled
-def _all_of(share: Float32) -> bool:
-    """Whether a scene claims a row of pixels whole."""
+def _is_fully_covered(weights: Float32) -> bool:
+    """Return True if a scene has weight 1 in a whole row of pixels."""
     whole = True
-    for x in range(len(share)):
-        whole &= share[x] >= 1
+    for x in range(len(weights)):
+        whole &= weights[x] >= 1
     return whole
 
 
 @compiled
-def _take_all(scenes: Stacked, y: int, row: Float32, out: Fused) -> None:
-    """A row that is the first scene's alone, as the general way would have it, to the bit; `row` (x,) is scratch."""
+def _copy_row(scenes: SceneArrays, y: int, row: Float32, out: Composite) -> None:
+    """Copy a row of the first scene, bit for bit as the general way would merge it; `row` (x,) is scratch."""
     for band in range(out.levels.shape[0]):
-        corrected_row(scenes, 0, band, y, row)
+        correct_row(scenes, 0, band, y, row)
         for x in range(len(row)):
             out.levels[band, y, x] = np.uint8(np.rint(row[x]))
-    out.source[y, :], out.weight[y, :] = scenes.numbers[0], np.uint8(100)
+    out.provenance[y, :], out.weight[y, :] = scenes.numbers[0], np.uint8(100)
 
 
 @compiled
-def _mix(scenes: Stacked, scene: int, y: int, start: np.uint64, stop: np.uint64, part: Float32, mean: Float32) -> None:
-    """A scene's corrected levels into the running mean (band, x) of a row, from `start` to `stop`.
+def _blend_row(
+    scenes: SceneArrays, scene: int, y: int, start: np.uint64, stop: np.uint64, part: Float32, mean: Float32
+) -> None:
+    """Blend a scene's corrected levels into the running mean (band, x) of a row, from `start` to `stop`.
 
-    They are unsigned so that no index is looked at for being negative: the loops then run on eight pixels at once.
+    Both are unsigned so that no index is checked for being negative: the loops then process eight pixels at once.
     """
-    shifts = scenes.shifts
+    offsets = scenes.offsets
     for band in range(len(mean)):
         levels, gain, row = scenes.levels[scene, band, y], scenes.gains[scene, band], mean[band]
-        if not scenes.shifted[scene]:
+        if not scenes.has_offset[scene]:
             for x in range(start, stop):
-                row[x] += (shifted(levels[x], gain) - row[x]) * part[x]
+                row[x] += (shift_level(levels[x], gain) - row[x]) * part[x]
             continue
-        upper, lower = shifts.lines[scene, band, shifts.above[y]], shifts.lines[scene, band, shifts.below[y]]
-        down = shifts.part[y]
+        upper, lower = offsets.lines[scene, band, offsets.above[y]], offsets.lines[scene, band, offsets.below[y]]
+        down = offsets.part[y]
         for x in range(start, stop):
             add = gain + (upper[x] + (lower[x] - upper[x]) * down)
-            row[x] += (shifted(levels[x], add) - row[x]) * part[x]
+            row[x] += (shift_level(levels[x], add) - row[x]) * part[x]
 
 
 @compiled
-def _take(
-    share: Float32, left: Float32, weight: Float32, largest: Float32, source: UInt8, number: np.uint8
+def _accumulate_weights(
+    weights: Float32, left: Float32, total: Float32, largest: Float32, provenance: UInt8, number: np.uint8
 ) -> tuple[np.uint64, np.uint64]:
-    """A scene takes its share of what is left of a row; gives the first and the last pixel (excluded) that it is in.
+    """Add a scene's weights, limited to what earlier scenes have left, to the totals of a row.
 
-    `share` becomes its part of what was taken so far, for a running mean: the first share has the part 1, so a pixel
-    of one scene is that scene's, exactly.
+    `weights` becomes the scene's part of the total so far, for a running mean. The first scene has the part 1, so a
+    pixel of one scene is exactly that scene's.
+
+    Returns:
+        First pixel with weight, and the pixel after the last.
     """
-    start, stop = len(share), 0
-    while start > stop and share[stop] * left[stop] <= 0:
+    start, stop = len(weights), 0
+    while start > stop and weights[stop] * left[stop] <= 0:
         stop += 1
     start, stop = stop, start
-    while stop > start and share[stop - 1] * left[stop - 1] <= 0:
+    while stop > start and weights[stop - 1] * left[stop - 1] <= 0:
         stop -= 1
     first, last = np.uint64(start), np.uint64(stop)
     for x in range(first, last):
-        share[x] *= left[x]
-        left[x] -= share[x]
-        weight[x] += share[x]
+        weights[x] *= left[x]
+        left[x] -= weights[x]
+        total[x] += weights[x]
     for x in range(first, last):
-        source[x] = number if share[x] > largest[x] else source[x]
+        provenance[x] = number if weights[x] > largest[x] else provenance[x]
     for x in range(first, last):
-        largest[x] = max(largest[x], share[x])
-        share[x] /= max(weight[x], LEAST)
+        largest[x] = max(largest[x], weights[x])
+        weights[x] /= max(total[x], MIN_WEIGHT)
     return first, last
 
 
 @compiled
-def claimed(scenes: Stacked, scene: int, y: int, share: Float32) -> None:
-    """Into `share` (x,): what the scene claims of a row's pixels; 0 where it is not clear or has no data."""
-    fades, clear, levels = scenes.fades, scenes.clear[scene, y], scenes.levels[scene]
-    upper, lower, down = fades.lines[scene, fades.above[y]], fades.lines[scene, fades.below[y]], fades.part[y]
-    for x in range(len(share)):
-        share[x] = max(upper[x] + (lower[x] - upper[x]) * down, LEAST)
-    for x in range(len(share)):
+def compute_scene_weights(scenes: SceneArrays, scene: int, y: int, weights: Float32) -> None:
+    """Write a scene's edge weights of a row to `weights` (x,); 0 where it is not clear or lacks data in a band."""
+    edge, clear, levels = scenes.edge_weights, scenes.clear[scene, y], scenes.levels[scene]
+    upper, lower, down = edge.lines[scene, edge.above[y]], edge.lines[scene, edge.below[y]], edge.part[y]
+    for x in range(len(weights)):
+        weights[x] = max(upper[x] + (lower[x] - upper[x]) * down, MIN_WEIGHT)
+    for x in range(len(weights)):
         seen = clear[x] & (levels[0, y, x] != 0) & (levels[1, y, x] != 0)
         seen &= (levels[2, y, x] != 0) & (levels[3, y, x] != 0)
-        share[x] = share[x] if seen else np.float32(0)
+        weights[x] = weights[x] if seen else np.float32(0)
 
 
 @compiled
-def corrected_row(scenes: Stacked, scene: int, band: int, y: int, out: Float32) -> None:
-    """Into `out` (x,): a row of a scene's band with what its gain and its local shift add."""
-    levels, gain, shifts = scenes.levels[scene, band, y], scenes.gains[scene, band], scenes.shifts
-    if not scenes.shifted[scene]:
+def correct_row(scenes: SceneArrays, scene: int, band: int, y: int, out: Float32) -> None:
+    """Write a row of a scene's band to `out` (x,), corrected by its gain and its local offset."""
+    levels, gain, offsets = scenes.levels[scene, band, y], scenes.gains[scene, band], scenes.offsets
+    if not scenes.has_offset[scene]:
         for x in range(len(out)):
-            out[x] = shifted(levels[x], gain)
+            out[x] = shift_level(levels[x], gain)
         return
-    upper, lower = shifts.lines[scene, band, shifts.above[y]], shifts.lines[scene, band, shifts.below[y]]
-    down = shifts.part[y]
+    upper, lower = offsets.lines[scene, band, offsets.above[y]], offsets.lines[scene, band, offsets.below[y]]
+    down = offsets.part[y]
     for x in range(np.uint64(0), np.uint64(len(out))):
-        out[x] = shifted(levels[x], gain + (upper[x] + (lower[x] - upper[x]) * down))
+        out[x] = shift_level(levels[x], gain + (upper[x] + (lower[x] - upper[x]) * down))
 
 
 @compiled
-def shifted(level: int, add: np.float32) -> np.float32:
-    """A level with what is added to it: 1 to 255."""
-    return min(max(np.float32(level) + add, np.float32(1)), np.float32(255))
+def quantize_percent(weight: np.float32) -> np.uint8:
+    """Convert a weight of 0 to 1 to percent in steps of 5, at least 5: finer steps compress worse."""
+    return np.uint8(max(np.rint(weight * np.float32(20)) * np.float32(5), np.float32(5)))
 
 
-@compiled
-def percent(share: np.float32) -> np.uint8:
-    """A share of 0 to 1 in percent, in steps of 5: finer says no more and compresses worse. Never 0."""
-    return np.uint8(max(np.rint(share * np.float32(20)) * np.float32(5), np.float32(5)))
+def composite_scenes(
+    scenes: Iterable[MaskedScene],
+    feather_px: float,
+    rows: slice = slice(None),
+    method: type[CompositeMethod] = FeatheredFirst,
+) -> Composite:
+    """Composite whole scenes of a tile.
 
+    Slabs of a tile are exactly the rows of the whole. No further scene is requested once no later scene can change a
+    pixel.
 
-def fuse(scenes: Iterable[ClearScene], fade: float, rows: slice = slice(None), kind: type[Rule] = FadedFirst) -> Fused:
-    """Fuse whole scenes, best first, with cross-fades of `fade` pixels, by one of the `rules`; give some rows of it.
+    Args:
+        scenes: Scenes of one shape, best first.
+        feather_px: Width of the feather along clouds and swath edges, in pixels.
+        rows: Rows of the tile to composite.
+        method: Rule that merges the scenes (`reducers.COMPOSITE_METHODS`).
 
-    The slabs of a tile are exactly the rows of the whole. No further scene is asked for once nothing is left to share.
-    Raises RasterError where there is no scene.
+    Raises:
+        RasterError: If there is no scene, or a scene has another shape than the first.
     """
-    looks: SceneStack | None = None
+    stack: SceneStack | None = None
     for scene in scenes:
         height, width = scene.clear.shape
         window = slice(*rows.indices(height)[:2]), slice(0, width)
-        if looks is None:
-            looks = SceneStack().begin((window[0].stop - window[0].start, width))
-            open_ = np.ones_like(Fade.of(cells_for((height, width), fade), fade).whole(*window))
+        if stack is None:
+            stack = SceneStack().reset((window[0].stop - window[0].start, width))
+            nothing = EdgeWeights.from_clear_cells(create_clear_cells((height, width), feather_px), feather_px)
+            open_ = np.ones_like(nothing.is_saturated(*window))
         clear = scene.clear & (scene.levels != 0).all(axis=0)
-        share = Fade.of(cells_for(clear.shape, fade).feed(clear), fade)
-        levels = scene.levels[:, window[0]]
-        if levels.shape[1:] != looks.shape:
-            raise RasterError(f"scene {looks.fed + 1} is {scene.levels.shape}, not like those before; cut all alike")
-        looks.place()[:] = levels
-        shift = None if scene.shift is None else scene.shift.cut(window[0])
-        looks.add(clear[window[0]], share.at(*window), scene.gain, shift)
-        open_ &= ~share.whole(*window)
-        if kind.stops_early and not open_.any():
+        weights = EdgeWeights.from_clear_cells(create_clear_cells(clear.shape, feather_px).feed(clear), feather_px)
+        offset = None if scene.offset is None else scene.offset.crop(window[0])
+        stack.append(scene.levels[:, window[0]], clear[window[0]], weights.sample(*window), scene.gain, offset)
+        open_ &= ~weights.is_saturated(*window)
+        if method.stops_early and not open_.any():
             break
-    if looks is None:
-        raise RasterError("there is no scene to fuse; write an empty tile instead")
-    return kind.result(looks)
+    if stack is None:
+        raise RasterError("Cannot composite: there is no scene; write an empty tile instead.")
+    return method.composite(stack)

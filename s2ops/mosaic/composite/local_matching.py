@@ -1,9 +1,9 @@
-"""What a single gain cannot match: haze that changes over a tile. A smooth shift of levels, scene by scene.
+"""Local radiometric matching: smooth level offsets of each scene, for haze that varies over a tile.
 
-Where a patch of a later scene fills a hole, it should continue the picture around it. So in order of priority each
-scene is compared with the picture of the scenes before it, in cells of 600 m; the differences are smoothed over
-kilometres and die out where the two share no clear ground. Texture is far finer than that and stays untouched. Nothing
-needs full resolution: give every n-th pixel.
+A single gain cannot match such haze. Where a patch of a later scene fills a hole, it should continue the image around
+it. So in order of priority each scene is compared with the image of the scenes before it, in cells of 600 m. The
+differences are smoothed over kilometres and fall to 0 where the two share no clear ground. Texture is far finer than
+that and stays unchanged. The comparison does not need full resolution: every n-th pixel is enough.
 """
 
 from collections.abc import Sequence
@@ -12,99 +12,107 @@ from math import ceil
 from typing import Final
 
 import numpy as np
+import scipy
 
 from s2ops.constants import BANDS, Bool, Float32, Float64, UInt8
-from s2ops.imaging.distance import Lerp
-from s2ops.mosaic.composite.compositing import shifted
-from s2ops.mosaic.composite.scene_stack import ClearScene
+from s2ops.imaging.interpolation import BilinearGrid
+from s2ops.imaging.tone_curve import shift_level
+from s2ops.mosaic.composite.scene_stack import MaskedScene
 from s2ops.runtime.jit import compiled
-from s2ops.runtime.lazy_scipy import ndimage
 
-WIDTHS: Final = (24.0, 8.0, 3.0)
-"""Standard deviations, in cells, of the smoothing: the wide one (14 km) says what the next (5 km, then 2 km) cannot."""
+SMOOTHING_CELLS: Final = (24.0, 8.0, 3.0)
+"""Standard deviations of the smoothing, in cells: 14 km, then 5 km, then 2 km; a wider one supports the next where
+that has too few pixels."""
 
-TRUST: Final = 0.02
-"""Share of clear cells within a smoothing at which its figure counts half against the wider one's."""
+HALF_TRUST_SHARE: Final = 0.02
+"""Share of clear cells within a smoothing at which its value counts half against that of the wider one."""
 
-LIMIT: Final = 24.0
-"""Levels: a difference beyond it is a changed field or a missed cloud, and counts as this."""
+MAX_DIFFERENCE: Final = 24.0
+"""Levels: a larger difference is a changed field or a missed cloud, and counts as this."""
 
 
 @dataclass(frozen=True)
-class ShiftField:
-    """Levels to add to a scene that its gains have already corrected; known at the centres of cells."""
+class OffsetField:
+    """Smooth offsets, in levels, of a scene that its gains have already corrected."""
 
     cells: Float32
-    """(4, cell row, cell column)."""
+    """(4, cell row, cell column): levels to add, at the centres of cells."""
 
-    def rows(self, start: int, stop: int, columns: int, cell: float) -> Lerp:
-        """The shift of rows `start` to `stop` (excluded): (4, y, x) levels, bilinear. No halo needed.
+    def interpolate(self, start: int, stop: int, columns: int, cell: float) -> BilinearGrid:
+        """Interpolate the offsets of rows `start` to `stop` (excluded): (4, y, x) levels, bilinear. No halo needed.
 
-        `cell` is the side of a cell in pixels of the raster asked for: `distance.CELL_M / res`.
+        `cell` is the side of a cell in pixels of the raster in question: `cell_mask.CELL_M / res`.
         """
         y = (np.arange(start, stop, dtype=np.float64) + 0.5) / cell - 0.5
         x = (np.arange(columns, dtype=np.float64) + 0.5) / cell - 0.5
-        return Lerp.of(self.cells, y, x)
+        return BilinearGrid.from_nodes(self.cells, y, x)
 
 
-def local_shifts(scenes: Sequence[ClearScene], cell: int) -> list[ShiftField]:
-    """The shift field of each scene, best scene first; that one's is 0.
+def fit_local_offsets(scenes: Sequence[MaskedScene], cell: int) -> list[OffsetField]:
+    """Fit the offset field of each scene.
 
-    The scenes are whole tiles, decimated alike, with the `gain` of each; `cell` is the side of a cell in their pixels.
-    A field follows from the tile's scenes only, so every slab sees the same one.
+    A field follows from the tile's scenes only, so all slabs have the same.
+
+    Args:
+        scenes: Whole tiles, all decimated alike, each with its gain; best scene first.
+        cell: Side of a cell, in pixels of the scenes.
+
+    Returns:
+        One field per scene; that of the first is 0.
     """
     shape = scenes[0].clear.shape if scenes else (0, 0)
-    picture = np.zeros((len(BANDS), *shape), np.float32)
+    image = np.zeros((len(BANDS), *shape), np.float32)
     known = np.zeros(shape, np.bool_)
     fields = []
     for scene in scenes:
         gain = np.zeros(len(BANDS), np.float32) if scene.gain is None else scene.gain
         clear = scene.clear & (scene.levels != 0).all(axis=0)
-        field = _field(picture, known & clear, (scene.levels, gain), cell)
+        field = _fit_field(image, known & clear, (scene.levels, gain), cell)
         fields.append(field)
-        _continue(picture, clear & ~known, scene.levels, gain, field.rows(0, shape[0], shape[1], cell).values())
+        offset = field.interpolate(0, shape[0], shape[1], cell).evaluate()
+        _fill_new_pixels(image, clear & ~known, scene.levels, gain, offset)
         known |= clear
     return fields
 
 
-def _field(picture: Float32, both: Bool, scene: tuple[UInt8, Float32], cell: int) -> ShiftField:
-    """What the picture has more than the scene's (levels, gain), counted where `both`, smoothed."""
+def _fit_field(image: Float32, both: Bool, scene: tuple[UInt8, Float32], cell: int) -> OffsetField:
+    """Smooth the differences of the image minus the scene's (levels, gain), counted where `both` are clear."""
     shape = tuple(ceil(side / cell) for side in both.shape)
     sums, count = np.zeros((len(BANDS), *shape)), np.zeros(shape)
-    _differences(picture, both, *scene, cell, sums, count)
+    _sum_differences(image, both, *scene, cell, sums, count)
     if not count.any():
-        return ShiftField(np.zeros(sums.shape, np.float32))
-    shift = np.zeros_like(sums)
-    for width in WIDTHS:
-        weight = ndimage.gaussian_filter(count, width, mode="constant") / cell**2
+        return OffsetField(np.zeros(sums.shape, np.float32))
+    offset = np.zeros_like(sums)
+    for width in SMOOTHING_CELLS:
+        weight = scipy.ndimage.gaussian_filter(count, width, mode="constant") / cell**2
         for band, total in enumerate(sums):
-            near = ndimage.gaussian_filter(total, width, mode="constant") / cell**2
-            shift[band] = (near + TRUST * shift[band]) / (weight + TRUST)
-    return ShiftField(shift.astype(np.float32))
+            near = scipy.ndimage.gaussian_filter(total, width, mode="constant") / cell**2
+            offset[band] = (near + HALF_TRUST_SHARE * offset[band]) / (weight + HALF_TRUST_SHARE)
+    return OffsetField(offset.astype(np.float32))
 
 
 @compiled
-def _differences(
-    picture: Float32, both: Bool, levels: UInt8, gain: Float32, cell: int, sums: Float64, count: Float64
+def _sum_differences(
+    image: Float32, both: Bool, levels: UInt8, gain: Float32, cell: int, sums: Float64, count: Float64
 ) -> None:
-    """Into `sums` (4, cell row, cell column) the differences, into `count` the pixels that have one."""
+    """Add the differences to `sums` (4, cell row, cell column) and their number to `count`."""
     bands, height, width = levels.shape
-    most = np.float32(LIMIT)
+    most = np.float32(MAX_DIFFERENCE)
     for y in range(height):
         for x in range(width):
             if both[y, x]:
                 count[y // cell, x // cell] += 1
                 for band in range(bands):
-                    apart = picture[band, y, x] - shifted(levels[band, y, x], gain[band])
+                    apart = image[band, y, x] - shift_level(levels[band, y, x], gain[band])
                     sums[band, y // cell, x // cell] += min(max(apart, -most), most)
 
 
 @compiled
-def _continue(picture: Float32, new: Bool, levels: UInt8, gain: Float32, shift: Float32) -> None:
-    """Put a scene's corrected levels where the picture is `new`."""
+def _fill_new_pixels(image: Float32, new: Bool, levels: UInt8, gain: Float32, offset: Float32) -> None:
+    """Copy a scene's corrected levels to the pixels of the image that are `new`."""
     bands, height, width = levels.shape
     for band in range(bands):
         for y in range(height):
             for x in range(width):
                 if new[y, x]:
-                    picture[band, y, x] = shifted(levels[band, y, x], gain[band]) + shift[band, y, x]
+                    image[band, y, x] = shift_level(levels[band, y, x], gain[band]) + offset[band, y, x]
