@@ -18,9 +18,9 @@ from s2ops.run.load_config import load_config
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json, to_json
-from tests.helpers.chain import TILES, write_config
+from tests.helpers.chain import NEIGHBOUR_TILES, write_config
 
-THREE = (*TILES, "33TVM")
+THREE = (*NEIGHBOUR_TILES, "33TVM")
 
 
 def make_ground(name: str) -> UInt8:

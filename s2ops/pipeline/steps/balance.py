@@ -21,10 +21,10 @@ from s2ops.mosaic.balance.illumination_gradient import IlluminationGradient, Lan
 from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, TilePosition, measure_overlap
 from s2ops.pipeline.steps.base import WholeStep
 from s2ops.raster.reader import read_decimated
-from s2ops.raster.reproject import Window, resample_to_grid, project_pixels, find_source_window
+from s2ops.raster.reproject import Window, find_source_window, project_pixels, resample_to_grid
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
 from s2ops.storage.done_marker import DoneMarker, compute_fingerprint, read_fingerprint, read_json, to_json
 
@@ -87,7 +87,7 @@ def _read_composites(ctx: RunContext) -> dict[str, str]:
     def read_tile(tile: Tile) -> str | None:
         return read_fingerprint(read_json(ctx.store, layout.TileKeys(tile.name).get_item("composite")))
 
-    each = zip(ctx.tiles, ordered_map(read_tile, ctx.tiles, _STORE_THREADS), strict=True)
+    each = zip(ctx.tiles, map_ordered(read_tile, ctx.tiles, _STORE_THREADS), strict=True)
     known = {tile.name: one for tile, one in each if one is not None}
     if not known:
         raise MissingInput(
@@ -146,7 +146,7 @@ def run(ctx: RunContext, inputs: BalanceInputs) -> StepResult:
     }
     ctx.store.put(layout.OVERLAPS, to_json(measured))
     tiles = [tile for tile in ctx.tiles if tile.name in composites]
-    for _ in ordered_map(partial(_write_corrections, ctx, result.corrections), tiles, _STORE_THREADS):
+    for _ in map_ordered(partial(_write_corrections, ctx, result.corrections), tiles, _STORE_THREADS):
         pass
     record = {
         "bands": list(BANDS),
@@ -186,7 +186,7 @@ def _measure_region(
         return earlier.get_trend(tile.name, composites[tile.name]) or LandTrend.from_image(levels(tile))
 
     tiles = [tile for tile in ctx.tiles if tile.name in composites]
-    trends = dict(zip([tile.name for tile in tiles], ordered_map(measure_trend, tiles, ctx.threads), strict=True))
+    trends = dict(zip([tile.name for tile in tiles], map_ordered(measure_trend, tiles, ctx.threads), strict=True))
     pairs = [
         (tile, other)
         for tile in tiles
@@ -222,7 +222,7 @@ def _measure_region(
             pieces.append(Piece(*places, one.levels, one.weights, one.pixels))
         return Overlap(a.name, b.name, tuple(pieces))
 
-    return trends, [one for one in ordered_map(measure_pair, pairs, ctx.threads) if one.pieces]
+    return trends, [one for one in map_ordered(measure_pair, pairs, ctx.threads) if one.pieces]
 
 
 def _locate_in_tile(grid: GeoBox, y: float, x: float) -> TilePosition:

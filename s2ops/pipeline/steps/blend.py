@@ -30,11 +30,11 @@ from s2ops.quality.seam_metrics import EdgeLine, measure_seam, overlay_without_b
 from s2ops.raster.cog import CODES, IMAGERY
 from s2ops.raster.dataset_pool import DatasetCache, DatasetPool, open_dataset_cache, open_dataset_pool
 from s2ops.raster.reader import read_decimated, split_rows
-from s2ops.raster.reproject import Window, find_shared_border, resample_to_grid, find_source_window
+from s2ops.raster.reproject import Window, find_shared_border, find_source_window, resample_to_grid
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import build_imagery_tags, open_raster_writer
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint, to_json
 from s2ops.telemetry import metrics
@@ -173,7 +173,7 @@ def run(ctx: RunContext, tile: Tile, inputs: BlendInputs) -> StepResult:
         image = made.create_file("mosaic", BANDS, IMAGERY, build_imagery_tags())
         provenance = made.create_file("provenance", ["scene"], CODES)
         blender = _TileBlender(ctx, geobox, files, own, sources, edges)
-        for slab in ordered_map(blender.blend_slab, split_rows(geobox.height), ctx.threads):
+        for slab in map_ordered(blender.blend_slab, split_rows(geobox.height), ctx.threads):
             energy += slab.energy
             image.write(slab.levels)
             provenance.write(slab.provenance[None])
@@ -207,7 +207,7 @@ def _prepare_sources(ctx: RunContext, tile: Tile, inputs: BlendInputs) -> list[_
     """Prepare the tile and its neighbours, in the order of names; the mosaic lists the tile's own scenes first."""
     corrections, number = inputs.corrections, 0
     tiles, made = [ctx.tiles_by_name[name] for name in inputs.composites], []
-    shapes = ordered_map(partial(_read_shape, ctx), tiles, ctx.threads)
+    shapes = map_ordered(partial(_read_shape, ctx), tiles, ctx.threads)
     for one, (weight, low_pass) in zip(tiles, shapes, strict=True):
         properties = inputs.composites[one.name]
         scenes = len(properties["s2ops:scenes"])

@@ -36,7 +36,7 @@ from s2ops.records import AcquireRecord
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.run.raster_writer import build_imagery_tags, find_date_range, open_raster_writer
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint, to_json
 
@@ -76,7 +76,7 @@ def run(ctx: RunContext, tile: Tile, inputs: CompositeInputs) -> StepResult:
         provenance = made.create_file("provenance", ["scene"], CODES)
         weight = made.create_file("weight", ["weight"], SHARE)
         compositor = _TileCompositor(ctx, tile, files, masks, gains, offsets)
-        for slab in ordered_map(compositor.composite_slab, split_rows(geobox.height), ctx.threads):
+        for slab in map_ordered(compositor.composite_slab, split_rows(geobox.height), ctx.threads):
             image.write(slab.levels)
             provenance.write(slab.provenance[None])
             weight.write(slab.weight[None])
@@ -173,7 +173,7 @@ def _match_scenes(
         image, mask = (read_sampled(ctx.store.get_gdal_path(key), side) for key in (keys.image, keys.mask))
         return image, mask[0] == Mask.CLEAR
 
-    seen = dict(zip(names, ordered_map(read_scene, names, ctx.threads), strict=True))
+    seen = dict(zip(names, map_ordered(read_scene, names, ctx.threads), strict=True))
     pairs = []
     for a, b in combinations(sorted(seen), 2):
         ratio = measure_brightness_ratio(seen[a][0], seen[b][0], seen[a][1] & seen[b][1])
