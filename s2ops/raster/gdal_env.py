@@ -7,14 +7,14 @@ from typing import Final
 import rasterio
 
 from s2ops.errors import CatalogError
-from s2ops.storage.object_store import get_gdal_endpoint_options
+from s2ops.storage.object_store import VSI_PREFIXES, get_gdal_endpoint_options
 
 ALLOWED_DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG")
 """GDAL drivers for files of others. Without this limit a file that claims to be a band could be a VRT, whose XML can
 name any local file."""
 
 _VSI_PREFIXES: Final = {
-    "http": "vsicurl/http://", "https": "vsicurl/https://", "s3": "vsis3/", "gs": "vsigs/", "az": "vsiaz/",
+    "http": "/vsicurl/http://", "https": "/vsicurl/https://", **{name: VSI_PREFIXES[name] for name in ("s3", "gs", "az")},
 }  # fmt: skip
 
 
@@ -63,4 +63,4 @@ def to_gdal_path(href: str) -> str:
         return href
     if scheme.lower() not in _VSI_PREFIXES:
         raise CatalogError(f"Cannot read {href!r}: its scheme is none of {', '.join(_VSI_PREFIXES)}.")
-    return f"/{_VSI_PREFIXES[scheme.lower()]}{rest}"
+    return f"{_VSI_PREFIXES[scheme.lower()]}{rest}"

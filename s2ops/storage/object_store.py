@@ -20,8 +20,10 @@ from s2ops.telemetry import metrics
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
-_VSI_PREFIXES: Final = {"s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/"}
-URI_SCHEMES: Final = ("file", *_VSI_PREFIXES)
+VSI_PREFIXES: Final = {"s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/"}
+"""GDAL's virtual file system of each URI scheme."""
+
+URI_SCHEMES: Final = ("file", *VSI_PREFIXES)
 """Schemes of the URIs that a store accepts."""
 
 _CHUNK_BYTES: Final = 4 * 2**20
@@ -67,7 +69,7 @@ class Store:
         with self._translate_errors(""):
             if self.folder is not None:
                 return LocalStore(self.folder, mkdir=True)
-            if urlsplit(self.uri).scheme not in _VSI_PREFIXES:
+            if urlsplit(self.uri).scheme not in VSI_PREFIXES:
                 raise ConfigError(f"Cannot open {self.uri}: use a folder, or a file://, s3://, gs:// or az:// URI.")
             return obstore.store.from_url(self.uri, retry_config=_RETRY)
 
@@ -162,7 +164,7 @@ class Store:
         if self.folder is not None:
             return str(self.folder / key)
         parts = urlsplit(self.uri)
-        return _VSI_PREFIXES[parts.scheme] + "/".join(p for p in (parts.netloc, parts.path.strip("/"), key) if p)
+        return VSI_PREFIXES[parts.scheme] + "/".join(p for p in (parts.netloc, parts.path.strip("/"), key) if p)
 
     def _translate_errors(self, key: str) -> AbstractContextManager[None]:
         """Translate errors of obstore and of the operating system; FileNotFoundError passes unchanged."""
