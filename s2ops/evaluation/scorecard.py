@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from s2ops.config import describe
+from s2ops.config import describe_findings
 from s2ops.errors import ConfigError, OutputError
 from s2ops.evaluation import (
     eurosat_chips,
@@ -128,7 +128,7 @@ def read_scorecard(path: Path) -> Scorecard:
         ) from error
     except ValidationError as error:
         raise ConfigError(
-            f"{path} is not a valid scorecard: {describe(error)}; write it with `s2ops score`."
+            f"{path} is not a valid scorecard: {describe_findings(error)}; write it with `s2ops score`."
         ) from error
 
 

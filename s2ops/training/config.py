@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from s2ops.config import describe
+from s2ops.config import describe_findings
 from s2ops.errors import ConfigError
 from s2ops.training.datasets.folder_config import FolderConfig
 
@@ -128,5 +128,6 @@ def load_config(path: Path) -> TrainConfig:
         raise ConfigError(f"Cannot read the training configuration {path}: it is not valid YAML: {error}") from error
     except ValidationError as error:
         raise ConfigError(
-            f"The training configuration {path} is not valid: {describe(error)}; see docs/how-to/train-a-network.md."
+            f"The training configuration {path} is not valid: {describe_findings(error)}; "
+            "see docs/how-to/train-a-network.md."
         ) from error
