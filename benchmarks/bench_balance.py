@@ -1,10 +1,10 @@
-"""Balance of a region of 20,000 tiles: what the solution takes, and how well it finds known faults.
+"""Balance of a region of 20,000 tiles: time and memory of the solver, and recovery of known brightness errors.
 
     python benchmarks/bench_balance.py [--side 142] [--noise 0.4]
 
-A square of side x side tiles, each too bright or too dark by 4 levels (6 %) and sloping by 1 level between centre and
-edge, both normally distributed and on their own for each band; pieces of overlaps carry noise. Overlaps are made in
-memory: reading 20,000 composites takes its own time.
+The region is a square of side x side tiles. Each tile has a brightness error of 4 levels (6 %) and a slope of 1 level
+between centre and edge, both normally distributed and independent per band; pieces of overlaps carry noise. Overlaps
+are made in memory, because reading 20,000 composites takes a time of its own.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from s2ops.mosaic.balance.color_balance import balance_colors
 from s2ops.mosaic.balance.illumination_gradient import LandTrend
 from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, TilePosition
 
-PITCH = 1.8214
-"""From centre to centre of neighbours, in half tiles."""
+PITCH_HALF_TILES = 1.8214
+"""Distance between the centres of neighbours, in half tiles."""
 
 
-def region(side: int, noise: float) -> tuple[dict[str, np.ndarray], list[Overlap]]:
-    """The faults of all tiles, (4, 3) levels, and what their overlaps show."""
+def simulate_region(side: int, noise: float) -> tuple[dict[str, np.ndarray], list[Overlap]]:
+    """Draw the errors of all tiles, (4, 3) coefficients in levels each, and the overlaps that result from them."""
     rng = np.random.default_rng(0)
     places = list(product(range(side), range(side)))
     names = {place: f"{place[0]:03}{place[1]:03}" for place in places}
-    faults = {place: rng.normal(0, [4, 1, 1], (4, 3)) for place in places}
+    errors = {place: rng.normal(0, [4, 1, 1], (4, 3)) for place in places}
     overlaps = []
     for here in places:
         for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
@@ -37,33 +37,34 @@ def region(side: int, noise: float) -> tuple[dict[str, np.ndarray], list[Overlap
             pieces = []
             for part in (-0.75, -0.25, 0.25, 0.75) if 0 in {down, right} else (0.0,):
                 a = TilePosition(0.91 * down if down else part, 0.91 * right if right else part)
-                b = TilePosition(a.y - PITCH * down, a.x - PITCH * right)
-                levels = faults[there] @ [1, b.x, b.y] - faults[here] @ [1, a.x, a.y] + rng.normal(0, noise, 4)
+                b = TilePosition(a.y - PITCH_HALF_TILES * down, a.x - PITCH_HALF_TILES * right)
+                levels = errors[there] @ [1, b.x, b.y] - errors[here] @ [1, a.x, a.y] + rng.normal(0, noise, 4)
                 pieces.append(Piece(a, b, tuple(levels), (100.0,) * 4, 1000))
             overlaps.append(Overlap(names[here], names[there], tuple(pieces)))
-    return {names[place]: faults[place] for place in places}, overlaps
+    return {names[place]: errors[place] for place in places}, overlaps
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Balance the simulated region; print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=142)
     parser.add_argument("--noise", type=float, default=0.4)
     given = parser.parse_args()
-    faults, overlaps = region(given.side, given.noise)
-    lands = {name: LandTrend((90.0,) * 4, (0.0,) * 4, (0.0,) * 4, 1.0) for name in faults}
+    true_errors, overlaps = simulate_region(given.side, given.noise)
+    lands = {name: LandTrend((90.0,) * 4, (0.0,) * 4, (0.0,) * 4, 1.0) for name in true_errors}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, cpu = time.perf_counter(), time.process_time()
-    made = balance_colors(faults, overlaps, lands)
+    result = balance_colors(true_errors, overlaps, lands)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    errors = np.array([made.corrections[name].coefficients + faults[name] for name in faults])
+    errors = np.array([result.corrections[name].coefficients + true_errors[name] for name in true_errors])
     errors -= errors.mean(axis=0)
-    left = np.array([overlap.compute_residual(made.corrections) for overlap in overlaps])
+    residuals = np.array([overlap.compute_residual(result.corrections) for overlap in overlaps])
     print("| tiles | overlaps | wall s | CPU s | peak MiB (before) | level error | slope error | left in overlaps |")
     print("|---|---|---|---|---|---|---|---|")
     print(
-        f"| {len(faults)} | {len(overlaps)} | {wall:.1f} | {cpu:.1f} | {peak:.0f} ({before:.0f}) "
-        f"| {errors[..., 0].std():.2f} | {errors[..., 1:].std():.2f} | {np.abs(left).mean():.2f} |"
+        f"| {len(true_errors)} | {len(overlaps)} | {wall:.1f} | {cpu:.1f} | {peak:.0f} ({before:.0f}) "
+        f"| {errors[..., 0].std():.2f} | {errors[..., 1:].std():.2f} | {np.abs(residuals).mean():.2f} |"
     )
 
 

@@ -1,13 +1,16 @@
-"""CPU time of a map tile of `s2ops view`, as it is read and as a WarpedVRT would.
+"""Map tiles (XYZ) of `s2ops view`: CPU time beside that of rio-tiler's WarpedVRT reader.
 
     python benchmarks/bench_map_tiles.py RUN
 
-RUN is a finished run. All map tiles lie over the middle of its first tile that has a mosaic; best of three.
+RUN is a finished run. All map tiles lie over the middle of its first tile that has a mosaic. Figures are the best of
+three repetitions.
 """
 
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import rasterio
 from morecantile import Tile, tms
@@ -17,13 +20,13 @@ from rio_tiler import reader
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.view.layers import LAYERS
 from s2ops.view.run import ViewedRun
-from s2ops.view.tiles import TILE_SIZE_PX, plan_drawing, compute_max_zoom
+from s2ops.view.tiles import TILE_SIZE_PX, compute_max_zoom, plan_drawing
 
 MERCATOR = tms.get("WebMercatorQuad")
 
 
-def best(function: Callable[[], object]) -> float:
-    """Milliseconds of CPU time."""
+def measure_cpu_ms(function: Callable[[], object]) -> float:
+    """Return the CPU time of a call in milliseconds, best of three."""
     times = []
     for _ in range(3):
         start = time.process_time()
@@ -32,19 +35,21 @@ def best(function: Callable[[], object]) -> float:
     return 1000 * min(times)
 
 
-def warped(path: str, place: Tile, layer: str) -> None:
-    """What rio-tiler's own reader does: a WarpedVRT of the whole file, read at the size of the map tile."""
-    smooth = "bilinear" if LAYERS[layer].kind == "picture" else "nearest"
+def read_warped(path: str, place: Tile, layer: str) -> None:
+    """Read a map tile as rio-tiler's own reader does: a WarpedVRT of the whole file, read at the size of the tile."""
+    method: Literal["bilinear", "nearest"] = "bilinear" if LAYERS[layer].kind == "picture" else "nearest"
+    west, south, east, north = MERCATOR.xy_bounds(place)
     with configure_gdal(), rasterio.open(path) as src:
         reader.part(
-            src, tuple(MERCATOR.xy_bounds(place)), height=TILE_SIZE_PX, width=TILE_SIZE_PX, dst_crs=CRS.from_epsg(3857),
-            indexes=LAYERS[layer].bands, resampling_method=smooth, reproject_method=smooth,
+            src, (west, south, east, north), height=TILE_SIZE_PX, width=TILE_SIZE_PX, dst_crs=CRS.from_epsg(3857),
+            indexes=LAYERS[layer].bands, resampling_method=method, reproject_method=method,
         )  # fmt: skip
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure both layers at every second zoom level; print a table."""
     run = ViewedRun(sys.argv[1])
-    name = next(one for one, facts in run.state.tiles.items() if facts.scenes)
+    name = next(name for name, facts in run.state.tiles.items() if facts.scenes)
     tile = run.get_tile(name)
     assert tile is not None
     middle = tile.footprint.centroid
@@ -53,9 +58,15 @@ if __name__ == "__main__":
     for layer in ("truecolour", "landcover"):
         for zoom in range(4, compute_max_zoom(run.res) + 1, 2):
             place = MERCATOR.tile(middle.x, middle.y, zoom)
-            made = plan_drawing(run, layer, place)
-            assert made is not None
-            path = run.store.get_gdal_path(made.sources[0].key)
-            others = best(lambda place=place, path=path, layer=layer: warped(path, place, layer))
-            print(f"| {layer} | {zoom} | {len(made.sources)} | {best(made.draw):.0f} | {others:.0f} |")
+            drawing = plan_drawing(run, layer, place)
+            assert drawing is not None
+            path = run.store.get_gdal_path(drawing.sources[0].key)
+            warped_ms = measure_cpu_ms(partial(read_warped, path, place, layer))
+            print(
+                f"| {layer} | {zoom} | {len(drawing.sources)} | {measure_cpu_ms(drawing.draw):.0f} | {warped_ms:.0f} |"
+            )
     run.close()
+
+
+if __name__ == "__main__":
+    main()

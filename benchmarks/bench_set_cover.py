@@ -1,10 +1,11 @@
-"""The smallest cover of cloudy stacks: the branch and bound of s2ops/selection/set_cover.py beside HiGHS.
+"""Set cover of cloudy scenes: branch and bound of s2ops/selection/set_cover.py beside the MIP solver HiGHS.
 
     python benchmarks/bench_set_cover.py [--limit-s 20] [--stacks 40:0.2 150:0.4]
 
-A stack is so many masks of 343 x 343 pixels, clouds of several scales, each with at least that part of cloud and at
-most 0.8. HiGHS gets the integer program of docs/explanation/select.md with rows on demand: first those that the fewest scenes see,
-then, again and again, those that its answer leaves uncovered at the highest price, until there are none. CPU seconds.
+A stack SCENES:CLOUD holds masks of 343 x 343 pixels with clouds of several scales; the cloud fraction of each is at
+least CLOUD and at most 0.8. HiGHS solves the integer program of docs/explanation/select.md with rows on demand: first
+the elements that the fewest scenes cover, then, repeatedly, the uncovered elements with the highest penalty, until all
+are covered. Times are CPU seconds.
 """
 
 import argparse
@@ -18,30 +19,30 @@ from scipy.sparse import hstack, identity
 from s2ops.constants import Bool, Float64
 from s2ops.selection.set_cover import CoverElements, merge_pixels, solve_set_cover
 
-SIDE = 343
-MOST = 12
-"""Scenes a list may have."""
+SIDE_PX = 343
+MAX_SCENES = 12
+"""Maximum length of a list."""
 PENALTY = 2000.0
-"""Of the whole tile uncovered, in scenes: `min_gain` of 0.0005."""
-ROWS = 500
-"""Elements that HiGHS gets at first, and more each time."""
+"""Cost of leaving the whole tile uncovered, in scenes: `min_gain` of 0.0005."""
+ROWS_PER_ROUND = 500
+"""Number of elements that HiGHS gets at first, and in addition in each round."""
 
 
-def stack(scenes: int, least: float) -> tuple[Bool, Float64]:
-    """Masks (scene, y, x) and costs (scene,)."""
+def simulate_stack(scenes: int, min_cloud: float) -> tuple[Bool, Float64]:
+    """Simulate masks of clear pixels (scene, y, x) and costs (scene,)."""
     dice = np.random.default_rng(3)
     masks = []
     for _ in range(scenes):
-        field = sum(gaussian_filter(dice.normal(size=(SIDE, SIDE)), s) * s for s in (3, 12, 30))
-        masks.append(field > np.quantile(field, dice.uniform(least, 0.8)))
+        field = sum(gaussian_filter(dice.normal(size=(SIDE_PX, SIDE_PX)), s) * s for s in (3, 12, 30))
+        masks.append(field > np.quantile(field, dice.uniform(min_cloud, 0.8)))
     return np.stack(masks), 1 + np.arange(scenes) / scenes
 
 
-def by_highs(parts: CoverElements, cost: Float64, limit_s: float) -> tuple[float, float]:
-    """Objective of the best list and a lower bound."""
+def solve_with_highs(parts: CoverElements, cost: Float64, limit_s: float) -> tuple[float, float]:
+    """Return the objective of the best list that HiGHS found, and a lower bound."""
     scenes, end = len(cost), time.monotonic() + limit_s
     price = PENALTY * parts.weight
-    rows = np.argsort(parts.seen.sum(axis=1), kind="stable")[:ROWS]
+    rows = np.argsort(parts.seen.sum(axis=1), kind="stable")[:ROWS_PER_ROUND]
     best, bound = float(price.sum()), 0.0
     while (left := end - time.monotonic()) > 0:
         count = len(rows)
@@ -51,7 +52,7 @@ def by_highs(parts: CoverElements, cost: Float64, limit_s: float) -> tuple[float
             np.r_[cost, price[rows]],
             integrality=size,
             bounds=Bounds(0, 1),
-            constraints=[LinearConstraint(covers, lb=1), LinearConstraint(size, ub=MOST)],
+            constraints=[LinearConstraint(covers, lb=1), LinearConstraint(size, ub=MAX_SCENES)],
             options={"time_limit": left, "mip_rel_gap": 0.0},
         )
         bound = max(bound, found.mip_dual_bound or 0.0)
@@ -62,34 +63,39 @@ def by_highs(parts: CoverElements, cost: Float64, limit_s: float) -> tuple[float
         more = np.setdiff1d(np.flatnonzero(missed), rows)
         if not len(more):
             break
-        rows = np.r_[rows, more[np.argsort(-price[more], kind="stable")][:ROWS]]
+        rows = np.r_[rows, more[np.argsort(-price[more], kind="stable")][:ROWS_PER_ROUND]]
     return best, bound
 
 
-def told(objective: float, bound: float, seconds: float) -> str:
+def render_result(objective: float, bound: float, seconds: float) -> str:
+    """Return a result as the text of a table cell."""
     proven = objective - bound < 1e-6
     return f"{objective:.2f} {'proven' if proven else f'(bound {bound:.2f})'} in {seconds:.2f} s"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Solve each stack with both solvers; print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit-s", type=float, default=20.0)
-    parser.add_argument("--stacks", nargs="*", default=["150:0", "40:0.2", "40:0.4", "150:0.2", "150:0.4"])
+    parser.add_argument(
+        "--stacks", nargs="*", metavar="SCENES:CLOUD", default=["150:0", "40:0.2", "40:0.4", "150:0.2", "150:0.4"]
+    )
     given = parser.parse_args()
-    solve_set_cover(np.ones((2, 8, 16), np.bool_), np.ones(2), PENALTY, MOST, 1.0)  # its loop is machine code from here on
+    # warm-up: compiles the solver's loop
+    solve_set_cover(np.ones((2, 8, 16), np.bool_), np.ones(2), PENALTY, MAX_SCENES, 1.0)
     print("| candidates | cloud, each at least | HiGHS, rows on demand | branch and bound | scenes |")
     print("|---|---|---|---|---|")
     for text in given.stacks:
-        scenes, least = int(text.split(":")[0]), float(text.split(":")[1])
-        clear, cost = stack(scenes, least)
+        scenes, min_cloud = int(text.split(":")[0]), float(text.split(":")[1])
+        clear, cost = simulate_stack(scenes, min_cloud)
         start = time.process_time()
-        mine = solve_set_cover(clear, cost, PENALTY, MOST, given.limit_s)
-        took = time.process_time() - start
+        own = solve_set_cover(clear, cost, PENALTY, MAX_SCENES, given.limit_s)
+        seconds = time.process_time() - start
         start = time.process_time()
-        theirs = by_highs(merge_pixels(clear), cost, given.limit_s)
-        highs = told(*theirs, time.process_time() - start)
-        ours = told(mine.objective, mine.lower_bound, took)
-        print(f"| {scenes} | {100 * least:.0f} % | {highs} | {ours} | {mine.selected.sum()} |", flush=True)
+        theirs = solve_with_highs(merge_pixels(clear), cost, given.limit_s)
+        highs = render_result(*theirs, time.process_time() - start)
+        ours = render_result(own.objective, own.lower_bound, seconds)
+        print(f"| {scenes} | {100 * min_cloud:.0f} % | {highs} | {ours} | {own.selected.sum()} |", flush=True)
 
 
 if __name__ == "__main__":

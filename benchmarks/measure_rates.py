@@ -1,34 +1,41 @@
-"""Write the shipped rates from finished runs: python benchmarks/measure_rates.py OUT.yaml ... > s2ops/cost/rates.json.
+"""Rates of the cost estimate that ship with the package, computed from finished runs.
 
-Each argument is the configuration of a run that is through; give one of several tiles at a low resolution first (it
-tells what the start of a process takes), then `benchmarks/bench_full_tile.py`'s at 10 m.
-docs/how-to/plan-a-run.md names those that the package's figures come from.
+    python benchmarks/measure_rates.py OUT.yaml ... > s2ops/cost/rates.json
+
+Each argument is the configuration of a finished run. The first should be a run of several tiles at a low resolution,
+which measures the start of a process; the next that of `benchmarks/bench_full_tile.py` at 10 m.
+docs/how-to/plan-a-run.md names the runs from which the package's figures come.
 """
 
 import sys
 
-from s2ops.cost.rates import GpuRate, StepRate, Rates, StartupCost, compute_rates
+from s2ops.cost.rates import GpuRate, Rates, StartupCost, StepRate, compute_rates
 from s2ops.cost.run_history import read_run_records
 from s2ops.cost.work_units import STEP_EFFORT
 from s2ops.geo.region import list_region_tiles
 from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
 
-CLIENT = 4 / 326
-"""Processor seconds a million pixels: the clients took 4 cores at 326 Mpx/s (benchmarks/results/gpu-serving.md)."""
+CLIENT_CPU_S_PER_MPX = 4 / 326
+"""CPU seconds per million pixels: the clients took 4 cores at 326 Mpx/s (benchmarks/results/gpu-serving.md)."""
 
 COMPACT = "through Triton on an H200, 512 px windows (benchmarks/results/gpu-serving.md)"
 ACQUIRE = GpuRate(
-    mpx_s=496, client_cpu_s_mpx=CLIENT, source=f"a compact network: three requests a window, 165 each, {COMPACT}"
+    mpx_s=496,
+    client_cpu_s_mpx=CLIENT_CPU_S_PER_MPX,
+    source=f"a compact network: three requests a window, 165 each, {COMPACT}",
 )
 GPU = {
     "select": ACQUIRE,
     "acquire": ACQUIRE,
-    "landcover": GpuRate(mpx_s=204, client_cpu_s_mpx=CLIENT, source=f"the compact network of three heads, {COMPACT}"),
+    "landcover": GpuRate(
+        mpx_s=204, client_cpu_s_mpx=CLIENT_CPU_S_PER_MPX, source=f"the compact network of three heads, {COMPACT}"
+    ),
 }
 
 
 def main() -> None:
+    """Combine the rates of all runs; write them as JSON to standard output."""
     rates: dict[tuple[str, int], StepRate] = {}
     starts: dict[str, StartupCost] = {}
     known: Rates | None = None

@@ -1,8 +1,10 @@
-"""The same composite as others make it; run by benchmarks/bench_composite.py, in whatever environment has them.
+"""Composites by other libraries (NumPy, rio-tiler, odc-stac, odc-algo, OTB, S2Mosaic), as peers of s2ops composites.
 
     python benchmarks/peer_methods.py METHOD OUT.tif SCENE.tif ...      (beside each scene its SCENE.mask.tif)
 
-Windows of 1024 on two threads, a plain tiled file, then GDAL's COG driver with the options of s2ops.
+benchmarks/bench_composite.py runs this script with the interpreter of an environment that has the libraries. Every
+method reads windows of 1024 px on two threads and writes a plain tiled file; GDAL's COG driver then converts it with
+the options of s2ops.
 """
 
 import os
@@ -24,29 +26,30 @@ from numpy.ma import MaskedArray
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
-SIDE = 1024
+WINDOW_PX = 1024
 THREADS = 2
-OPEN = local()
+OPEN_FILES = local()
 Read = Callable[[], MaskedArray]
 
 
-def opened(path: str) -> rasterio.DatasetReader:
-    """A handle for each thread."""
-    if not hasattr(OPEN, "files"):
-        OPEN.files = {}
-    if path not in OPEN.files:
-        OPEN.files[path] = rasterio.open(path)
-    return OPEN.files[path]
+def open_once(path: str) -> rasterio.DatasetReader:
+    """Open a file once per thread."""
+    if not hasattr(OPEN_FILES, "files"):
+        OPEN_FILES.files = {}
+    if path not in OPEN_FILES.files:
+        OPEN_FILES.files[path] = rasterio.open(path)
+    return OPEN_FILES.files[path]
 
 
-def masked(scene: str, window: Window) -> MaskedArray:
-    """(4, y, x) levels, masked where not clear."""
-    unclear = opened(scene.replace(".tif", ".mask.tif")).read(1, window=window) != 0
-    levels = opened(scene).read(window=window)
+def read_masked(scene: str, window: Window) -> MaskedArray:
+    """Read levels (4, y, x), masked where not clear."""
+    unclear = open_once(scene.replace(".tif", ".mask.tif")).read(1, window=window) != 0
+    levels = open_once(scene).read(window=window)
     return MaskedArray(levels, mask=np.broadcast_to(unclear, levels.shape))
 
 
-def numpy_first(reads: Sequence[Read]) -> np.ndarray:
+def composite_numpy_first(reads: Sequence[Read]) -> np.ndarray:
+    """Take each pixel from the first scene that is clear there."""
     out: np.ndarray | None = None
     for read in reads:
         part = read()
@@ -60,8 +63,8 @@ def numpy_first(reads: Sequence[Read]) -> np.ndarray:
     return out
 
 
-def numpy_median(reads: Sequence[Read]) -> np.ndarray:
-    """By sorting: what is not clear goes to the end."""
+def composite_numpy_median(reads: Sequence[Read]) -> np.ndarray:
+    """Compute the median of the clear levels by sorting; unclear pixels get the largest value, so they come last."""
     parts = [read() for read in reads]
     stack = np.stack([part.data for part in parts]).astype(np.uint16)
     stack[np.stack([part.mask for part in parts])] = 999
@@ -72,12 +75,12 @@ def numpy_median(reads: Sequence[Read]) -> np.ndarray:
     return np.where(count[0] > 0, (low + high) // 2, 0).astype(np.uint8)
 
 
-def rio_tiler(name: str) -> Callable[[Sequence[Read]], np.ndarray]:
-    """One of rio-tiler's mosaic methods."""
+def create_rio_tiler_method(name: str) -> Callable[[Sequence[Read]], np.ndarray]:
+    """Create a function that composites by one of rio-tiler's mosaic methods."""
     from rio_tiler.models import ImageData  # noqa: PLC0415 (only where it is installed)
     from rio_tiler.mosaic.methods import defaults  # noqa: PLC0415
 
-    def fuse(reads: Sequence[Read]) -> np.ndarray:
+    def composite(reads: Sequence[Read]) -> np.ndarray:
         method = getattr(defaults, name)()
         for read in reads:
             method.feed(ImageData(read()).array)
@@ -86,11 +89,11 @@ def rio_tiler(name: str) -> Callable[[Sequence[Read]], np.ndarray]:
         filled: np.ndarray = method.data.filled(0).astype(np.uint8)
         return filled
 
-    return fuse
+    return composite
 
 
-def as_cog(plain: Path, target: Path) -> None:
-    """With the options of s2ops."""
+def convert_to_cog(plain: Path, target: Path) -> None:
+    """Convert a plain file to a COG with the options of s2ops, and remove the plain file."""
     copy(
         str(plain), str(target), driver="COG", COMPRESS="ZSTD", LEVEL="1", PREDICTOR="YES", BLOCKSIZE="512",
         OVERVIEW_RESAMPLING="AVERAGE", NUM_THREADS="ALL_CPUS",
@@ -98,8 +101,8 @@ def as_cog(plain: Path, target: Path) -> None:
     plain.unlink()
 
 
-def items(scenes: Sequence[str]) -> list[Any]:
-    """A STAC item for each scene, as a catalog would give it: the four bands and the mask of one date."""
+def build_items(scenes: Sequence[str]) -> list[Any]:
+    """Build the STAC item of each scene as a catalog would return it: the four bands and the mask of one date."""
     import pystac  # noqa: PLC0415 (only where it is installed)
 
     made = []
@@ -120,18 +123,18 @@ def items(scenes: Sequence[str]) -> list[Any]:
     return made
 
 
-def opened_lazily(scenes: Sequence[str]) -> Any:
-    """(band, time, y, x) levels as dask arrays by odc-stac, 0 where not clear."""
+def load_lazily(scenes: Sequence[str]) -> Any:
+    """Load levels (band, time, y, x) as dask arrays with odc-stac, 0 where not clear."""
     from odc.stac import load  # noqa: PLC0415
 
     names = ["image.1", "image.2", "image.3", "image.4"]
-    chunks = {"x": SIDE, "y": SIDE, "time": 1}
-    found = load(items(scenes), bands=[*names, "mask"], chunks=chunks, dtype="uint8", groupby="id")
+    chunks = {"x": WINDOW_PX, "y": WINDOW_PX, "time": 1}
+    found = load(build_items(scenes), bands=[*names, "mask"], chunks=chunks, dtype="uint8", groupby="id")
     return found[names].where(found["mask"] == 0, 0).rename({name: f"b{band}" for band, name in enumerate(names)})
 
 
-def write_lazily(fused: Any, target: Path) -> None:
-    """Compute a dataset of bands into a plain file."""
+def write_dataset(fused: Any, target: Path) -> None:
+    """Compute a lazy dataset of bands and write it into a plain file."""
     import rioxarray  # noqa: F401, PLC0415 (registers `.rio`)
 
     image = fused.to_array("band").astype("uint8").drop_vars("time", errors="ignore").squeeze(drop=True)
@@ -140,29 +143,29 @@ def write_lazily(fused: Any, target: Path) -> None:
     )
 
 
-def odc_stac_median(scenes: Sequence[str], target: Path) -> None:
-    """What odc-stac leaves to dask: median(skipna)."""
+def composite_odc_stac_median(scenes: Sequence[str], target: Path) -> None:
+    """Composite with odc-stac by dask's `median(skipna=True)`."""
     import dask  # noqa: PLC0415
 
     with dask.config.set(scheduler="threads", num_workers=THREADS):
-        looks = opened_lazily(scenes).chunk({"time": -1})
-        write_lazily(looks.where(looks > 0).median("time", skipna=True).fillna(0), target)
+        stack = load_lazily(scenes).chunk({"time": -1})
+        write_dataset(stack.where(stack > 0).median("time", skipna=True).fillna(0), target)
 
 
-def geomad(scenes: Sequence[str], target: Path) -> None:
-    """odc-algo's int_geomedian, which runs geomad in blocks."""
+def composite_geomad(scenes: Sequence[str], target: Path) -> None:
+    """Composite with odc-algo's `int_geomedian`, which computes the geometric median (geomad) in blocks."""
     import dask  # noqa: PLC0415
     from odc.algo import int_geomedian  # noqa: PLC0415
 
-    looks = opened_lazily(scenes).astype("uint16")
-    for band in looks.data_vars.values():
+    stack = load_lazily(scenes).astype("uint16")
+    for band in stack.data_vars.values():
         band.attrs["nodata"] = 0
     with dask.config.set(scheduler="threads", num_workers=THREADS):
-        write_lazily(int_geomedian(looks, num_threads=1, offset=0, scale=1 / 255), target)
+        write_dataset(int_geomedian(stack, num_threads=1, offset=0, scale=1 / 255), target)
 
 
-def otb_first(scenes: Sequence[str], target: Path) -> None:
-    """Orfeo ToolBox: BandMathX, a line of conditions for each band."""
+def composite_otb_first(scenes: Sequence[str], target: Path) -> None:
+    """Composite with Orfeo ToolBox's BandMathX: one conditional expression per band."""
     files = [file for scene in scenes for file in (scene, scene.replace(".tif", ".mask.tif"))]
     bands = []
     for band in range(1, 5):
@@ -170,81 +173,82 @@ def otb_first(scenes: Sequence[str], target: Path) -> None:
         for number in reversed(range(len(scenes))):
             words = f"(im{2 * number + 2}b1 == 0 ? im{2 * number + 1}b{band} : {words})"
         bands.append(words)
-    surroundings = {**os.environ, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(THREADS), "GDAL_CACHEMAX": "128"}
+    environment = {**os.environ, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(THREADS), "GDAL_CACHEMAX": "128"}
     out = f"{target}?&gdal:co:TILED=YES&gdal:co:BIGTIFF=YES"
     command = ["otbcli_BandMathX", "-il", *files, "-exp", "; ".join(bands), "-out", out, "uint8"]
-    subprocess.run(command, check=True, env=surroundings)
+    subprocess.run(command, check=True, env=environment)
 
 
-def s2mosaic_first(scenes: Sequence[str], target: Path) -> None:
-    """S2Mosaic's own loop, with masks from files in place of its network; it takes single-band files."""
+def composite_s2mosaic_first(scenes: Sequence[str], target: Path) -> None:
+    """Composite with S2Mosaic's own loop; masks from files replace its network. It needs single-band files."""
     import pandas as pd  # noqa: PLC0415
     from s2mosaic import helpers, mosaic_core  # noqa: PLC0415
 
-    def masks(item: Any, **_: Any) -> tuple[np.ndarray, np.ndarray]:
+    def read_mask(item: Any, **_: Any) -> tuple[np.ndarray, np.ndarray]:
         with rasterio.open(item.mask) as src:
             clear = src.read(1) == 0
         return clear, np.ones_like(clear)
 
-    mosaic_core.get_masks = masks
+    mosaic_core.get_masks = read_mask
     names = [f"B{band}" for band in range(1, 5)]
-    looks = []
+    stack = []
     for scene in scenes:
-        assets = {name: SimpleNamespace(href=single(scene, band)) for band, name in enumerate(names, 1)}
-        looks.append(SimpleNamespace(assets=assets, mask=scene.replace(".tif", ".mask.tif")))
+        assets = {name: SimpleNamespace(href=get_band_path(scene, band)) for band, name in enumerate(names, 1)}
+        stack.append(SimpleNamespace(assets=assets, mask=scene.replace(".tif", ".mask.tif")))
     everywhere = np.ones((10_980, 10_980), np.bool_)
-    image, profile = mosaic_core.download_bands_pool(pd.DataFrame({"item": looks}), names, everywhere, None, "first")
+    image, profile = mosaic_core.download_bands_pool(pd.DataFrame({"item": stack}), names, everywhere, None, "first")
     helpers.export_tif(image, profile, target, names)
 
 
-def single(scene: str, band: int) -> str:
-    """A file of one band of a scene."""
+def get_band_path(scene: str, band: int) -> str:
+    """Return the path of the single-band file of a scene."""
     return scene.replace(".tif", f".b{band}.tif")
 
 
-def split(scenes: Sequence[str]) -> None:
-    """The files of single bands, where they are missing; no part of any measurement."""
+def split_bands(scenes: Sequence[str]) -> None:
+    """Write the missing single-band files; this is not part of any measurement."""
     for scene, band in product(scenes, range(1, 5)):
-        if not Path(single(scene, band)).exists():
+        if not Path(get_band_path(scene, band)).exists():
             with rasterio.open(scene) as src:
                 levels, profile = src.read(band), {**src.profile, "count": 1, "interleave": "band", "compress": "zstd"}
-            with rasterio.open(single(scene, band), "w", **{**profile, "driver": "GTiff", "zlevel": 1}) as dst:
+            with rasterio.open(get_band_path(scene, band), "w", **{**profile, "driver": "GTiff", "zlevel": 1}) as dst:
                 dst.write(levels, 1)
 
 
 def main() -> None:
+    """Run one method, or split scenes into single bands."""
     name, target, scenes = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     if name == "split":
-        split(scenes)
+        split_bands(scenes)
         return
     whole = {
-        "odc-stac-median": odc_stac_median,
-        "geomad": geomad,
-        "otb-first": otb_first,
-        "s2mosaic-first": s2mosaic_first,
+        "odc-stac-median": composite_odc_stac_median,
+        "geomad": composite_geomad,
+        "otb-first": composite_otb_first,
+        "s2mosaic-first": composite_s2mosaic_first,
     }
     if name in whole:
         plain = target.with_suffix(".plain.tif")
         whole[name](scenes, plain)
-        as_cog(plain, target)
+        convert_to_cog(plain, target)
         return
-    own = {"numpy-first": numpy_first, "numpy-median": numpy_median}
-    fuse = own[name] if name in own else rio_tiler(name)
+    own = {"numpy-first": composite_numpy_first, "numpy-median": composite_numpy_median}
+    composite = own[name] if name in own else create_rio_tiler_method(name)
     with rasterio.open(scenes[0]) as src:
         profile = {**src.profile, "driver": "GTiff", "compress": None, "photometric": "MINISBLACK", "alpha": "NO"}
     plain, lock = target.with_suffix(".plain.tif"), Lock()
     with rasterio.open(plain, "w", **profile) as dst:
 
-        def work(corner: tuple[int, int]) -> None:
+        def write_window(corner: tuple[int, int]) -> None:
             top, left = corner
-            window = Window(left, top, min(SIDE, dst.width - left), min(SIDE, dst.height - top))
-            out = fuse([lambda scene=scene: masked(scene, window) for scene in scenes])
+            window = Window(left, top, min(WINDOW_PX, dst.width - left), min(WINDOW_PX, dst.height - top))
+            out = composite([lambda scene=scene: read_masked(scene, window) for scene in scenes])
             with lock:
                 dst.write(out, window=window)
 
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(work, product(range(0, dst.height, SIDE), range(0, dst.width, SIDE))))
-    as_cog(plain, target)
+            list(pool.map(write_window, product(range(0, dst.height, WINDOW_PX), range(0, dst.width, WINDOW_PX))))
+    convert_to_cog(plain, target)
 
 
 if __name__ == "__main__":

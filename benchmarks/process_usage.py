@@ -1,7 +1,7 @@
-"""Run a command and say what it took: wall time, CPU time of it and its children, peak memory of the largest.
+"""Resource usage of a command: wall time, CPU time of the process and its children, peak memory of the largest one.
 
-A process begins with the peak memory of the one that started it (Linux keeps it over `exec`), so each command is
-started by a small one: this file as a script.
+Linux keeps the peak memory of a process over `exec`, so a child starts with its parent's peak. Each command is
+therefore started by a small process: this file as a script.
 """
 
 import json
@@ -14,44 +14,45 @@ from statistics import median
 from typing import NamedTuple
 
 
-class Took(NamedTuple):
-    """Seconds and MiB."""
+class ProcessUsage(NamedTuple):
+    """Wall time and CPU time in seconds, peak resident memory in MiB."""
 
     wall: float
     cpu: float
     rss: float
 
 
-def took(command: Sequence[str]) -> Took | None:
-    """One process, start and imports included; None where it fails."""
+def measure_command(command: Sequence[str]) -> ProcessUsage | None:
+    """Run a command once and measure it, start and imports included; return None if it fails."""
     answer = subprocess.run([sys.executable, "-I", __file__, *command], stdout=subprocess.PIPE, check=False)
-    return Took(*json.loads(answer.stdout)) if answer.returncode == 0 else None
+    return ProcessUsage(*json.loads(answer.stdout)) if answer.returncode == 0 else None
 
 
-def alternately(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, Took | None]:
-    """Medians over `runs` rounds in which each command runs once: a machine's speed changes within minutes.
+def measure_alternately(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, ProcessUsage | None]:
+    """Return the medians over `runs` rounds, each of which runs every command once.
 
-    None where a command fails, which is not run again.
+    Rounds alternate because a machine's speed changes within minutes. A command that fails is not run again; its
+    result is None.
     """
-    found: dict[str, list[Took]] = {name: [] for name in commands}
+    found: dict[str, list[ProcessUsage]] = {name: [] for name in commands}
     for turn in range(runs):
         for name, command in commands.items():
-            took_now = took(command) if len(found[name]) == turn else None
-            if took_now is not None:
-                found[name].append(took_now)
-            print(f"{name}: {took_now or 'failed'}", file=sys.stderr, flush=True)
-    return {name: _middle(runs_of) if len(runs_of) == runs else None for name, runs_of in found.items()}
+            usage = measure_command(command) if len(found[name]) == turn else None
+            if usage is not None:
+                found[name].append(usage)
+            print(f"{name}: {usage or 'failed'}", file=sys.stderr, flush=True)
+    return {name: _compute_median(usages) if len(usages) == runs else None for name, usages in found.items()}
 
 
-def _middle(found: Sequence[Took]) -> Took:
-    return Took(*(median(figures) for figures in zip(*found, strict=True)))
+def _compute_median(usages: Sequence[ProcessUsage]) -> ProcessUsage:
+    return ProcessUsage(*(median(figures) for figures in zip(*usages, strict=True)))
 
 
-def table(rows: dict[str, Took | None], base: str) -> str:
-    """A Markdown table with ratios to the row `base`; what could not run is said so."""
+def render_table(rows: dict[str, ProcessUsage | None], base: str) -> str:
+    """Return a Markdown table with ratios to the row `base`; commands that did not run are marked as skipped."""
     reference = rows[base]
     if reference is None:
-        raise SystemExit(f"{base} failed: nothing to compare with")
+        raise SystemExit(f"Cannot compute ratios: the command {base} failed; see its error message above.")
     lines = [
         f"| method | wall s | CPU s | peak MiB | wall / {base} | CPU / {base} |", "|---|---|---|---|---|---|"
     ]  # fmt: skip
@@ -65,7 +66,7 @@ def table(rows: dict[str, Took | None], base: str) -> str:
 
 
 def _run(command: Sequence[str]) -> None:
-    """Start the command, wait, print [wall, CPU, MiB]; exits with 1 where it fails."""
+    """Start the command, wait, print [wall s, CPU s, MiB]; exit with 1 if it fails."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -65,9 +65,9 @@ def main() -> None:
         settings = load_config(ROOT / "examples/zagreb.yaml", out=folder)
         ctx = RunContext(settings, (parse_tile(SOUTH), parse_tile(NORTH)))
         brighten(ctx, SOUTH, 1.15)
-        balance.run(ctx)
+        balance.STEP.bind(ctx).run()
         for one in ctx.tiles:
-            blend.run(ctx, one)
+            blend.STEP.bind(ctx, one).run()
             facts = (read_json(ctx.store, layout.TileKeys(one.name).get_item("mosaic")) or {})["properties"]
             for seam in facts["s2ops:seams"]:
                 figures = (f"{name} {seam['before'][name]} -> {seam['after'][name]}" for name in ("excess", "coherent"))
