@@ -1,0 +1,1 @@
+"""Acquisition of scenes: previews, row prefetching, cloud and shadow masks."""

@@ -1,4 +1,4 @@
-"""Cloud and shadow mask from network probabilities: thresholds, removal of small objects, dilation (buffer).
+"""Cloud mask and shadow mask from network probabilities: thresholds, removal of small objects, dilation (buffer).
 
 Sizes are metres and square metres on the ground, so that the same parameters apply at every resolution. A slab that is
 cut with `compute_halo_px` more rows on each side has, inside, exactly the mask of the whole image.

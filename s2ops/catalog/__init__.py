@@ -1,0 +1,1 @@
+"""STAC catalogs: search, item parsing, hrefs, signing, HTTP client."""

@@ -1,4 +1,4 @@
-"""HTTP client for STAC catalogs: retries with exponential backoff, JSON documents, error translation."""
+"""HTTP client for STAC catalogs: retry with exponential backoff, JSON documents, error translation."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Catalog search for scenes: STAC APIs (item search) and static STAC catalogs behind one protocol."""
+"""Catalog search for scenes (STAC search): STAC APIs and static STAC catalogs behind one protocol."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,0 +1,1 @@
+"""Argo Workflows client: submission and watching of runs."""

@@ -1,0 +1,1 @@
+"""Evaluation of the networks: scorecard on real and simulated data, beside other methods."""

@@ -1,0 +1,1 @@
+"""Geography: MGRS tiling grid, regions, areas, footprints, polygon files."""

@@ -1,0 +1,1 @@
+"""Image algorithms on arrays: tone curve, distance transform, interpolation, statistics, rendering."""

@@ -1,4 +1,4 @@
-"""Tone curve (tone map) between reflectance and 8-bit levels, the same for every tile, date and band.
+"""Tone curve (tone mapping) between reflectance and 8-bit levels, the same for every tile, date and band.
 
 The paper (section 2.2 a) scales scenes from 16 to 8 bits so that texture survives in dark and bright areas. Here that
 is one logarithmic curve: level = 1 + 254 * log(1 + r / TOE) / log(1 + TOP / TOE) for reflectance r in 0..TOP. Steps are

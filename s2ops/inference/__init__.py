@@ -1,0 +1,1 @@
+"""Inference with the networks: sliding window, ONNX Runtime, Triton, GPU engine."""

@@ -1,4 +1,4 @@
-"""Sliding-window inference (tiled inference) over images of any size, with blended overlaps.
+"""Sliding window inference (tiled inference) over images of any size, with blended overlaps.
 
 All engines use this module, so a map does not depend on where its network ran. Along each axis the first window starts
 at 0, the last one ends at the image's end, and the others are spread evenly. Neighbouring windows overlap by at least

@@ -1,0 +1,1 @@
+"""Land cover: fusion of heads and dates, areas, area tables."""

@@ -1,0 +1,1 @@
+"""Networks and weights: U-net, haze CNN, ONNX export, registry, model store."""

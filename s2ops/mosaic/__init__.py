@@ -1,0 +1,1 @@
+"""Mosaic: composite of scenes, colour balance of tiles, blending of tiles."""

@@ -1,0 +1,1 @@
+"""Pipeline: steps, local engine, process pool, tile groups."""

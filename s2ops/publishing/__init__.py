@@ -1,0 +1,1 @@
+"""Publishing: STAC items and collections, virtual mosaics, tile index, MosaicJSON."""

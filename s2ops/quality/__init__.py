@@ -1,0 +1,1 @@
+"""Quality: seam metrics, gradient energy, verification of all outputs."""

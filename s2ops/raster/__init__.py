@@ -1,0 +1,1 @@
+"""Rasters: reading, COG writing, overviews, resampling, reprojection."""

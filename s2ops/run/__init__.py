@@ -1,0 +1,1 @@
+"""Run: context, configuration loading, raster writer, run records, missing tiles."""

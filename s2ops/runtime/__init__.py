@@ -1,0 +1,1 @@
+"""Process runtime: threads, JIT compilation, memory allocation, temporary folders."""

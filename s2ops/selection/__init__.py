@@ -1,0 +1,1 @@
+"""Scene selection: costs, set cover solver, refresh, explanation."""

@@ -1,0 +1,1 @@
+"""Simulated world: ground, atmosphere, satellite passes, catalog, truth."""

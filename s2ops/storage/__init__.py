@@ -1,0 +1,1 @@
+"""Storage: object store, layout of keys, done markers."""

@@ -1,4 +1,4 @@
-"""Done markers and fingerprints: a step is done if the JSON beside its outputs has the fingerprint of its inputs."""
+"""Done marker and fingerprint: lets a run resume. A step is done if the JSON beside its outputs has its fingerprint."""
 
 import hashlib
 import json

@@ -1,0 +1,1 @@
+"""GPU engine: fused kernels, quantization, choice of precision."""

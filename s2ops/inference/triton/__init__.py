@@ -1,0 +1,1 @@
+"""Triton Inference Server: client, Python backend, model repository, server process."""

@@ -1,0 +1,1 @@
+"""Colour balance (harmonization) of all tiles of a region."""

@@ -1,4 +1,4 @@
-"""Colour balance (radiometric block adjustment) of a region: a correction per tile and band from tile overlaps.
+"""Colour balance (harmonization, radiometric block adjustment) of a region: a correction per tile and band.
 
 `overlap_statistics.py` measures the overlaps, and `least_squares.py` solves for the corrections. Overlaps do not show
 an illumination gradient that is equal in all tiles; `illumination_gradient.py` detects it. This module combines the

@@ -1,0 +1,1 @@
+"""Feathering of neighbouring tiles with two-band blending."""

@@ -1,4 +1,4 @@
-"""Per-pixel compositing of a tile's scenes: best scene first, patch borders feathered (paper, section 2.2 c).
+"""Per-pixel compositing of a tile's scenes with provenance: best scene first, patch borders feathered (paper, 2.2 c).
 
 Scenes are composited in priority order: each scene gets the part of a pixel's weight that earlier scenes have not
 used. Deep inside its clear area that is all of it. Towards cloud, shadow or the swath's edge its weight falls with the
