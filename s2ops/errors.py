@@ -103,7 +103,7 @@ class Terminated(BaseException):
 
 
 class Translation(NamedTuple):
-    """Rule of `error_context`: exceptions of some types become an error of s2ops."""
+    """Rule of `translate_errors`: exceptions of some types become an error of s2ops."""
 
     kinds: tuple[type[BaseException], ...]
     error: type[S2opsError]
@@ -114,7 +114,7 @@ class Translation(NamedTuple):
 
 
 @contextmanager
-def error_context(what_failed: str, *translations: Translation) -> Iterator[None]:
+def translate_errors(what_failed: str, *translations: Translation) -> Iterator[None]:
     """Translate exceptions of other libraries that are raised in the `with` block.
 
     The first matching rule decides; other exceptions, and errors of s2ops, pass unchanged.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from s2ops.config import describe
+from s2ops.config import describe_findings
 from s2ops.errors import InputError
 
 
@@ -46,7 +46,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            findings = describe(error)
+            findings = describe_findings(error)
             raise InputError(f"{key} is not a {cls.__name__}: {findings}; delete it and run the step again") from error
 
 
@@ -154,7 +154,7 @@ class SelectRecord(Record):
         """What the next steps depend on: equal where the list is the same as before a refresh."""
         return self.renewed.basis if self.renewed else self.fingerprint
 
-    def candidate(self, scene: str) -> Candidate:
+    def find_candidate(self, scene: str) -> Candidate:
         """The candidate with that id; an InputError names those that there are."""
         for candidate in self.candidates:
             if candidate.id == scene:

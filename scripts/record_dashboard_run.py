@@ -26,7 +26,7 @@ from s2ops.report import layers  # noqa: E402
 from s2ops.report.gather import gather_run_facts  # noqa: E402
 from s2ops.report.maps import Canvas  # noqa: E402
 from s2ops.storage.object_store import Store  # noqa: E402
-from tests.helpers.chain import command, make_world, write_config  # noqa: E402 -- the tests' own world and servers
+from tests.helpers.chain import build_command, make_world, write_config  # noqa: E402 -- the tests' own world and servers
 from tests.helpers.prometheus import Prometheus, serve_folder, start_prometheus  # noqa: E402
 from tests.helpers.triton import find_free_ports, open_server_host, start_loading_server  # noqa: E402
 
@@ -50,7 +50,7 @@ def main() -> None:
         rules = ROOT / "helm/s2ops/files/rules/s2ops.yaml"
         with start_prometheus(folder, targets, rules) as server, start_loading_server(triton):
             start = time.time() - 2
-            first = subprocess.Popen(command(*words))  # noqa: S603 -- our own command line
+            first = subprocess.Popen(build_command(*words))  # noqa: S603 -- our own command line
             _wait_for_land_cover(server, first)
             draw_dashboards.draw_all(_build_url(server), out, start, time.time(), ["run"])
             _wait_for_end(first, 0)
@@ -60,7 +60,7 @@ def main() -> None:
             for path in folder.glob("out/scenes/33TUM/*A.tif"):
                 path.write_bytes(path.read_bytes()[:5000])
             (folder / "out/composite/33TUM/item.json").unlink()
-            _wait_for_end(subprocess.Popen(command(*words)), 2)  # noqa: S603 -- as above
+            _wait_for_end(subprocess.Popen(build_command(*words)), 2)  # noqa: S603 -- as above
             draw_dashboards.draw_all(_build_url(server), out, start, time.time(), ["failures"])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.chain import DATES, ROW, TILES, make_world
+from tests.helpers.chain import DATES, TILE_ROW, NEIGHBOUR_TILES, make_world
 
 LONG = (
     "cost/test_plan_docs.py",
@@ -43,13 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def two_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalog of a world of two tiles and two dates. Nothing writes to it: a test that breaks scenes has a copy."""
-    return _shared("two-tiles", tmp_path_factory, TILES, DATES[:2])
+    return _shared("two-tiles", tmp_path_factory, NEIGHBOUR_TILES, DATES[:2])
 
 
 @pytest.fixture(scope="session")
 def three_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of three tiles in a row: the second overlaps both others, which do not overlap."""
-    return _shared("three-tiles", tmp_path_factory, ROW, DATES[::2])
+    return _shared("three-tiles", tmp_path_factory, TILE_ROW, DATES[::2])
 
 
 def _shared(name: str, folders: pytest.TempPathFactory, tiles: Sequence[str], dates: Sequence[date]) -> Path:

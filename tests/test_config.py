@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from s2ops.config import RunConfig, parse
+from s2ops.config import RunConfig, parse_config
 from s2ops.errors import ConfigError
 from s2ops.run.load_config import load_config
 
@@ -17,18 +17,18 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_target_date_is_the_end_of_the_range_unless_given() -> None:
-    assert parse(GOOD, "run.yaml").target == date(2023, 8, 31)
-    assert parse(GOOD + "target_date: 2023-07-01\n", "run.yaml").target == date(2023, 7, 1)
+    assert parse_config(GOOD, "run.yaml").target == date(2023, 8, 31)
+    assert parse_config(GOOD + "target_date: 2023-07-01\n", "run.yaml").target == date(2023, 7, 1)
 
 
 def test_the_environment_fills_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA", "/data")
-    assert parse(GOOD + "catalog: ${DATA}/catalog.json\n", "run.yaml").catalog == "/data/catalog.json"
+    assert parse_config(GOOD + "catalog: ${DATA}/catalog.json\n", "run.yaml").catalog == "/data/catalog.json"
 
 
 def test_an_override_replaces_a_field_and_none_does_not() -> None:
-    assert parse(GOOD, "run.yaml", out="s3://bucket/run").out == "s3://bucket/run"
-    assert parse(GOOD, "run.yaml", out=None).out == "out"
+    assert parse_config(GOOD, "run.yaml", out="s3://bucket/run").out == "s3://bucket/run"
+    assert parse_config(GOOD, "run.yaml", out=None).out == "out"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_an_override_replaces_a_field_and_none_does_not() -> None:
 )
 def test_a_mistake_is_named_with_its_value(change: tuple[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse(GOOD.replace(*change), "run.yaml")
+        parse_config(GOOD.replace(*change), "run.yaml")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from s2ops.constants import UInt8
 from s2ops.imaging.swath_edge import clean_swath_edge
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 
 PREFETCH_SLABS: Final = 4
 """Slabs requested at the same time: a request has a latency, whatever the bandwidth."""
@@ -51,7 +51,7 @@ class RowPrefetcher:
 
     def __init__(self, read: Callable[[slice], UInt8], slabs: Iterable[slice], edge_px: int) -> None:
         """Start reading: `read` reads a slab, `edge_px` is the width of the swath's edge in pixels."""
-        self._parts = clean_swath_edge_stream(ordered_map(read, slabs, PREFETCH_SLABS), edge_px)
+        self._parts = clean_swath_edge_stream(map_ordered(read, slabs, PREFETCH_SLABS), edge_px)
         self._held: UInt8 | None = None
         self._top = 0
 

@@ -9,7 +9,7 @@ from typing import Never
 
 from s2ops.cli.app import app
 from s2ops.errors import S2opsError, Terminated
-from s2ops.runtime.malloc import keep_small
+from s2ops.runtime.malloc import limit_malloc_arenas
 from s2ops.telemetry.log_config import configure_logging
 
 _MAX_TERMINATION_MESSAGE_LENGTH = 500
@@ -18,7 +18,7 @@ _MAX_TERMINATION_MESSAGE_LENGTH = 500
 
 def main() -> None:
     """Run the command line (entry point of `s2ops`)."""
-    keep_small()
+    limit_malloc_arenas()
     configure_logging("text")  # commands with --log-format replace it
     signal.signal(signal.SIGTERM, _raise_terminated)
     try:

@@ -90,8 +90,8 @@ def _group_tiles(
 
     settings = load_config(config, out=out, segmenter=segmenter)
     ctx = RunContext(settings, list_region_tiles(settings.region))
-    names = tile_groups.tiles_with_work(ctx, stage)
-    children = tile_groups.write(ctx, stage, names, size, child)
+    names = tile_groups.list_tiles_with_work(ctx, stage)
+    children = tile_groups.write_groups(ctx, stage, names, size, child)
     listing.write_text(json.dumps([one.to_json() for one in children]))
     progress = build_progress(log_format)
     progress.start_stage(stage, len(ctx.tiles), len(names))
@@ -126,7 +126,7 @@ def _run_stage(
 
     settings = load_config(config, out=out, segmenter=segmenter)
     ctx = RunContext(settings, list_region_tiles(settings.region), max(1, (threads or count_cores()) // workers))
-    own = tile_groups.read(ctx, stage, group)
+    own = tile_groups.read_group(ctx, stage, group)
     names = own.tiles
     steps = [step.name for step in step_runner.CLUSTER_STAGES[stage]]
     progress = build_progress(log_format)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from s2ops.constants import Json
-from s2ops.errors import ConfigError, S2opsError, TransientError, Translation, error_context
+from s2ops.errors import ConfigError, S2opsError, TransientError, Translation, translate_errors
 
 _GROUP: Final = ("argoproj.io", "v1alpha1")
 _INSTALL_CHART: Final = "install the chart there, or give --namespace"
@@ -105,7 +105,7 @@ def _translate_api_errors(what_failed: str) -> AbstractContextManager[None]:
     def is_rejected(error: Any) -> bool:
         return error.status is not None and error.status < 500
 
-    return error_context(
+    return translate_errors(
         what_failed,
         Translation((ApiException,), ConfigError, _INSTALL_CHART, is_not_found),
         Translation((ApiException,), ConfigError, "correct the request or its permissions", is_rejected),
@@ -159,7 +159,7 @@ def _translate_hera_errors(what_failed: str) -> AbstractContextManager[None]:
     from hera.exceptions import HeraException, NotFound  # noqa: PLC0415
     from requests import RequestException  # noqa: PLC0415
 
-    return error_context(
+    return translate_errors(
         what_failed,
         Translation((NotFound,), ConfigError, _INSTALL_CHART),
         Translation((HeraException,), ConfigError, "correct the request or its permissions"),

@@ -10,9 +10,9 @@ from math import asin, cos, degrees, radians, sin
 from typing import Final
 
 import numpy as np
+import scipy
 
 from s2ops.constants import Float64
-from s2ops.runtime.lazy_scipy import special
 
 SATELLITE_COUNT: Final = 2
 """Satellites in regular operation during most years since 2017; at times there was a third."""
@@ -84,11 +84,11 @@ def predict_scenes(lat: float, start: date, end: date, max_cloud: float) -> tupl
     passes = len(days) * lit * SATELLITE_COUNT / REPEAT_CYCLE_DAYS * compute_orbit_count(lat)
     mean = interpolate_mean_cloud(lat)
     shape = CLOUD_BETA_CONCENTRATION * mean, CLOUD_BETA_CONCENTRATION * (1 - mean)
-    part = float(special.betainc(*shape, max_cloud / 100))
+    part = float(scipy.special.betainc(*shape, max_cloud / 100))
     count = round(passes * part)
     quantiles: Float64 = (np.arange(count) + 0.5) / max(count, 1) * part
     outside = _compute_nodata_fractions(lat)
-    clouds = special.betaincinv(*shape, quantiles)
+    clouds = scipy.special.betaincinv(*shape, quantiles)
     return tuple(ExpectedScene(float(cloud), outside[n % len(outside)]) for n, cloud in enumerate(clouds))
 
 

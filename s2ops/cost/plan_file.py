@@ -3,7 +3,7 @@
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from s2ops.config import RunConfig, describe
+from s2ops.config import RunConfig, describe_findings
 from s2ops.constants import Json
 from s2ops.cost.estimate import CostEstimate, ResourceAmounts, StepEstimate
 from s2ops.cost.prices import Prices
@@ -115,4 +115,4 @@ def parse_plan(data: bytes, key: str) -> StoredPlan:
     try:
         return StoredPlan.model_validate_json(data)
     except ValidationError as error:
-        raise InputError(f"{key} is not a valid plan ({describe(error)}): delete it and plan again.") from error
+        raise InputError(f"{key} is not a valid plan ({describe_findings(error)}): delete it and plan again.") from error

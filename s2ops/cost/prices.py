@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from s2ops.config import describe
+from s2ops.config import describe_findings
 from s2ops.errors import ConfigError
 from s2ops.storage.object_store import read_text
 
@@ -89,7 +89,7 @@ def parse_prices(text: str, source: str) -> Prices:
     try:
         return Prices.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"price file {source}: {describe(error)}; correct the file.") from error
+        raise ConfigError(f"price file {source}: {describe_findings(error)}; correct the file.") from error
 
 
 def load_prices(place: str | None) -> Prices:

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from s2ops.config import describe
+from s2ops.config import describe_findings
 from s2ops.constants import Float64
 from s2ops.cost.scene_model import SceneCounts
 from s2ops.cost.work_units import STEP_EFFORT, compute_work, count_tiles, read_units
@@ -275,7 +275,7 @@ def parse_rates(data: bytes, source: str) -> Rates:
         return Rates.model_validate_json(data)
     except ValidationError as error:
         raise ConfigError(
-            f"rates {source} cannot be used: {describe(error)}; give the `out` of a finished run, or omit --rates."
+            f"rates {source} cannot be used: {describe_findings(error)}; give the `out` of a finished run, or omit --rates."
         ) from error
 
 

@@ -14,7 +14,7 @@ from s2ops.errors import ConfigError, InputError, S2opsError, StoreUnreachable
 from s2ops.records import SelectRecord
 from s2ops.run.context import RunContext
 from s2ops.run.run_record import RunRecord
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store, read_text
 
@@ -100,7 +100,7 @@ def read_run_records(store: Store, tiles: Iterable[str]) -> Iterator[RunRecord]:
             return RunRecord.read(store.get(key) or b"", key)
         return None
 
-    yield from (one for one in ordered_map(read, wanted, _READER_THREADS) if one is not None)
+    yield from (one for one in map_ordered(read, wanted, _READER_THREADS) if one is not None)
 
 
 def count_scenes(one: RunRecord) -> SceneCounts:
@@ -141,7 +141,7 @@ def _check_scene_counts(ctx: RunContext, found: list[RunRecord]) -> SceneCheck |
         record = SelectRecord.read(ctx.store.get(key) or b"", key)
         return predict_scene_counts(list_expected_scenes(record), ctx.config)
 
-    total = sum(ordered_map(predict_counts, sorted(finished), _READER_THREADS), SceneCounts())
+    total = sum(map_ordered(predict_counts, sorted(finished), _READER_THREADS), SceneCounts())
     real = sum((count_scenes(one) for one in found if one.tile in finished), SceneCounts())
     return SceneCheck(catalog=ctx.config.catalog, tiles=len(finished), modelled=total.to_json(), found=real.to_json())
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from s2ops.constants import Bool
 from s2ops.errors import RasterError
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 CELL_M: Final = 600
 """Side of a cell in metres: 183 of them fill a tile at 10, 20, 60 and 120 m alike."""
@@ -48,7 +48,7 @@ class CellMask:
         return self
 
 
-@compiled
+@compile_kernel
 def _clear_invalid_cells(valid: Bool, top: int, cell: int, cells: Bool) -> None:
     """Set cells to False that contain an invalid pixel of a slab, whose first row is row `top` of the raster."""
     height, width = valid.shape

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from s2ops.constants import Bool, Float32, Int32
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 _BLOCK: Final = 512
 """Side in pixels of the blocks that are processed one by one: most contain nothing False and need no loop."""
@@ -40,7 +40,7 @@ def compute_capped_distance_transform(mask: Bool, cap: float) -> Float32:
     return out
 
 
-@compiled
+@compile_kernel
 def _compute_block(mask: Bool, top: int, left: int, reach: int, cap: float, out: Float32) -> None:
     """Compute the distances of the part of `mask` that begins at `top`, `left` and has the shape of `out`."""
     rows, cols = out.shape
@@ -66,7 +66,7 @@ def _compute_block(mask: Bool, top: int, left: int, reach: int, cap: float, out:
             out[y, x - left] = min(np.sqrt(best), cap)
 
 
-@compiled
+@compile_kernel
 def _compute_column_distances(mask: Bool, top: int, rows: int, far: np.int32) -> Int32:
     """Compute the distance to the nearest False pixel of the same column, at most `far`, in `rows` rows from `top`."""
     height, width = mask.shape
@@ -86,14 +86,14 @@ def _compute_column_distances(mask: Bool, top: int, rows: int, far: np.int32) ->
     return out
 
 
-@compiled
+@compile_kernel
 def _advance_row(line: Bool, far: np.int32, last: Int32) -> None:
     """Update the distances `last` by one row: add 1 where True, at most `far`; set 0 where False."""
     for x in range(len(line)):
         last[x] = min(last[x] + np.int32(1), far) * np.int32(line[x])
 
 
-@compiled
+@compile_kernel
 def _compute_row_distances(line: Int32, far: np.int32, aside: Int32) -> None:
     """Write to `aside` the distance to the nearest pixel of `line` below `far`, at most `far`."""
     near = far

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2ops.constants import Float32, Float64, Int64
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 
 class BilinearGrid(NamedTuple):
@@ -61,7 +61,7 @@ class BilinearGrid(NamedTuple):
         return out
 
 
-@compiled
+@compile_kernel
 def _interpolate_columns(nodes: Float32, left: Int64, right: Int64, part: Float32, lines: Float32) -> None:
     """Interpolate rows of nodes to rows of pixels. Equal neighbours give exactly their value."""
     for row in range(len(nodes)):
@@ -70,7 +70,7 @@ def _interpolate_columns(nodes: Float32, left: Int64, right: Int64, part: Float3
             lines[row, x] = before + (np.float32(nodes[row, right[x]]) - before) * part[x]
 
 
-@compiled
+@compile_kernel
 def _interpolate_rows(lines: Float32, above: Int64, below: Int64, part: Float32, out: Float32) -> None:
     """Interpolate between node rows, for each of the fields (first axis)."""
     for one in range(len(out)):

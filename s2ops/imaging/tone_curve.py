@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from s2ops.constants import Float32, Float64, UInt8, UInt16, UInt32, UInt64
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 TOE: Final = 0.04
 """Reflectance at which the curve bends from linear to logarithmic."""
@@ -45,7 +45,7 @@ def invert_tone_curve(levels: Float32 | Float64 | UInt8) -> Float32:
     return out
 
 
-@compiled
+@compile_kernel
 def shift_level(level: int, offset: np.float32) -> np.float32:
     """Add an offset to the level of a pixel with data and clip the unrounded sum to 1..255."""
     return min(max(np.float32(level) + offset, np.float32(1)), np.float32(255))
@@ -101,14 +101,14 @@ def _build_band_table(offset: int) -> UInt8:
     return table
 
 
-@compiled
+@compile_kernel
 def _map_numbers(numbers: UInt16, table: UInt8, out: UInt8) -> None:
     """Look up numbers: three times as fast as np.take, which makes an index of 8 bytes of each number."""
     for at in range(len(numbers)):
         out[at] = table[numbers[at]]
 
 
-@compiled
+@compile_kernel
 def _map_four_numbers(numbers: UInt64, table: UInt8, out: UInt32) -> None:
     """Look up four numbers per word, the first in its low bits: one read and one write for all of them."""
     low = np.uint64(0xFFFF)

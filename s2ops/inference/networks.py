@@ -6,7 +6,7 @@ from functools import cached_property, partial
 
 from s2ops.inference.protocols import ImageClassifier, Networks, Segmenter, WeightsInfo
 from s2ops.models.registry import find_weights
-from s2ops.runtime.threads import single_flight
+from s2ops.runtime.threads import deduplicate_calls
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class OnnxNetworks:
         from s2ops.inference.onnx import open_segmenter  # noqa: PLC0415 -- not needed with a server
 
         open_one = partial(open_segmenter, models=self.models, threads=self.threads)
-        object.__setattr__(self, "_open", single_flight(open_one))
-        object.__setattr__(self, "_find", single_flight(partial(find_weights, models=self.models)))
+        object.__setattr__(self, "_open", deduplicate_calls(open_one))
+        object.__setattr__(self, "_find", deduplicate_calls(partial(find_weights, models=self.models)))
 
     def get_weights_info(self, network: str) -> WeightsInfo:
         """Return the weights file, read once per process: every tile's fingerprint contains its checksum."""

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from s2ops.config import describe
+from s2ops.config import describe_findings
 from s2ops.errors import ModelError
 from s2ops.models.registry import MANIFEST_NAME, NETWORKS, PACKAGE_WEIGHTS, ModelMeta, find_weights
 from s2ops.storage.object_store import Store
@@ -159,7 +159,7 @@ def _parse_manifest(data: bytes, uri: str) -> WeightsManifest:
         return WeightsManifest.model_validate_json(data)
     except ValidationError as error:
         raise ModelError(
-            f"{MANIFEST_NAME} in {uri} is not valid: {describe(error)}; "
+            f"{MANIFEST_NAME} in {uri} is not valid: {describe_findings(error)}; "
             "delete it and upload the weights again with `s2ops models push`."
         ) from error
 

@@ -18,7 +18,7 @@ from s2ops.errors import Terminated, TransientError
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.pipeline.step_runner import TileOutcome, run_steps
 from s2ops.run.context import RunContext
-from s2ops.runtime.malloc import keep_small
+from s2ops.runtime.malloc import limit_malloc_arenas
 from s2ops.telemetry.log_config import LogFormat, configure_logging, get_log_format
 
 _GRACE_S: Final = 10.0
@@ -78,7 +78,7 @@ def _start(
     told: Connection, config: RunConfig, tiles: tuple[Tile, ...], threads: int, log_format: LogFormat | None
 ) -> None:
     global _worker_context  # noqa: PLW0603 -- one job a process, so that models load once
-    keep_small()
+    limit_malloc_arenas()
     if log_format is not None:
         configure_logging(log_format)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the run too, which then tells its workers

@@ -146,7 +146,7 @@ def _run(ctx: RunContext, step: str, name: str, prepared: PreparedStep) -> StepR
     with measure_usage() as usage:
         result = prepared.run()
     metrics.record_step(result, usage, (TILE_SIZE_M / ctx.res) ** 2 / 1e6)
-    ctx.store.put(layout.TileKeys(name).get_run_record(step), run_record.of_step(ctx, result, usage).write())
+    ctx.store.put(layout.TileKeys(name).get_run_record(step), run_record.create_run_record(ctx, result, usage).write())
     ctx.store.delete(layout.TileKeys(name).get_failure(step))
     if step == StepName.PUBLISH:
         write_rates(ctx)

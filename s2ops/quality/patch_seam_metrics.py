@@ -11,7 +11,7 @@ import numpy as np
 
 from s2ops.constants import Int32, Int64, UInt8
 from s2ops.quality.seam_metrics import STRIP_HALF_WIDTH_PX, measure_seam
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 MAX_SAMPLES: Final = 2048
 """Maximum number of samples per slab, evenly chosen from all borders: 400 kB, and enough for a stable metric."""
@@ -37,14 +37,14 @@ def sample_patch_borders(levels: UInt8, source: UInt8) -> UInt8:
     return levels[:, rows[:, None], cols[:, None] + np.arange(2 * STRIP_HALF_WIDTH_PX)]
 
 
-@compiled
+@compile_kernel
 def _is_patch_border(before: np.uint8, after: np.uint8) -> bool:
     """Return True if the composite changes from one scene to another; a hole is not a border."""
     found: bool = (before != after) & (before != 0) & (after != 0)
     return found
 
 
-@compiled
+@compile_kernel
 def _count_borders(source: UInt8) -> Int32:
     """Count the borders of each row that are at least STRIP_HALF_WIDTH_PX from its ends: `(y,)`."""
     height, width = source.shape
@@ -61,7 +61,7 @@ def _count_borders(source: UInt8) -> Int32:
     return out
 
 
-@compiled
+@compile_kernel
 def _select_borders(source: UInt8, number: Int32, every: int, places: Int64) -> int:
     """Write row and first column of each `every`-th border into `places` `(sample, 2)`; return their number."""
     seen, width = 0, source.shape[1] - 2 * STRIP_HALF_WIDTH_PX + 1

@@ -17,7 +17,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from s2ops.constants import CLASS_COLOURS, LandCover, UInt8, UInt16
-from s2ops.errors import OutputError, Translation, error_context
+from s2ops.errors import OutputError, Translation, translate_errors
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.raster.overviews import OverviewBuilder, OverviewMethod, RowWriter, list_overview_shapes
 from s2ops.telemetry import counters
@@ -193,6 +193,6 @@ def _build_creation_options(geobox: GeoBox, bands: int, profile: CogProfile) -> 
 def _translate_write_errors(path: Path) -> AbstractContextManager[None]:
     """Translate errors of GDAL and of the disk while writing."""
     remedy = "free space, or use a folder on another disk (TMPDIR for scratch files)"
-    return error_context(
+    return translate_errors(
         f"Cannot write {path}", Translation((RasterioError, CPLE_BaseError, OSError), OutputError, remedy)
     )

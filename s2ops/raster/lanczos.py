@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from s2ops.constants import Float32, Float64
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 LOBES: Final = 3
 _TAPS: Final = 2 * LOBES
@@ -49,7 +49,7 @@ def resample_lanczos3(part: Float32, y: Float64, x: Float64) -> Float32:
     return out
 
 
-@compiled
+@compile_kernel
 def _resample(part: Float32, y: Float64, x: Float64, kernel: Float32, out: Float32) -> None:
     bands, height, width = part.shape
     for row in range(y.shape[0]):
@@ -70,7 +70,7 @@ def _resample(part: Float32, y: Float64, x: Float64, kernel: Float32, out: Float
                 _interpolate_valid(part, top, left, down, right, out[:, row, col])
 
 
-@compiled
+@compile_kernel
 def _convolve(band: Float32, top: int, left: int, upright: Float32, across: Float32) -> np.float32:
     total = np.float32(0)
     for i in range(_TAPS):
@@ -84,7 +84,7 @@ def _convolve(band: Float32, top: int, left: int, upright: Float32, across: Floa
     return np.float32(min(max(total, low - reach), high + reach))
 
 
-@compiled
+@compile_kernel
 def _interpolate_valid(part: Float32, top: int, left: int, down: np.float32, right: np.float32, out: Float32) -> None:
     """Interpolate between the valid ones of the four nearest pixels if they have half of the weight."""
     bands, height, width = part.shape

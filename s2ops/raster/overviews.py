@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from s2ops.constants import UInt8
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 OverviewMethod: TypeAlias = Literal["AVERAGE", "MODE", "NEAREST"]
 
@@ -80,7 +80,7 @@ _RECIPROCALS_16BIT = (65536, 65536, 32768, 21846, 16384)
 quotient."""
 
 
-@compiled
+@compile_kernel
 def _average_blocks(source: UInt8, nodata: int, target: UInt8) -> None:
     """Average blocks of 2 x 2 without branches or divisions, so that the compiler vectorizes the loop."""
     height, width = source.shape
@@ -95,7 +95,7 @@ def _average_blocks(source: UInt8, nodata: int, target: UInt8) -> None:
             target[y, -1] = _average(upper[-1], upper[-1], lower[-1], lower[-1], nodata)
 
 
-@compiled
+@compile_kernel
 def _average(a: int, b: int, c: int, d: int, nodata: int) -> np.int32:
     p, q, r, s = np.int32(a != nodata), np.int32(b != nodata), np.int32(c != nodata), np.int32(d != nodata)
     count = p + q + r + s
@@ -112,7 +112,7 @@ def _average(a: int, b: int, c: int, d: int, nodata: int) -> np.int32:
     return np.int32((total * np.int32(share)) >> 16) if count > 0 else np.int32(nodata)
 
 
-@compiled
+@compile_kernel
 def _find_modes(source: UInt8, nodata: int, target: UInt8) -> None:
     height, width = source.shape
     for y in range(target.shape[0]):

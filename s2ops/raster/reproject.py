@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
+import scipy
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely import LineString, box, get_parts
@@ -20,7 +21,6 @@ from shapely.ops import linemerge
 
 from s2ops.constants import Float32, Float64
 from s2ops.raster.lanczos import resample_lanczos3
-from s2ops.runtime.lazy_scipy import ndimage
 
 Window: TypeAlias = tuple[slice, slice]
 """Rows and columns."""
@@ -100,15 +100,16 @@ def resample_to_grid(
     if method == "lanczos3":
         return resample_lanczos3(part, *places)
     if method == "nearest":
-        return np.stack([ndimage.map_coordinates(band, np.floor(places + 0.5), order=0, cval=0.0) for band in part])
+        nearest = np.floor(places + 0.5)
+        return np.stack([scipy.ndimage.map_coordinates(band, nearest, order=0, cval=0.0) for band in part])
     return _interpolate_bilinear(part, places)
 
 
 def _interpolate_bilinear(part: Float32, places: Float64) -> Float32:
     valid = (part != 0).all(axis=0).astype(np.float32)
-    share = ndimage.map_coordinates(valid, places, order=1, cval=0.0)
+    share = scipy.ndimage.map_coordinates(valid, places, order=1, cval=0.0)
     seen = share >= 0.5
-    sums = [ndimage.map_coordinates(band * valid, places, order=1, cval=0.0) for band in part]
+    sums = [scipy.ndimage.map_coordinates(band * valid, places, order=1, cval=0.0) for band in part]
     out: Float32 = np.where(seen, np.stack(sums) / np.maximum(share, 0.5), 0).astype(np.float32)
     return out
 

@@ -10,7 +10,7 @@ from s2ops.constants import Json
 from s2ops.errors import InputError
 from s2ops.geo.mgrs_tiles import Tile, parse_tiles
 from s2ops.records import AcquireRecord, SelectRecord
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json
 from s2ops.storage.object_store import Store
@@ -146,7 +146,7 @@ def gather_run_facts(store: Store, names: Sequence[str], detailed: int | None = 
     plan = read_json(store, layout.PLAN) or {}
     tiles, edges = [], SeamSummary()
     most = len(names) if detailed is None else detailed
-    for facts, seams in ordered_map(partial(_read_tile, store, most), enumerate(parse_tiles(names)), _READER_THREADS):
+    for facts, seams in map_ordered(partial(_read_tile, store, most), enumerate(parse_tiles(names)), _READER_THREADS):
         tiles.append(facts)
         edges = edges.merge(seams)
     usage, failures = _read_usage_and_failures(store)
@@ -202,7 +202,7 @@ def _read_properties(store: Store, key: str) -> Json | None:
 def _read_usage_and_failures(store: Store) -> tuple[tuple[StepUsage, ...], tuple[StepFailure, ...]]:
     """Read the run records and failure records of all steps."""
     usage, failures = [], []
-    for value in ordered_map(partial(read_json, store), store.list_keys("run"), _READER_THREADS):
+    for value in map_ordered(partial(read_json, store), store.list_keys("run"), _READER_THREADS):
         if value is None:
             continue
         step, tile, status = (str(value.get(name, "")) for name in ("step", "tile", "status"))

@@ -25,7 +25,7 @@ from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.raster.reader import get_source_span, reproject_pixels, get_overview_step
-from s2ops.runtime.threads import ordered_map_on
+from s2ops.runtime.threads import map_ordered_on
 from s2ops.storage.object_store import Store
 
 MAX_SIDE_PX: Final = 1400
@@ -127,7 +127,7 @@ class Canvas:
         """
         shape = (len(bands), *self.geobox.shape)
         out = np.full(shape, nodata, np.uint8)
-        for tile, place, part in ordered_map_on(
+        for tile, place, part in map_ordered_on(
             _get_thread_pool(), partial(self._read_part, store, bands, nodata), files, _READER_THREADS + 1
         ):
             if part is None or place is None:

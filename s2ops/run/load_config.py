@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from s2ops.config import RunConfig, parse
+from s2ops.config import RunConfig, parse_config
 from s2ops.errors import ConfigError
 from s2ops.storage.object_store import read_text
 
@@ -19,10 +19,10 @@ def load_config(place: str | Path, **overrides: str | None) -> RunConfig:
     Relative paths inside it are taken from the current folder.
     """
     if str(place) != "-":
-        return parse(read_text(str(place), "the configuration"), str(place), **overrides)
+        return parse_config(read_text(str(place), "the configuration"), str(place), **overrides)
     text = os.environ.get(TEXT_VARIABLE, "").strip()
     if not text:
         raise ConfigError(f"{TEXT_VARIABLE} is empty: put the configuration's text or URI there, or name a file")
     if re.fullmatch(r"\w+://\S+", text):
         return load_config(text, **overrides)
-    return parse(text, TEXT_VARIABLE, **overrides)
+    return parse_config(text, TEXT_VARIABLE, **overrides)

@@ -13,8 +13,8 @@ from odc.geo.geobox import GeoBox
 from s2ops.config import RunConfig
 from s2ops.publishing.stac_item import list_level_reflectances
 from s2ops.raster.cog import CogProfile, CogWriter
-from s2ops.runtime.tempdirs import scratch
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.tempdirs import create_scratch_folder
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage.done_marker import compute_sha256
 from s2ops.storage.object_store import Store
 from s2ops.telemetry import counters
@@ -44,7 +44,7 @@ class RasterWriter:
 
     def put(self, files: Mapping[str, CogWriter], threads: int) -> list[str]:
         """Finish the COGs, put each under its key, and give their SHA-256 in that order."""
-        return list(ordered_map(lambda one: self._put(*one), files.items(), threads))
+        return list(map_ordered(lambda one: self._put(*one), files.items(), threads))
 
     def _put(self, key: str, file: CogWriter) -> str:
         path = file.finish()
@@ -57,7 +57,7 @@ class RasterWriter:
 @contextmanager
 def open_raster_writer(store: Store, geobox: GeoBox) -> Iterator[RasterWriter]:
     """A Publisher whose scratch folder (under TMPDIR) goes when the block ends."""
-    with scratch() as folder:
+    with create_scratch_folder() as folder:
         yield RasterWriter(store, geobox, folder)
 
 

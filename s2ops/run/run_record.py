@@ -14,7 +14,7 @@ from s2ops.telemetry.resource_usage import ResourceUsage
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]
 
-FROM_CATALOG: Final = ("select", "acquire")
+READS_SCENES: Final = ("select", "acquire")
 """Steps that read scenes."""
 
 _SEEN: Final[set[str]] = set()
@@ -59,14 +59,14 @@ class RunRecord(Record):
         return self.cpu_s - self.compile_cpu_s
 
 
-def of_step(ctx: RunContext, result: StepResult, usage: ResourceUsage) -> RunRecord:
+def create_run_record(ctx: RunContext, result: StepResult, usage: ResourceUsage) -> RunRecord:
     """The record of a step that is through."""
     first = result.step not in _SEEN
     _SEEN.add(result.step)
     counts, traffic = usage.counts, usage.traffic.bytes
     remote = ctx.store.folder is None  # else the store's reads are among those of files
     read = traffic.get("network", 0) + (counts.get("records_read", 0) if remote else 0)
-    if result.step in FROM_CATALOG:
+    if result.step in READS_SCENES:
         read += counts.get("scenes_read", 0)
     else:
         read += max(traffic.get("files", 0) - counts.get("scratch_read", 0), 0)

@@ -1,9 +1,9 @@
-"""Machine code that a container image brings along, so that a pod need not make it anew: 25 s of processor time.
+"""JIT cache shipped in a container image: machine code that a pod need not compile again (25 s of processor time).
 
-Numba keeps machine code in a folder that it may write to, and names in it the processor that it is for. An image is
-read-only and made on another machine. So the image's code is made for a processor that all of the last decade know,
-lies in the folder that S2OPS_MACHINE_CODE names, and is linked into a pod's own temporary folder, where Numba looks
-and adds what is missing.
+Numba caches machine code in a folder that must be writable, and records the processor for which it was compiled. An
+image is read-only and is built on another machine. Therefore the image's code is compiled for a processor level that
+all machines of the last decade support. It lies in the folder that S2OPS_MACHINE_CODE names. At the start of a process
+its files are linked into a folder under TMPDIR, which Numba uses as its cache and extends.
 """
 
 import os
@@ -16,37 +16,41 @@ from typing import Any, Final
 import numba
 from llvmlite.binding import get_host_cpu_features
 
-VARIABLE: Final = "S2OPS_MACHINE_CODE"
-PROCESSOR: Final = "x86-64-v3"
-"""LLVM's name of what Intel's since Haswell (2013) and AMD's since Excavator (2015) know."""
-NEEDED: Final = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
+CACHE_VARIABLE: Final = "S2OPS_MACHINE_CODE"
+"""Environment variable of the folder with the image's machine code."""
+
+CPU_LEVEL: Final = "x86-64-v3"
+"""LLVM's name of a processor level: Intel since Haswell (2013), AMD since Excavator (2015)."""
+
+CPU_FEATURES: Final = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
+"""Instruction sets of that level."""
 
 
-def use() -> None:
-    """Use the image's code where there is some, and the processor knows its instructions; else make it as usual.
+def use_shipped_cache() -> None:
+    """Use the image's machine code if there is some and this processor supports it; otherwise change nothing.
 
-    To be called before the first function is made. With `NUMBA_CACHE_DIR` set, code for the common processor is made
-    there: so is the image's folder filled.
+    Call it before the first kernel is compiled. With `NUMBA_CACHE_DIR` set, code for the common processor level is
+    compiled into that folder: this is how the image's folder is filled.
     """
-    shipped = os.environ.get(VARIABLE)
-    if not shipped or not runs_here():
+    shipped = os.environ.get(CACHE_VARIABLE)
+    if not shipped or not is_cpu_supported():
         return
-    settings: Any = numba.config  # its names are made when it is loaded
-    settings.CPU_NAME, settings.CPU_FEATURES = PROCESSOR, ""
+    settings: Any = numba.config  # its attributes are created at import
+    settings.CPU_NAME, settings.CPU_FEATURES = CPU_LEVEL, ""
     if not settings.CACHE_DIR:
-        settings.CACHE_DIR = str(_linked(Path(shipped)))
+        settings.CACHE_DIR = str(_link_files(Path(shipped)))
 
 
-def runs_here() -> bool:
-    """Whether this processor knows the instructions of the image's code."""
+def is_cpu_supported() -> bool:
+    """Return true if this processor has the instruction sets of the image's machine code."""
     if platform.machine() != "x86_64":
         return False
-    has = get_host_cpu_features()
-    return all(has.get(name) for name in NEEDED)
+    features = get_host_cpu_features()
+    return all(features.get(name) for name in CPU_FEATURES)
 
 
-def _linked(shipped: Path) -> Path:
-    """The folder in which Numba looks: links to each shipped file. Another process may make them at the same time."""
+def _link_files(shipped: Path) -> Path:
+    """Link each shipped file into a writable folder, and return it; several processes may do so at the same time."""
     folder = Path(tempfile.gettempdir()) / "s2ops-machine-code"
     for path in shipped.glob("*/*.nb?"):
         link = folder / path.relative_to(shipped)

@@ -1,7 +1,7 @@
-"""The C library's heap, kept small: glibc gives each thread an arena of its own, and each keeps what it once had.
+"""Memory allocator settings (glibc malloc arenas): limit the memory that freed arrays keep occupied.
 
-Steps make arrays of megabytes on several threads, one after another; freed, they stay with their arena. Two arenas
-hold what is in use and little more: blending two full tiles takes 570 MiB instead of 750, in the same time
+glibc gives each thread an arena of its own, and freed memory stays with its arena. Steps allocate arrays of megabytes
+on several threads. With two arenas, blending two full tiles takes 570 MiB instead of 750 MiB, in the same time
 (benchmarks/results/peers.md).
 """
 
@@ -9,14 +9,14 @@ import ctypes
 from typing import Final
 
 _M_ARENA_MAX: Final = -8
-"""glibc's name for it in <malloc.h>."""
+"""Number of the option M_ARENA_MAX in glibc's <malloc.h>."""
 
-_ARENAS: Final = 2
+_MAX_ARENAS: Final = 2
 
 
-def keep_small() -> None:
-    """To be called as a process begins, before it has threads; without glibc nothing happens."""
+def limit_malloc_arenas() -> None:
+    """Limit the number of arenas. Call it at the start of a process, before it has threads; a no-op without glibc."""
     try:
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MAX_ARENAS)
     except (AttributeError, OSError):
         return

@@ -1,4 +1,4 @@
-"""Scratch folders under TMPDIR that do not outlive their process for long, even where it is killed."""
+"""Temporary (scratch) folders under TMPDIR that are removed even if their process was killed."""
 
 import fcntl
 import os
@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX = "s2ops-scratch-"
-_SETTLING_S = 60.0
-"""A folder younger than this is left alone: its maker may not have locked it yet."""
+_MIN_AGE_S = 60.0
+"""Age below which a folder is never removed, because its owner may not have locked it yet."""
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder that goes when the block ends; those of killed processes (up to 5 GB for a full tile) go first.
+def create_scratch_folder() -> Iterator[Path]:
+    """Create a folder for the `with` block; folders of killed processes (up to 5 GB for a full tile) are removed first.
 
-    Its maker holds a lock on it (flock), which the kernel lets go whatever way the process ends.
+    The owner holds a lock on its folder (flock), which the kernel releases however the process ends.
     """
-    sweep(Path(tempfile.gettempdir()))
+    remove_stale_folders(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -31,14 +31,14 @@ def scratch() -> Iterator[Path]:
         os.close(lock)
 
 
-def sweep(root: Path) -> None:
-    """Remove the scratch folders below root that nobody holds; other users' folders are left alone."""
+def remove_stale_folders(root: Path) -> None:
+    """Remove scratch folders below `root` that no process has locked; folders of other users stay."""
     for folder in root.glob(f"{PREFIX}*"):
         try:
-            if time.time() - folder.stat().st_ctime < _SETTLING_S:
+            if time.time() - folder.stat().st_ctime < _MIN_AGE_S:
                 continue
             lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:  # gone in the meantime, or another user's
+        except OSError:  # removed in the meantime, or another user's
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,7 @@
-"""Slabs on several threads, results in their order: what is written never depends on who was first."""
+"""Thread helpers: ordered parallel map (bounded prefetch), and deduplication of concurrent calls (single flight).
+
+Results come in the order of the items, so outputs never depend on the timing of threads.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,50 +14,62 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ordered_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """`function` of each item, in the items' order, on `threads` threads; one more result than threads is held.
+def map_ordered(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """Apply a function to items on several threads, and yield the results in the order of the items.
 
-    With one thread it is a plain map. An error is raised in its place; what has not begun by then never begins.
+    An error is raised in the place of its result; items that have not started by then never start.
+
+    Args:
+        function: Function of one item.
+        items: Items, read lazily: at most one more than threads has started and is not yielded yet.
+        threads: Number of threads; with one, this is a plain map.
     """
     if threads <= 1:
         yield from map(function, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from ordered_map_on(pool, function, items, threads + 1)
+        yield from map_ordered_on(pool, function, items, threads + 1)
 
 
-def ordered_map_on(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
-    """`in_order` on threads that are there already; at most `most` items are begun and not given yet."""
-    todo, ahead = iter(items), deque[Future[R]]()
-    try:
-        ahead.extend(pool.submit(function, item) for item in islice(todo, most))
-        while ahead:
-            yield ahead.popleft().result()
-            ahead.extend(pool.submit(function, item) for item in islice(todo, 1))
-    finally:
-        for one in ahead:
-            one.cancel()
+def map_ordered_on(pool: Executor, function: Callable[[T], R], items: Iterable[T], max_pending: int) -> Iterator[R]:
+    """Apply a function to items like `map_ordered`, on an existing pool.
 
-
-def single_flight(function: Callable[[T], R]) -> Callable[[T], R]:
-    """`function`, whose answers are kept: of threads that ask for the same at once, one works and the others wait.
-
-    `lru_cache` lets all of them work. Who asks for something else does not wait. An error goes to all who wait for it,
-    and is not kept.
+    Args:
+        pool: Executor.
+        function: Function of one item.
+        items: Items, read lazily.
+        max_pending: Maximum number of items that have started and are not yielded yet.
     """
-    lock, kept = Lock(), dict[T, Future[R]]()
+    rest, pending = iter(items), deque[Future[R]]()
+    try:
+        pending.extend(pool.submit(function, item) for item in islice(rest, max_pending))
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(rest, 1))
+    finally:
+        for future in pending:
+            future.cancel()
 
-    def answer(of: T) -> R:
+
+def deduplicate_calls(function: Callable[[T], R]) -> Callable[[T], R]:
+    """Cache a function's results, and let concurrent calls with the same argument share one execution (single flight).
+
+    With `lru_cache`, all of the concurrent calls would execute. Calls with other arguments do not wait. An error is
+    raised in all calls that wait for it, and is not cached.
+    """
+    lock, results = Lock(), dict[T, Future[R]]()
+
+    def call(argument: T) -> R:
         with lock:
-            known = kept.get(of)
-            promised = kept.setdefault(of, Future())
+            known = results.get(argument)
+            promised = results.setdefault(argument, Future())
         if known is None:
             try:
-                promised.set_result(function(of))
+                promised.set_result(function(argument))
             except BaseException as error:
                 with lock:
-                    del kept[of]
+                    del results[argument]
                 promised.set_exception(error)
         return promised.result()
 
-    return answer
+    return call

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2ops.constants import Bool, Float64, Int64
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 BitRows: TypeAlias = NDArray[np.uint64]
 
@@ -138,7 +138,7 @@ class _Node:
         return last + 1, int(upto[last])
 
 
-@compiled
+@compile_kernel
 def _count_gains(bits: BitRows, free: Int64, missed: BitRows, out: Int64) -> None:
     """Count the bits that each row `free` of `bits` shares with `missed`, without copying either.
 
@@ -159,7 +159,7 @@ def _count_gains(bits: BitRows, free: Int64, missed: BitRows, out: Int64) -> Non
         out[place] = np.int64(total)
 
 
-@compiled
+@compile_kernel
 def _compute_lower_bound(spent: float, pixels: int, gain: Int64, cost: Float64, price: float) -> float:
     """Compute the objective of the relaxed problem: scenes do not overlap, and fractions of a scene are allowed.
 
@@ -175,7 +175,7 @@ def _compute_lower_bound(spent: float, pixels: int, gain: Int64, cost: Float64, 
     return spent + price * pixels
 
 
-@compiled
+@compile_kernel
 def _compute_child_bounds(
     spent: float, pixels: int, gain: Int64, cost: Float64, price: float, rest: Float64, first: Float64
 ) -> None:

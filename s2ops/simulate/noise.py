@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2ops.constants import Float32, Float64, Int32, Int64
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 UInt32 = NDArray[np.uint32]
 Value = TypeVar("Value", np.float32, np.uint32)
@@ -128,7 +128,7 @@ def _compute_lattice(seed: int, across: _LatticePositions, up: _LatticePositions
     return out
 
 
-@compiled
+@compile_kernel
 def _compute_angles(values: Float64, scale: float, shift: float, cell: Int32, angle: Float32) -> int:
     """Write the cell of each point, counted from the first cell, and the angle (radians) of its weights.
 
@@ -148,7 +148,7 @@ def _compute_angles(values: Float64, scale: float, shift: float, cell: Int32, an
     return int(first)
 
 
-@compiled
+@compile_kernel
 def _interpolate(
     lattice: Float32,
     cells: tuple[Int32, Int32],

@@ -18,7 +18,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from s2ops.constants import BANDS, CLASS_COLOURS, Bool, Float32, LandCover, Mask, UInt8, UInt16
-from s2ops.errors import ConfigError, OutputError, Translation, error_context
+from s2ops.errors import ConfigError, OutputError, Translation, translate_errors
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.imaging.tone_curve import SCALE, compute_tci_levels
 from s2ops.raster.cog import CogProfile, CogWriter
@@ -260,4 +260,4 @@ def _write_truth(
 def _translate_write_errors(out: Path) -> AbstractContextManager[None]:
     """Translate errors of the file system and of GDAL."""
     remedy = "free space, or choose another folder"
-    return error_context(f"Cannot write the world {out}", Translation((RasterioError, OSError), OutputError, remedy))
+    return translate_errors(f"Cannot write the world {out}", Translation((RasterioError, OSError), OutputError, remedy))

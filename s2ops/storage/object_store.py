@@ -14,7 +14,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import LocalStore, ObjectStore
 
-from s2ops.errors import ConfigError, OutputError, StoreUnreachable, Translation, error_context
+from s2ops.errors import ConfigError, OutputError, StoreUnreachable, Translation, translate_errors
 from s2ops.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Store:
             failure = Translation(kinds, StoreUnreachable, "run again", _is_failure)
         else:
             failure = Translation(kinds, OutputError, "free space, or choose another `out`", _is_failure)
-        return error_context(
+        return translate_errors(
             f"Cannot access {key} in {self.uri}" if key else f"Cannot open {self.uri}",
             Translation(_REFUSED_ERRORS, OutputError, "check the permissions and the name"),
             failure,

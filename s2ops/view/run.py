@@ -18,7 +18,7 @@ from s2ops.geo.mgrs_tiles import Tile, TileIndex, parse_tile
 from s2ops.records import AcquireRecord, Record
 from s2ops.results import TILE_STEPS
 from s2ops.run import missing_tiles
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 from s2ops.view import facts
@@ -204,7 +204,7 @@ class ViewedRun:
         names = [one.name for one in self.tiles[:max_tiles]]
         for name, one in zip(
             names,
-            ordered_map(lambda name: self._read_tile(name, versions, missing), names, _READER_THREADS),
+            map_ordered(lambda name: self._read_tile(name, versions, missing), names, _READER_THREADS),
             strict=True,
         ):
             found[name] = one

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 
 from s2ops.records import AcquireRecord, SelectRecord
-from tests.helpers.chain import DATES, copied, make_world, s2ops, write_config
+from tests.helpers.chain import DATES, copy_world, make_world, run_s2ops, write_config
 
 TILE = "32TQS"
 SCENES = "sentinel-2-l2a"
@@ -27,7 +27,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_chain(catalog: Path | str, folder: Path, tiles: tuple[str, ...] = (TILE,)) -> tuple[int, str, Path]:
     """Run the chain; return exit code, stderr and output folder."""
     out = folder / "out"
-    done = s2ops("run", write_config(folder / "run.yaml", catalog, out, tiles, looks=1), "--workers", 1)
+    done = run_s2ops("run", write_config(folder / "run.yaml", catalog, out, tiles, looks=1), "--workers", 1)
     return done.returncode, done.stderr, out
 
 
@@ -52,14 +52,14 @@ def test_run_with_an_unknown_tile_names_it(world: Path, tmp_path: Path) -> None:
 def test_run_with_an_empty_date_range_reports_it(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE])
     path.write_text(path.read_text().replace("end: 2023-07-31", "end: 2023-05-01"))
-    done = s2ops("run", path)
+    done = run_s2ops("run", path)
     assert done.returncode == 2
     assert "the date range is empty: end 2023-05-01 lies before start 2023-06-01" in done.stderr
 
 
 def test_run_with_a_misspelt_field_names_it(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE], "max_clouds: 3\n")
-    done = s2ops("run", path)
+    done = run_s2ops("run", path)
     assert done.returncode == 2
     assert "max_clouds" in done.stderr
 
@@ -67,7 +67,7 @@ def test_run_with_a_misspelt_field_names_it(world: Path, tmp_path: Path) -> None
 def test_run_without_any_scene_suggests_what_to_widen(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE])
     path.write_text(path.read_text().replace("2023-06-01", "2020-06-01").replace("2023-07-31", "2020-07-31"))
-    done = s2ops("run", path)
+    done = run_s2ops("run", path)
     assert done.returncode == 2
     assert "no scene found" in done.stderr
     assert "widen dates, raise max_cloud" in done.stderr
@@ -98,18 +98,18 @@ def add_overcast(folder: Path) -> None:
 
 
 def test_run_publishes_a_tile_under_constant_cloud_as_empty(world: Path, tmp_path: Path) -> None:
-    catalog = copied(world, tmp_path / "world")
+    catalog = copy_world(world, tmp_path / "world")
     for item in list_item_paths(catalog):
         add_overcast(item.parent)
     code, stderr, out = run_chain(catalog, tmp_path)
     assert code == 0, stderr
     item = json.loads((out / f"mosaic/{TILE}/item.json").read_text())
     assert item["properties"]["s2ops:holes"] == 1
-    assert s2ops("verify", out).returncode == 0
+    assert run_s2ops("verify", out).returncode == 0
 
 
 def test_run_rejects_and_records_a_scene_without_a_band(world: Path, tmp_path: Path) -> None:
-    catalog = copied(world, tmp_path / "world")
+    catalog = copy_world(world, tmp_path / "world")
     item = json.loads(list_item_paths(catalog)[0].read_text())
     del item["assets"]["nir"]
     list_item_paths(catalog)[0].write_text(json.dumps(item))
@@ -120,7 +120,7 @@ def test_run_rejects_and_records_a_scene_without_a_band(world: Path, tmp_path: P
 
 @pytest.mark.parametrize("kept", [0.3, 0.0])
 def test_run_rejects_only_the_scene_of_a_truncated_asset(world: Path, tmp_path: Path, kept: float) -> None:
-    catalog = copied(world, tmp_path / "world")
+    catalog = copy_world(world, tmp_path / "world")
     broken = [item for item in list_item_paths(catalog) if (item.parent / "B08.tif").stat().st_size][-1]
     asset = broken.parent / "B08.tif"
     asset.write_bytes(asset.read_bytes()[: int(asset.stat().st_size * kept)])
@@ -134,7 +134,7 @@ def test_run_rejects_only_the_scene_of_a_truncated_asset(world: Path, tmp_path: 
 def test_run_with_only_broken_scenes_is_an_error_not_an_empty_tile(
     world: Path, tmp_path: Path, names: str, step: str
 ) -> None:
-    catalog = copied(world, tmp_path / "world")
+    catalog = copy_world(world, tmp_path / "world")
     for item in list_item_paths(catalog):
         for asset in item.parent.glob(names):
             if asset.suffix != ".json":
@@ -147,7 +147,7 @@ def test_run_with_only_broken_scenes_is_an_error_not_an_empty_tile(
 
 
 def test_run_rejects_only_the_scene_of_a_corrupt_asset(world: Path, tmp_path: Path) -> None:
-    catalog = copied(world, tmp_path / "world")
+    catalog = copy_world(world, tmp_path / "world")
     broken = list_item_paths(catalog)[-1]
     asset = broken.parent / "B04.tif"
     data = bytearray(asset.read_bytes())
@@ -159,7 +159,7 @@ def test_run_rejects_only_the_scene_of_a_corrupt_asset(world: Path, tmp_path: Pa
 
 
 def test_run_rejects_only_the_scene_of_an_asset_in_another_projection(world: Path, tmp_path: Path) -> None:
-    catalog = copied(world, tmp_path / "world")
+    catalog = copy_world(world, tmp_path / "world")
     broken = list_item_paths(catalog)[-1]
     with rasterio.open(broken.parent / "B03.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
         dst.crs = "EPSG:32633"
@@ -181,7 +181,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_run_on_a_full_disk_names_it(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
-    done = s2ops("run", write_config(tmp_path / "run.yaml", world / "catalog.json", tiny_disk / "out", [TILE]))
+    done = run_s2ops("run", write_config(tmp_path / "run.yaml", world / "catalog.json", tiny_disk / "out", [TILE]))
     assert done.returncode == 2
     assert "free space" in done.stderr
     assert str(tiny_disk) in done.stderr
@@ -189,20 +189,20 @@ def test_run_on_a_full_disk_names_it(world: Path, tmp_path: Path, tiny_disk: Pat
 
 def test_run_with_a_full_temporary_disk_names_it(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
     path = write_config(tmp_path / "run.yaml", world / "catalog.json", tmp_path / "out", [TILE])
-    done = s2ops("run", path, TMPDIR=str(tiny_disk))
+    done = run_s2ops("run", path, TMPDIR=str(tiny_disk))
     assert done.returncode == 2
     assert "TMPDIR" in done.stderr
 
 
 def test_run_with_a_read_only_output_names_it(world: Path, tmp_path: Path, tiny_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", tiny_disk], check=True)
-    done = s2ops("run", write_config(tmp_path / "run.yaml", world / "catalog.json", tiny_disk / "out", [TILE]))
+    done = run_s2ops("run", write_config(tmp_path / "run.yaml", world / "catalog.json", tiny_disk / "out", [TILE]))
     assert done.returncode == 2
     assert str(tiny_disk) in done.stderr
 
 
 def test_run_with_an_unset_environment_variable_names_it(world: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "run.yaml", "${NO_SUCH_FOLDER}/catalog.json", tmp_path / "out", [TILE])
-    done = s2ops("run", path)
+    done = run_s2ops("run", path)
     assert done.returncode == 2
     assert "NO_SUCH_FOLDER" in done.stderr

@@ -25,9 +25,9 @@ from s2ops.cluster.submit import (
     validate_parameters,
 )
 from s2ops.cluster.watch import list_failures
-from s2ops.config import RunConfig, parse
+from s2ops.config import RunConfig, parse_config
 from s2ops.errors import ConfigError
-from tests.helpers.chain import s2ops
+from tests.helpers.chain import run_s2ops
 from workflows import chain
 
 Json = dict[str, Any]
@@ -160,16 +160,16 @@ def run(tmp_path: Path) -> Path:
 
 def parse_sent_config(created: Json) -> RunConfig:
     parameters = {one["name"]: one["value"] for one in created["spec"]["arguments"]["parameters"]}
-    return parse(parameters["config"], "what was sent")
+    return parse_config(parameters["config"], "what was sent")
 
 
 def test_submit_sends_and_watches_a_run_through_the_kubernetes_api(
     cluster: FakeCluster, kubeconfig: Path, run: Path
 ) -> None:
-    done = s2ops("submit", run, "-p", "size=10", "--watch", KUBECONFIG=str(kubeconfig))
+    done = run_s2ops("submit", run, "-p", "size=10", "--watch", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 0, done.stderr
     assert "POST /apis/argoproj.io/v1alpha1/namespaces/lands/workflows" in cluster.seen
-    assert parse_sent_config(cluster.created[0]) == parse(RUN, "run.yaml")
+    assert parse_sent_config(cluster.created[0]) == parse_config(RUN, "run.yaml")
     assert {"name": "size", "value": "10"} in cluster.created[0]["spec"]["arguments"]["parameters"]
     assert "s2ops-chain-abcde: 2 tiles, out s3://bucket/run" in done.stdout
     assert "s2ops-chain-abcde: Running 1/7" in done.stdout
@@ -178,17 +178,17 @@ def test_submit_sends_and_watches_a_run_through_the_kubernetes_api(
 
 def test_submit_reports_final_failures_of_a_watched_run(cluster: FakeCluster, kubeconfig: Path, run: Path) -> None:
     cluster.ends = ["Failed"]
-    done = s2ops("submit", run, "--watch", KUBECONFIG=str(kubeconfig))
+    done = run_s2ops("submit", run, "--watch", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 1
     assert "s2ops-chain-abcde ended as Failed: s2ops-chain-abcde plan(1): main: Error (exit code 2)" in done.stderr
     assert "lost node" not in done.stderr
 
 
 def test_submit_sends_a_run_through_an_argo_server(cluster: FakeCluster, run: Path) -> None:
-    done = s2ops("submit", run, "-n", "lands", "--watch", ARGO_SERVER=f"127.0.0.1:{cluster.port}", ARGO_SECURE="false")
+    done = run_s2ops("submit", run, "-n", "lands", "--watch", ARGO_SERVER=f"127.0.0.1:{cluster.port}", ARGO_SECURE="false")
     assert done.returncode == 0, done.stderr
     assert "POST /api/v1/workflows/lands" in cluster.seen
-    assert parse_sent_config(cluster.created[0]) == parse(RUN, "run.yaml")
+    assert parse_sent_config(cluster.created[0]) == parse_config(RUN, "run.yaml")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_submit_sends_a_run_through_an_argo_server(cluster: FakeCluster, run: Pa
 def test_submit_rejects_invalid_parameters_before_sending(
     cluster: FakeCluster, kubeconfig: Path, run: Path, words: list[str], message: str
 ) -> None:
-    done = s2ops("submit", run, *words, KUBECONFIG=str(kubeconfig))
+    done = run_s2ops("submit", run, *words, KUBECONFIG=str(kubeconfig))
     assert done.returncode == 2
     assert message in done.stderr
     assert cluster.created == []
@@ -214,32 +214,32 @@ def test_submit_to_a_cluster_without_the_chart_names_the_template(
     place = "workflowtemplates/s2ops-chain"
     answer = cluster.answer
     cluster.answer = lambda *of: (404, {}) if place in of[1] else answer(*of)  # type: ignore[method-assign]
-    done = s2ops("submit", run, "-n", "empty", KUBECONFIG=str(kubeconfig))
+    done = run_s2ops("submit", run, "-n", "empty", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 2
     assert "Cannot read WorkflowTemplate s2ops-chain in namespace empty: " in done.stderr
     assert "; install the chart there, or give --namespace." in done.stderr
 
 
 def test_submit_dry_run_prints_the_workflow(run: Path) -> None:
-    done = s2ops("submit", run, "--dry-run", "--name", "alps")
+    done = run_s2ops("submit", run, "--dry-run", "--name", "alps")
     assert done.returncode == 0, done.stderr
     made = yaml.safe_load(done.stdout)
     assert made["metadata"] == {"name": "alps"}
-    assert parse_sent_config(made) == parse(RUN, "run.yaml")
+    assert parse_sent_config(made) == parse_config(RUN, "run.yaml")
 
 
 def test_submitted_configuration_contains_the_outline_of_the_region(tmp_path: Path) -> None:
     outline = {"type": "Polygon", "coordinates": [[[15.9, 45.8], [16.1, 45.8], [16.1, 45.9], [15.9, 45.8]]]}
     path = tmp_path / "area.geojson"
     path.write_text(json.dumps(outline))
-    text = build_config_text(parse(RUN.replace("{tiles: [33TWL, 33TWM]}", f"{{geojson: {path}}}"), "run.yaml"))
-    assert parse(text, "sent").region.geojson == outline
+    text = build_config_text(parse_config(RUN.replace("{tiles: [33TWL, 33TWM]}", f"{{geojson: {path}}}"), "run.yaml"))
+    assert parse_config(text, "sent").region.geojson == outline
 
 
 def test_submitted_configuration_that_is_too_large_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "area.geojson"
     path.write_text(json.dumps({"type": "MultiPoint", "coordinates": [[15.9, 45.8]] * 20_000}))
-    config = parse(RUN.replace("{tiles: [33TWL, 33TWM]}", f"{{geojson: {path}}}"), "run.yaml")
+    config = parse_config(RUN.replace("{tiles: [33TWL, 33TWM]}", f"{{geojson: {path}}}"), "run.yaml")
     with pytest.raises(
         ConfigError, match=rf"{MAX_CONFIG_BYTES} can be passed to a pod: put the region's outline into the object"
     ):
@@ -258,7 +258,7 @@ def test_submitted_configuration_with_a_local_place_is_rejected(field: str, plac
 
 def test_submitted_configuration_has_expanded_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUCKET", "s3://mine")
-    text = build_config_text(parse(RUN.replace("s3://bucket", "${BUCKET}"), "run.yaml"))
+    text = build_config_text(parse_config(RUN.replace("s3://bucket", "${BUCKET}"), "run.yaml"))
     assert "s3://mine/run" in text
     assert "${" not in text
 

@@ -38,10 +38,10 @@ from s2ops.geo.region import list_region_tiles
 from s2ops.raster.reader import BandFile, split_rows
 from s2ops.run.context import RunContext
 from s2ops.run.run_record import RunRecord
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 from s2ops.storage.object_store import Store
 from s2ops.telemetry import counters
-from tests.helpers.chain import s2ops
+from tests.helpers.chain import run_s2ops
 
 ROOT = Path(__file__).parents[2]
 PODS = Capacity(pods=10, cores=2, group=4, local=False)
@@ -232,7 +232,7 @@ def test_rates_exclude_compile_time() -> None:
 def test_counters_count_compile_time_only_for_the_first_call() -> None:
     made: dict[str, Callable[[int], int]] = {}
     exec("def twice(value):\n    return value + value", made)  # not from a file, so it is not in the cache on disk
-    twice = compiled(made["twice"])
+    twice = compile_kernel(made["twice"])
     before = counters.get_totals()
     assert twice(3) == 6
     spent = counters.compute_increase(before)["compile_cpu_s"]
@@ -450,7 +450,7 @@ def test_plan_command_prints_one_error_line_and_exits_with_2(tmp_path: Path) -> 
         ((tmp_path / "many.yaml", "--dry-run"), "s2ops: there is no Sentinel-2 tile '00000'"),
         ((tmp_path / "good.yaml", "--dry-run", "--prices", tmp_path / "prices.yaml"), "gpu_hour.value"),
     ):
-        done = s2ops("plan", *words)
+        done = run_s2ops("plan", *words)
         assert done.returncode == 2
         assert sentence in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -20,7 +20,7 @@ from s2ops.storage import layout
 from s2ops.storage.done_marker import to_json
 from s2ops.storage.object_store import Store
 
-PREVIEW = 86
+PREVIEW_SIDE = 86
 
 
 @dataclass
@@ -35,7 +35,7 @@ class FakeScene:
 
 
 @dataclass
-class Tree:
+class FinishedRun:
     """A run under construction."""
 
     store: Store
@@ -109,15 +109,15 @@ class Tree:
         candidates = [_candidate(scene, rank) for rank, scene in enumerate(scenes, start=1)]
         record = SelectRecord(
             tile=name, start="2023-08-01", end="2023-08-31", target="2023-08-31", parameters={"recency": 1.0},
-            preview_shape=(PREVIEW, PREVIEW), candidates=tuple(candidates), selected=tuple(s.id for s in scenes),
+            preview_shape=(PREVIEW_SIDE, PREVIEW_SIDE), candidates=tuple(candidates), selected=tuple(s.id for s in scenes),
             spares=(), coverable=1.0, covered=1.0, objective=1.5, lower_bound=1.5, gap=0.0, status="optimal",
             elements=12, left_out=(LeftOut(id="S2B_CLOUDY", reason="cloud cover 97 % is above max_cloud 80"),),
             fingerprint="s",
         )  # fmt: skip
         self.store.put(f"select/{name}.json", record.write())
         if scenes:
-            step = scenes[0].mask.shape[0] // PREVIEW
-            cut = np.s_[..., : step * PREVIEW : step, : step * PREVIEW : step]
+            step = scenes[0].mask.shape[0] // PREVIEW_SIDE
+            cut = np.s_[..., : step * PREVIEW_SIDE : step, : step * PREVIEW_SIDE : step]
             stack = np.concatenate([np.concatenate([s.levels[:3], s.mask[None]])[cut] for s in scenes])
             self.cog(f"select/{name}.previews.tif", stack, name, STACK, [f"b{n}" for n in range(len(stack))])
 
@@ -204,7 +204,7 @@ def _candidate(scene: FakeScene, rank: int) -> Candidate:
     )  # fmt: skip
 
 
-def synthetic(name: str, res: int = 120) -> list[FakeScene]:
+def create_scenes(name: str, res: int = 120) -> list[FakeScene]:
     """Two scenes: the newer one clouded in the west, the older one clear; asymmetric, so that no flip hides."""
     rows, columns = tile_named(name).build_geobox(res).shape
     y, x = np.mgrid[0:rows, 0:columns]
@@ -215,7 +215,7 @@ def synthetic(name: str, res: int = 120) -> list[FakeScene]:
     return [newer, older]
 
 
-def small_run(folder: Path, tiles: Sequence[str] = ("33TWL", "33TWM"), **options: Any) -> Store:
+def write_small_run(folder: Path, tiles: Sequence[str] = ("33TWL", "33TWM"), **options: Any) -> Store:
     """A clean run of synthetic scenes."""
-    scenes = options.pop("scenes", None) or {name: synthetic(name) for name in tiles}
-    return Tree(Store(str(folder)), 120, tiles, scenes, **options).build()
+    scenes = options.pop("scenes", None) or {name: create_scenes(name) for name in tiles}
+    return FinishedRun(Store(str(folder)), 120, tiles, scenes, **options).build()

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.toolchain import downloaded, module_folder
+from tests.e2e.toolchain import download_module, find_module_folder
 
 MODULES = {
     "keda": "github.com/kedacore/keda/v2@v2.21.0",
@@ -26,20 +26,20 @@ Schema = dict[str, Any]
 
 def write_schemas(folder: Path, kinds: set[tuple[str, str]]) -> None:
     """Write KIND-GROUP-VERSION.json, in small letters, for each (apiVersion, kind) of the documents to be checked."""
-    definitions = json.loads((module_folder("kubernetes") / "api/openapi-spec/swagger.json").read_text())["definitions"]
+    definitions = json.loads((find_module_folder("kubernetes") / "api/openapi-spec/swagger.json").read_text())["definitions"]
     for schema in definitions.values():
         for names in schema.get("x-kubernetes-group-version-kind", []):
             version = "/".join(filter(None, (names["group"], names["version"])))
             if (version, names["kind"]) in kinds:
                 _write(folder, version, names["kind"], _inlined(schema, definitions))
-    argo = json.loads((module_folder("argo") / "api/jsonschema/schema.json").read_text())["definitions"]
+    argo = json.loads((find_module_folder("argo") / "api/jsonschema/schema.json").read_text())["definitions"]
     schema = argo["io.argoproj.workflow.v1alpha1.WorkflowTemplate"]
     # Fields of the workflow refer to themselves (a step holds steps), so this one keeps its references.
     closed = {name: _closed(part) for name, part in argo.items()}
     _write(folder, "argoproj.io/v1alpha1", "WorkflowTemplate", _closed(schema) | {"definitions": closed})
     for module, paths in CRDS.items():
         for path in paths:
-            _write_crd(folder, yaml.load((downloaded(MODULES[module]) / path).read_text(), yaml.CSafeLoader)["spec"])
+            _write_crd(folder, yaml.load((download_module(MODULES[module]) / path).read_text(), yaml.CSafeLoader)["spec"])
 
 
 def _write_crd(folder: Path, spec: Schema) -> None:

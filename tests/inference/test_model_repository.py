@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.grpc import service_pb2 as service
 
 from s2ops.acquisition import preview
-from s2ops.config import parse
+from s2ops.config import parse_config
 from s2ops.errors import ConfigError, ModelError
 from s2ops.inference.triton import model_repository
 from s2ops.inference.triton.model_info import (
@@ -174,18 +174,18 @@ CONFIG = "region: {tiles: [33TWL]}\ndates: {start: 2023-06-01, end: 2023-07-31}\
 
 @pytest.mark.parametrize("place", ["onnx", "triton://s2ops-triton:8001", "tritons://10.0.0.7:443"])
 def test_config_accepts_segmenters_in_process_and_servers(place: str) -> None:
-    assert parse(CONFIG, "run.yaml", segmenter=place).segmenter == place
+    assert parse_config(CONFIG, "run.yaml", segmenter=place).segmenter == place
 
 
 @pytest.mark.parametrize("place", ["triton", "triton://host", "http://host:8000", "triton://:8001", "onnx "])
 def test_config_rejects_other_segmenters(place: str) -> None:
     with pytest.raises(ConfigError, match=r"run\.yaml: segmenter: .*given: "):
-        parse(CONFIG, "run.yaml", segmenter=place)
+        parse_config(CONFIG, "run.yaml", segmenter=place)
 
 
 def test_config_rejects_models_with_a_server() -> None:
     with pytest.raises(ConfigError, match=r"models is for segmenter: onnx; triton://h:1 serves its own"):
-        parse(CONFIG, "run.yaml", segmenter="triton://h:1", models="full-width")
+        parse_config(CONFIG, "run.yaml", segmenter="triton://h:1", models="full-width")
 
 
 def test_open_networks_in_process_loads_no_grpc() -> None:

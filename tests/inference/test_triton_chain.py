@@ -14,7 +14,7 @@ import rasterio
 
 from s2ops.constants import UInt8
 from s2ops.inference.triton.server import ServerOptions
-from tests.helpers.chain import bytes_of, command, s2ops, write_config
+from tests.helpers.chain import compute_checksums, build_command, run_s2ops, write_config
 from tests.helpers.triton import ServerHost, open_server_host
 
 TILES = ("33TUM",)
@@ -57,7 +57,7 @@ def runs(catalog: Path, host: ServerHost, tmp_path_factory: pytest.TempPathFacto
         run(configs["onnx"], "onnx")
         again = run(configs["onnx"], host.url)
         run(configs["triton"], host.url)
-        words = command("run", configs["killed"], "--workers", 1, "--segmenter", host.url)
+        words = build_command("run", configs["killed"], "--workers", 1, "--segmenter", host.url)
         disturbed = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         wait_for_step(disturbed, "landcover")
         time.sleep(0.5)
@@ -71,7 +71,7 @@ def runs(catalog: Path, host: ServerHost, tmp_path_factory: pytest.TempPathFacto
 
 
 def run(config: Path, segmenter: str) -> subprocess.CompletedProcess[str]:
-    done = s2ops("run", config, "--workers", 1, "--segmenter", segmenter)
+    done = run_s2ops("run", config, "--workers", 1, "--segmenter", segmenter)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -95,7 +95,7 @@ def read_raster(path: Path) -> UInt8:
 
 
 def test_run_with_a_killed_server_has_equal_bytes(runs: Runs) -> None:
-    assert bytes_of(runs.killed) == bytes_of(runs.triton)
+    assert compute_checksums(runs.killed) == compute_checksums(runs.triton)
 
 
 def test_run_on_a_server_equals_the_run_in_process(runs: Runs) -> None:
@@ -115,6 +115,6 @@ def test_run_in_process_is_current_for_a_server_with_equal_weights(runs: Runs) -
 
 def test_run_without_a_server_exits_with_75(catalog: Path, host: ServerHost, tmp_path: Path) -> None:
     config = write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", TILES, looks=1)
-    done = s2ops("run", config, "--workers", 1, "--segmenter", host.url, S2OPS_TRITON_PATIENCE_S="1")
+    done = run_s2ops("run", config, "--workers", 1, "--segmenter", host.url, S2OPS_TRITON_PATIENCE_S="1")
     assert done.returncode == 75
     assert f"No answer from {host.url} to a query for model preview-cloud" in done.stderr.splitlines()[-1]

@@ -24,7 +24,7 @@ from s2ops.landcover.area_tables import to_csv, write_table
 from s2ops.landcover.areas import OUTSIDE_RUN, AreaRow, measure_polygon_areas, measure_tile_areas
 from s2ops.raster.cog import CLASSES, PERCENT, CogWriter
 from s2ops.storage.object_store import Store
-from tests.helpers.chain import s2ops
+from tests.helpers.chain import run_s2ops
 
 RES = 600
 GEOD = Geod(ellps="WGS84")
@@ -151,7 +151,7 @@ def test_areas_command_writes_the_same_values_to_csv_and_parquet(run: Path, tmp_
     ]
     (tmp_path / "countries.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": shapes}))
     to = [word for ending in ("csv", "parquet") for word in ("--to", tmp_path / f"areas.{ending}")]
-    done = s2ops("areas", run, "--polygons", tmp_path / "countries.geojson", "--attribute", "NAME", *to)
+    done = run_s2ops("areas", run, "--polygons", tmp_path / "countries.geojson", "--attribute", "NAME", *to)
     assert done.returncode == 0, done.stderr
     lines = list(csv.DictReader(io.StringIO((tmp_path / "areas.csv").read_text())))
     table = read_parquet(tmp_path / "areas.parquet").read_all()

@@ -18,7 +18,7 @@ from s2ops.pipeline import local_engine
 from s2ops.results import StepResult
 from s2ops.run.load_config import load_config
 from s2ops.storage.object_store import Store
-from tests.helpers.chain import TILES, bytes_of, command, make_world, s2ops, write_config
+from tests.helpers.chain import NEIGHBOUR_TILES, compute_checksums, build_command, make_world, run_s2ops, write_config
 
 
 class Silent:
@@ -45,7 +45,7 @@ def catalog(two_tiles: Path) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
-    done = s2ops("run", write_config(out.parent / "run.yaml", catalog, out), "--workers", 1)
+    done = run_s2ops("run", write_config(out.parent / "run.yaml", catalog, out), "--workers", 1)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -60,9 +60,9 @@ def unseen(catalog: Path, name: str) -> float:
 
 
 def test_a_run_covers_both_tiles_and_verifies(catalog: Path, undisturbed: Path) -> None:
-    done = s2ops("verify", undisturbed)
+    done = run_s2ops("verify", undisturbed)
     assert done.returncode == 0, done.stdout
-    for name in TILES:
+    for name in NEIGHBOUR_TILES:
         item = json.loads((undisturbed / f"composite/{name}/item.json").read_text())
         assert (
             item["properties"]["s2ops:holes"] < unseen(catalog, name) + 0.02
@@ -75,7 +75,7 @@ def test_a_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
     settings = load_config(write_config(tmp_path / "run.yaml", catalog, undisturbed))
     progress = Silent()
-    assert local_engine.run_chain(settings, [parse_tile(name) for name in TILES], 1, 1, progress) == []
+    assert local_engine.run_chain(settings, [parse_tile(name) for name in NEIGHBOUR_TILES], 1, 1, progress) == []
     assert set(progress.pending.values()) == {0}
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
 
@@ -99,10 +99,10 @@ def test_publish_reads_each_item_once_for_the_catalog_and_weights_once(
 
     monkeypatch.setattr(Store, "get", counted_get)
     monkeypatch.setattr(Path, "read_bytes", counted_bytes)
-    ran = local_engine.run_chain(settings, [parse_tile(name) for name in TILES], 1, 1, Silent())
+    ran = local_engine.run_chain(settings, [parse_tile(name) for name in NEIGHBOUR_TILES], 1, 1, Silent())
     assert [result.step for result in ran] == ["publish"]
     # is land cover done, publish, report
-    assert {reads[f"landcover/{name}/item.json"] for name in TILES} == {3}
+    assert {reads[f"landcover/{name}/item.json"] for name in NEIGHBOUR_TILES} == {3}
     assert reads["landcover.onnx"] == 1
 
 
@@ -110,10 +110,10 @@ def test_two_workers_and_another_order_of_tiles_give_the_same_bytes(
     catalog: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    path = write_config(tmp_path / "run.yaml", catalog, out, tiles=TILES[::-1])
-    done = s2ops("run", path, "--workers", 2)
+    path = write_config(tmp_path / "run.yaml", catalog, out, tiles=NEIGHBOUR_TILES[::-1])
+    done = run_s2ops("run", path, "--workers", 2)
     assert done.returncode == 0, done.stderr
-    assert bytes_of(out) == bytes_of(undisturbed)
+    assert compute_checksums(out) == compute_checksums(undisturbed)
 
 
 def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbe
     dice = random.Random(20231)
     for _ in range(10):
         process = subprocess.Popen(
-            command("run", path, "--workers", 1),
+            build_command("run", path, "--workers", 1),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -132,10 +132,10 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbe
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    done = s2ops("run", path, "--workers", 1)
+    done = run_s2ops("run", path, "--workers", 1)
     assert done.returncode == 0, done.stderr
-    assert bytes_of(out) == bytes_of(undisturbed)
-    assert s2ops("verify", out).returncode == 0
+    assert compute_checksums(out) == compute_checksums(undisturbed)
+    assert run_s2ops("verify", out).returncode == 0
 
 
 def again(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[str, int]:
@@ -144,7 +144,7 @@ def again(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[st
     shutil.copytree(undisturbed, out)
     settings = load_config(write_config(folder / "run.yaml", catalog, out, extra=extra))
     progress = Silent()
-    local_engine.run_chain(settings, [parse_tile(name) for name in TILES], 1, 1, progress)
+    local_engine.run_chain(settings, [parse_tile(name) for name in NEIGHBOUR_TILES], 1, 1, progress)
     return progress.pending
 
 
@@ -158,7 +158,7 @@ def test_the_mosaic_alone_can_be_classified(catalog: Path, undisturbed: Path, tm
     pending = again(catalog, undisturbed, tmp_path, "landcover: {source: mosaic}\n")
     assert pending["blend"] == 0
     assert pending["landcover"] == 2
-    for name in TILES:
+    for name in NEIGHBOUR_TILES:
         with rasterio.open(tmp_path / f"out/landcover/{name}/landcover.tif") as src:
             found = src.read(1)
         with rasterio.open(tmp_path / f"out/mosaic/{name}/mosaic.tif") as src:
@@ -170,16 +170,16 @@ def test_one_step_of_one_tile_runs_alone(catalog: Path, undisturbed: Path, tmp_p
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
     path = write_config(tmp_path / "run.yaml", catalog, out, extra="composite: {fade_m: 600}\n")
-    done = s2ops("step", "composite", path, "--tile", TILES[0], "--log-format", "json")
+    done = run_s2ops("step", "composite", path, "--tile", NEIGHBOUR_TILES[0], "--log-format", "json")
     assert done.returncode == 0, done.stderr
     event = json.loads(done.stderr.splitlines()[-1])
-    assert (event["step"], event["tile"], event["status"]) == ("composite", TILES[0], "done")
-    assert bytes_of(out)[f"composite/{TILES[1]}/item.json"] == bytes_of(undisturbed)[f"composite/{TILES[1]}/item.json"]
+    assert (event["step"], event["tile"], event["status"]) == ("composite", NEIGHBOUR_TILES[0], "done")
+    assert compute_checksums(out)[f"composite/{NEIGHBOUR_TILES[1]}/item.json"] == compute_checksums(undisturbed)[f"composite/{NEIGHBOUR_TILES[1]}/item.json"]
 
 
 def test_explain_says_why_and_draws(undisturbed: Path, tmp_path: Path) -> None:
     picture = tmp_path / "why.png"
-    done = s2ops("explain", undisturbed, TILES[0], "--picture", picture)
+    done = run_s2ops("explain", undisturbed, NEIGHBOUR_TILES[0], "--picture", picture)
     assert done.returncode == 0, done.stderr
     assert "taken" in done.stdout
     assert picture.stat().st_size > 10_000
@@ -190,9 +190,9 @@ def test_a_region_across_the_antimeridian_is_one_mosaic(tmp_path: Path) -> None:
     catalog = make_world(tmp_path / "world", tiles)
     out = tmp_path / "out"
     extra = "landcover: {enabled: false}\n"
-    done = s2ops("run", write_config(tmp_path / "run.yaml", catalog, out, tiles, extra), "--workers", 2)
+    done = run_s2ops("run", write_config(tmp_path / "run.yaml", catalog, out, tiles, extra), "--workers", 2)
     assert done.returncode == 0, done.stderr
-    done = s2ops("verify", out)
+    done = run_s2ops("verify", out)
     assert done.returncode == 0, done.stdout
     for name, other in (tiles, tiles[::-1]):
         properties = json.loads((out / f"mosaic/{name}/item.json").read_text())["properties"]

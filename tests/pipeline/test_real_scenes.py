@@ -18,7 +18,7 @@ from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.raster.reproject import Window, resample_to_grid
 from s2ops.run.context import RunContext
 from s2ops.run.load_config import load_config
-from tests.helpers.chain import s2ops
+from tests.helpers.chain import run_s2ops
 from tests.helpers.seam_requirements import balance_and_blend, brighten, assert_meets_seam_requirements
 
 REAL = os.environ.get("S2OPS_REAL_DATA")
@@ -34,7 +34,7 @@ SCL_CLOUD = (8, 9, 10)
 @pytest.fixture(scope="module")
 def zagreb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("zagreb") / "out"
-    done = s2ops("run", EXAMPLE, "--out", out)
+    done = run_s2ops("run", EXAMPLE, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -51,7 +51,7 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 
 def test_it_verifies(zagreb: Path) -> None:
-    done = s2ops("verify", zagreb)
+    done = run_s2ops("verify", zagreb)
     assert done.returncode == 0, done.stdout
 
 
@@ -104,7 +104,7 @@ def test_no_seam_is_visible_between_the_tiles(zagreb: Path) -> None:
 
 def test_water_shows_in_the_land_cover_of_a_reservoir(tmp_path: Path) -> None:
     dates = [DATA / f"boadella-series/Boadella_{day}.tif" for day in ("2020-06-21", "2021-07-16", "2022-06-01")]
-    done = s2ops("classify", *dates, tmp_path / "landcover.tif", "--bands", "4,3,2,8")
+    done = run_s2ops("classify", *dates, tmp_path / "landcover.tif", "--bands", "4,3,2,8")
     assert done.returncode == 0, done.stderr
     classes = read(tmp_path / "landcover.tif")[0]
     with rasterio.open(dates[1]) as src:
@@ -119,7 +119,7 @@ def test_a_hazy_and_a_clear_date_in_different_projections_are_fused(tmp_path: Pa
         DATA / f"exeter-series/exe_{name}.tif"
         for name in ("2024-06-17_12-21-21_UTM", "2024-06-02_12-21-19_EPSG27700", "2024-08-01_12-21-19")
     ]
-    done = s2ops("classify", *dates, tmp_path / "landcover.tif", "--offset", "-1000")
+    done = run_s2ops("classify", *dates, tmp_path / "landcover.tif", "--offset", "-1000")
     assert done.returncode == 0, done.stderr
     with rasterio.open(tmp_path / "landcover.tif") as src, rasterio.open(dates[0]) as first:
         assert (src.crs, src.transform) == (first.crs, first.transform)
@@ -158,7 +158,7 @@ def test_one_date_of_exeter_lies_beside_the_others() -> None:
 def test_enhancing_and_masking_one_file_keep_its_grid(tmp_path: Path) -> None:
     source = DATA / "exeter-series/exe_2024-08-01_12-21-19.tif"
     for word in ("mask", "enhance"):
-        done = s2ops(word, source, tmp_path / f"{word}.tif", "--offset", "-1000")
+        done = run_s2ops(word, source, tmp_path / f"{word}.tif", "--offset", "-1000")
         assert done.returncode == 0, done.stderr
         with rasterio.open(tmp_path / f"{word}.tif") as made, rasterio.open(source) as given:
             assert (made.crs, made.transform, made.shape) == (given.crs, given.transform, given.shape)
@@ -166,6 +166,6 @@ def test_enhancing_and_masking_one_file_keep_its_grid(tmp_path: Path) -> None:
 
 
 def test_bands_that_cannot_be_told_are_asked_for(tmp_path: Path) -> None:
-    done = s2ops("mask", DATA / "boadella-series/Boadella_2021-07-16.tif", tmp_path / "mask.tif")
+    done = run_s2ops("mask", DATA / "boadella-series/Boadella_2021-07-16.tif", tmp_path / "mask.tif")
     assert done.returncode == 2
     assert "--bands RED,GREEN,BLUE,NIR" in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.helpers.finished_run import small_run
+from tests.helpers.finished_run import write_small_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ def test_the_notebook_reads_every_tile_and_draws_it(tmp_path: Path, monkeypatch:
     spec.loader.exec_module(script)
     cells = [cell.source for cell in nbformat.read(ROOT / "docs/tutorials/read-a-run.ipynb", 4).cells]
     assert cells == script.CELLS, "write it again: python scripts/write_notebook.py OUT"
-    small_run(tmp_path / "out")
+    write_small_run(tmp_path / "out")
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
     found, reflectance, picture, shares = script.run(cells[1::2])
     assert found[0].text == "2 tiles: MGRS-33TWL MGRS-33TWM\n"

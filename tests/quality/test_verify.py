@@ -18,7 +18,7 @@ from s2ops.quality.verify import compute_object_sha256, verify
 from s2ops.raster.cog import CLASSES, CODES, IMAGERY, PERCENT, CogProfile, CogWriter
 from s2ops.run.raster_writer import build_imagery_tags
 from s2ops.storage.object_store import Store
-from tests.helpers.finished_run import small_run
+from tests.helpers.finished_run import write_small_run
 
 CogFacts = tuple[CogProfile, tuple[str, ...]]
 KINDS: dict[str, CogFacts] = {
@@ -34,7 +34,7 @@ Edit = Callable[[np.ndarray], None]
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clean-run")
-    small_run(folder)
+    write_small_run(folder)
     return folder
 
 
@@ -92,7 +92,7 @@ def test_verify_of_a_clean_run_finds_nothing(clean: Path) -> None:
 
 
 def test_verify_of_a_run_with_holes_and_without_land_cover_finds_nothing(tmp_path: Path) -> None:
-    small_run(tmp_path, ("33TWL",), scenes={"33TWL": []}, landcover=False)
+    write_small_run(tmp_path, ("33TWL",), scenes={"33TWL": []}, landcover=False)
     assert verify(Store(str(tmp_path))) == []
 
 

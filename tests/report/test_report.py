@@ -17,14 +17,14 @@ from s2ops.report.gather import SeamRecord, SeamSummary, gather_run_facts
 from s2ops.report.maps import Canvas, find_border_midpoint
 from s2ops.storage.done_marker import to_json
 from s2ops.storage.object_store import Store
-from tests.helpers.finished_run import FakeScene, small_run, synthetic
+from tests.helpers.finished_run import FakeScene, write_small_run, create_scenes
 
 TWO = ("33TWL", "33TWM")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return small_run(tmp_path_factory.mktemp("run"))
+    return write_small_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_report_contains_scenes_seams_and_costs(page: str) -> None:
 
 
 def test_report_lists_failed_tiles_with_their_error(tmp_path: Path) -> None:
-    store = small_run(tmp_path)
+    store = write_small_run(tmp_path)
     record = {"step": "acquire", "tile": "33TWL", "error": "B04.tif <b>is cut off</b>: take another catalog"}
     store.put("run/acquire/33TWL.failed.json", to_json({**record, "kind": "RasterError", "exit_code": 2}))
     page = build_report(store, TWO)
@@ -177,7 +177,7 @@ def test_border_midpoint_lies_on_the_border_of_one_tile_inside_the_other() -> No
 
 
 def test_report_marks_an_empty_tile(tmp_path: Path) -> None:
-    store = small_run(tmp_path, TWO, scenes={"33TWL": synthetic("33TWL"), "33TWM": []})
+    store = write_small_run(tmp_path, TWO, scenes={"33TWL": create_scenes("33TWL"), "33TWM": []})
     text = extract_text(build_report(store, TWO))
     assert "No scene of this tile could be looked at; the tile is empty." in text
     assert "covered 50 % 1 tile with holes" in text
@@ -185,7 +185,7 @@ def test_report_marks_an_empty_tile(tmp_path: Path) -> None:
 
 
 def test_report_states_that_land_cover_is_disabled(tmp_path: Path) -> None:
-    store = small_run(tmp_path, ("33TWL",), landcover=False)
+    store = write_small_run(tmp_path, ("33TWL",), landcover=False)
     text = extract_text(build_report(store, ("33TWL",)))
     assert "No land-cover map was made: landcover.enabled is false" in text
     assert "No edge was measured" in text
@@ -199,7 +199,7 @@ def test_report_of_an_empty_folder_states_what_is_missing(tmp_path: Path) -> Non
 
 
 def test_report_leaves_out_a_truncated_raster(tmp_path: Path) -> None:
-    store = small_run(tmp_path, ("33TWL",))
+    store = write_small_run(tmp_path, ("33TWL",))
     path = tmp_path / "mosaic/33TWL/mosaic.tif"
     path.write_bytes(path.read_bytes()[:200])
     page = build_report(store, ("33TWL",))
@@ -215,16 +215,16 @@ def test_report_lists_tiles_beyond_the_detailed_ones_with_links(tmp_path: Path) 
 
 
 def test_report_shows_scores_if_there_are_any(tmp_path: Path) -> None:
-    store = small_run(tmp_path, ("33TWL",))
+    store = write_small_run(tmp_path, ("33TWL",))
     store.put("report/scores.json", to_json({"landcover": {"f1": {"water": 0.98765}}, "tiles": 1}))
     text = extract_text(build_report(store, ("33TWL",)))
     assert "landcover / f1 / water 0.9877" in text
 
 
 def test_report_escapes_markup_in_records(tmp_path: Path) -> None:
-    scene = synthetic("33TWL")[1]
+    scene = create_scenes("33TWL")[1]
     evil = FakeScene(scene.id, scene.datetime, scene.levels, scene.mask)
-    store = small_run(tmp_path, ("33TWL",), scenes={"33TWL": [evil]})
+    store = write_small_run(tmp_path, ("33TWL",), scenes={"33TWL": [evil]})
     data = (store.get("select/33TWL.json") or b"").replace(b"cloud cover 97 %", b"<script>alert(1)</script>")
     store.put("select/33TWL.json", data)
     page = build_report(store, ("33TWL",))

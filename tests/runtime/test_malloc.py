@@ -1,4 +1,4 @@
-"""The heap of a process with many threads."""
+"""Memory arenas of a process with many threads."""
 
 import platform
 import subprocess
@@ -10,9 +10,9 @@ CODE = """
 import ctypes, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from s2ops.runtime.malloc import keep_small
-if sys.argv[1] == "small":
-    keep_small()
+from s2ops.runtime.malloc import limit_malloc_arenas
+if sys.argv[1] == "limited":
+    limit_malloc_arenas()
 gate = threading.Barrier(6)
 def work(_):
     kept = [np.ones(8_000) for _ in range(100)]
@@ -25,11 +25,11 @@ ctypes.CDLL(None).malloc_stats()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
-def test_threads_share_two_arenas() -> None:
+def test_limit_malloc_arenas_lets_threads_share_two() -> None:
     arenas = {}
-    for how in ("small", "plain"):
-        command = [sys.executable, "-c", CODE, how]
+    for setting in ("limited", "default"):
+        command = [sys.executable, "-c", CODE, setting]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-        arenas[how] = done.stderr.count("Arena ")
-    assert arenas["small"] == 2
-    assert arenas["plain"] > 2
+        arenas[setting] = done.stderr.count("Arena ")
+    assert arenas["limited"] == 2
+    assert arenas["default"] > 2

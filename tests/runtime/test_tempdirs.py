@@ -1,4 +1,4 @@
-"""Scratch folders: one in use stays, one of a killed process goes."""
+"""Scratch folders: folders in use stay, folders of killed processes are removed."""
 
 import signal
 import subprocess
@@ -11,8 +11,8 @@ from s2ops.runtime import tempdirs
 
 HOLD = """
 import time
-from s2ops.runtime.tempdirs import scratch
-with scratch() as folder:
+from s2ops.runtime.tempdirs import create_scratch_folder
+with create_scratch_folder() as folder:
     print(folder, flush=True)
     time.sleep(60)
 """
@@ -22,40 +22,41 @@ with scratch() as folder:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(tempdirs, "_SETTLING_S", 0.0)
+    monkeypatch.setattr(tempdirs, "_MIN_AGE_S", 0.0)
     return tmp_path
 
 
-def test_gone_at_the_end(root: Path) -> None:
-    with tempdirs.scratch() as folder:
+def test_scratch_folder_is_removed_at_the_end(root: Path) -> None:
+    with tempdirs.create_scratch_folder() as folder:
         (folder / "a.tif").write_bytes(b"1")
         assert folder.parent == root
     assert not list(root.iterdir())
 
 
-def test_that_of_a_killed_process_goes_with_the_next(root: Path) -> None:
+def test_scratch_folder_of_a_killed_process_is_removed_with_the_next(root: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         left = Path(other.stdout.readline().strip())
         (left / "a.tif").write_bytes(b"1")
-        with tempdirs.scratch():
-            assert left.is_dir()  # its process lives
+        with tempdirs.create_scratch_folder():
+            assert left.is_dir()  # its process is alive
         other.send_signal(signal.SIGKILL)
     assert left.is_dir()
-    with tempdirs.scratch():
+    with tempdirs.create_scratch_folder():
         assert not left.exists()
 
 
-def test_a_young_one_may_not_be_locked_yet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempdirs, "_SETTLING_S", 60.0)
+def test_remove_stale_folders_keeps_a_young_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner may not have locked it yet."""
+    monkeypatch.setattr(tempdirs, "_MIN_AGE_S", 60.0)
     young = root / f"{tempdirs.PREFIX}young"
     young.mkdir()
-    tempdirs.sweep(root)
+    tempdirs.remove_stale_folders(root)
     assert young.is_dir()
 
 
-def test_links_and_others_are_left(root: Path) -> None:
+def test_remove_stale_folders_keeps_links_and_other_folders(root: Path) -> None:
     (root / "precious").mkdir()
     (root / f"{tempdirs.PREFIX}link").symlink_to(root / "precious")
-    tempdirs.sweep(root)
+    tempdirs.remove_stale_folders(root)
     assert (root / "precious").is_dir()

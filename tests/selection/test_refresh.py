@@ -18,7 +18,7 @@ from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.selection.refresh import refresh_selection
 from s2ops.selection.scene_selection import CostModel, PreviewCandidate
 from s2ops.simulate.writer import simulate
-from tests.helpers.chain import ROW, bytes_of, command, s2ops, write_config
+from tests.helpers.chain import TILE_ROW, compute_checksums, build_command, run_s2ops, write_config
 
 MODEL = CostModel(date(2023, 6, 1), date(2023, 9, 1), date(2023, 9, 1), 3, Selection())
 OPTIONS = Refresh()
@@ -128,7 +128,7 @@ def copy_catalog_with_scenes(catalog: Path, other: Path, names: tuple[str, ...],
 def before(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run over June."""
     folder = tmp_path_factory.mktemp("refresh")
-    done = s2ops("run", write_config(folder / "run.yaml", three_tiles, folder / "out", ROW, looks=1), "--workers", 2)
+    done = run_s2ops("run", write_config(folder / "run.yaml", three_tiles, folder / "out", TILE_ROW, looks=1), "--workers", 2)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -137,7 +137,7 @@ def before(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def again(before: Path, tmp_path: Path) -> Callable[[Path], Path]:
     """The configuration that goes on from a copy of the run with another catalog."""
     shutil.copytree(before / "out", tmp_path / "out")
-    return lambda catalog: write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", ROW, looks=1)
+    return lambda catalog: write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", TILE_ROW, looks=1)
 
 
 def count_pending(stderr: str) -> dict[str, int]:
@@ -147,7 +147,7 @@ def count_pending(stderr: str) -> dict[str, int]:
 
 
 def run_refresh(config: Path) -> dict[str, int]:
-    done = s2ops("run", config, "--workers", 2, "--since", SINCE, "--log-format", "json")
+    done = run_s2ops("run", config, "--workers", 2, "--since", SINCE, "--log-format", "json")
     assert done.returncode == 0, done.stderr
     return count_pending(done.stderr)
 
@@ -161,21 +161,21 @@ def test_refresh_without_newer_scenes_runs_no_step(
     pending = run_refresh(again(three_tiles))
     assert pending.pop("plan") == 1  # its output contains the configuration
     assert set(pending.values()) == {0}
-    assert {key: value for key, value in bytes_of(tmp_path / "out").items() if key != "plan/plan.json"} == {
-        key: value for key, value in bytes_of(before / "out").items() if key != "plan/plan.json"
+    assert {key: value for key, value in compute_checksums(tmp_path / "out").items() if key != "plan/plan.json"} == {
+        key: value for key, value in compute_checksums(before / "out").items() if key != "plan/plan.json"
     }
 
 
 def test_refresh_with_cloudier_scenes_rewrites_nothing_and_explains_them(
     three_tiles: Path, again: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    cloudy = simulate_newer_scenes(tmp_path / "cloudy", ROW, 0.97)
-    config = again(copy_catalog_with_scenes(three_tiles, cloudy, ROW, tmp_path / "both"))
+    cloudy = simulate_newer_scenes(tmp_path / "cloudy", TILE_ROW, 0.97)
+    config = again(copy_catalog_with_scenes(three_tiles, cloudy, TILE_ROW, tmp_path / "both"))
     config.write_text(config.read_text().replace("max_cloud: 95", "max_cloud: 100"))  # so that they are candidates
     pending = run_refresh(config)
     assert pending["select"] == 3
     assert [pending[step] for step in CHAIN] == [0] * len(CHAIN)
-    explained = s2ops("explain", tmp_path / "out", "33TUM", "--picture", tmp_path / "picture.png").stdout
+    explained = run_s2ops("explain", tmp_path / "out", "33TUM", "--picture", tmp_path / "picture.png").stdout
     assert f"refreshed since {SINCE}: no newer scene improves it: nothing changed" in " ".join(explained.split())
     assert "newer: fills" in explained
 
@@ -198,12 +198,12 @@ def test_refresh_with_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_b
         "landcover": 3,
         "publish": 1,
     }  # fmt: skip -- the far tile's land cover reads the mosaic of the middle one
-    after, earlier = bytes_of(tmp_path / "out"), bytes_of(before / "out")
+    after, earlier = compute_checksums(tmp_path / "out"), compute_checksums(before / "out")
     changed = {key.split("/")[1] for key in after if key.startswith("mosaic/") and after[key] != earlier.get(key)}
     assert changed - {"collection.json"} == {"32TQS", "33TUM"}
     record = json.loads((tmp_path / "out/select/33TUM.json").read_text())
     assert record["selected"][0] == record["renewed"]["taken"][0] == "S2A_33TUM_20230712_0_L2A"
-    found = [line for line in s2ops("verify", tmp_path / "out").stdout.splitlines() if line.startswith("error")]
+    found = [line for line in run_s2ops("verify", tmp_path / "out").stdout.splitlines() if line.startswith("error")]
     # nothing is broken; at 120 m a month of change between two tiles may cost a tenth of the texture in their overlap
     assert [line for line in found if "of the gradient energy is left" not in line] == []
     assert set(run_refresh(config).values()) == {0}
@@ -212,7 +212,7 @@ def test_refresh_with_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_b
     shutil.rmtree(tmp_path / "out")
     fresh.rename(tmp_path / "out")
     for seconds in (3, 7):
-        words = command("run", config, "--workers", 1, "--since", SINCE)
+        words = build_command("run", config, "--workers", 1, "--since", SINCE)
         process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=seconds)
@@ -220,10 +220,10 @@ def test_refresh_with_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_b
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     run_refresh(config)
-    assert bytes_of(tmp_path / "out") == after
+    assert compute_checksums(tmp_path / "out") == after
 
 
 def test_refresh_raises_if_since_lies_outside_the_dates(before: Path) -> None:
-    done = s2ops("run", before / "run.yaml", "--since", "2024-01-01")
+    done = run_s2ops("run", before / "run.yaml", "--since", "2024-01-01")
     assert done.returncode == 2
     assert "since 2024-01-01 lies outside dates (2023-06-01 to 2023-07-31): move the end of dates" in done.stderr

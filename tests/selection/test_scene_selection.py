@@ -239,10 +239,10 @@ def test_select_record_is_equal_after_writing_and_reading() -> None:
     again = SelectRecord.read(data, "select/33TWL.json")
     assert again == record
     assert again.write() == data
-    assert again.candidate("b").haze == 0.333333
-    assert again.candidate("b").date == "2023-08-15"
+    assert again.find_candidate("b").haze == 0.333333
+    assert again.find_candidate("b").date == "2023-08-15"
     with pytest.raises(InputError, match="33TWL: c is no candidate; there are: a, b"):
-        again.candidate("c")
+        again.find_candidate("c")
 
 
 def test_select_record_names_the_key_and_the_field_of_a_broken_record() -> None:

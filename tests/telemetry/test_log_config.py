@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s2ops.telemetry.log_config import LogFormat, configure_logging, get_log_format
-from tests.helpers.chain import TILES, copied, s2ops, write_config
+from tests.helpers.chain import NEIGHBOUR_TILES, copy_world, run_s2ops, write_config
 
 LOG = logging.getLogger("s2ops.any_module")
 
@@ -75,13 +75,13 @@ def test_configured_log_format_is_none_before_configure_logging() -> None:
 def test_step_logs_the_scene_tile_and_reason_of_a_broken_item(
     log_format: LogFormat, two_tiles: Path, tmp_path: Path
 ) -> None:
-    catalog = copied(two_tiles.parent, tmp_path / "world")
-    item = next(catalog.parent.glob(f"sentinel-2-l2a/*{TILES[0]}_20230602*/*.json"))
+    catalog = copy_world(two_tiles.parent, tmp_path / "world")
+    item = next(catalog.parent.glob(f"sentinel-2-l2a/*{NEIGHBOUR_TILES[0]}_20230602*/*.json"))
     document = json.loads(item.read_text())
     del document["assets"]["nir"]
     item.write_text(json.dumps(document))
     config = write_config(tmp_path / "run.yaml", catalog, tmp_path / "out")
-    done = s2ops("step", "select", config, "--tile", TILES[0], "--log-format", log_format)
+    done = run_s2ops("step", "select", config, "--tile", NEIGHBOUR_TILES[0], "--log-format", log_format)
     assert done.returncode == 0, done.stderr
     if log_format == "json":
         (event,) = [one for one in map(json.loads, done.stderr.splitlines()) if one["event"] == "scene left out"]
@@ -89,5 +89,5 @@ def test_step_logs_the_scene_tile_and_reason_of_a_broken_item(
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("scene left out ")]
         event = dict(word.split("=", 1) for word in shlex.split(line)[3:])
     assert event["scene"] == document["id"]
-    assert event["tile"] == TILES[0]
+    assert event["tile"] == NEIGHBOUR_TILES[0]
     assert "nir" in event["reason"]

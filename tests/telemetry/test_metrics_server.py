@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from s2ops.telemetry.metrics_server import _ScrapeTracker
-from tests.helpers.chain import s2ops
+from tests.helpers.chain import run_s2ops
 
 
 @pytest.mark.parametrize("place", ["0", "65536", "many", "localhost:", "1.2.3.4:http"])
 def test_metrics_port_that_is_invalid_is_rejected_with_the_accepted_forms(place: str, tmp_path: Path) -> None:
-    done = s2ops("run", tmp_path / "none.yaml", "--metrics-port", place)
+    done = run_s2ops("run", tmp_path / "none.yaml", "--metrics-port", place)
     assert done.returncode == 2
     assert f"Invalid --metrics-port {place}: give a port from 1 to 65535" in done.stderr
 
@@ -24,7 +24,7 @@ def test_metrics_port_in_use_is_rejected_before_any_work(tmp_path: Path) -> None
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = s2ops("run", tmp_path / "none.yaml", "--metrics-port", port)
+        done = run_s2ops("run", tmp_path / "none.yaml", "--metrics-port", port)
     assert done.returncode == 2
     assert (
         done.stderr

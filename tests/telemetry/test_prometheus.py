@@ -17,7 +17,7 @@ from s2ops.inference.triton.server import ServerOptions
 from s2ops.pipeline.steps import STEPS
 from s2ops.results import StepName
 from s2ops.telemetry import prometheus as metrics
-from tests.helpers.chain import ROW, command, copied, write_config
+from tests.helpers.chain import TILE_ROW, build_command, copy_world, write_config
 from tests.helpers.prometheus import Prometheus, find_program, serve_folder, start_prometheus
 from tests.helpers.triton import find_free_ports, open_server_host, start_loading_server
 
@@ -50,7 +50,7 @@ def list_alerts() -> list[dict[str, Any]]:
 def run_command(words: Sequence[object], log: Path) -> int:
     """Run a command, append its stderr to a file, and return its exit code."""
     with log.open("a") as file:
-        return subprocess.run(command(*words), timeout=900, check=False, stderr=file).returncode
+        return subprocess.run(build_command(*words), timeout=900, check=False, stderr=file).returncode
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +62,14 @@ def scraped(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """
     find_program("prometheus")
     folder = tmp_path_factory.mktemp("metrics")
-    catalog = copied(three_tiles.parent, folder / "world")
+    catalog = copy_world(three_tiles.parent, folder / "world")
     broken = next(catalog.parent.glob("sentinel-2-l2a/*32TQS_20230622*/B08.tif"))
     broken.write_bytes(broken.read_bytes()[:5000])
     (port,) = find_free_ports(1)
     with open_server_host(ServerOptions()) as triton, serve_folder(catalog.parent, refusals=2) as url:
         targets = {"run": port, "triton": triton.options.metrics_port}
         config = write_config(
-            folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", ROW, "max_scenes: 2\n", looks=1
+            folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", TILE_ROW, "max_scenes: 2\n", looks=1
         )
         words = ["run", config, "--segmenter", triton.url, "--workers", "2", "--metrics-port", port]
         words += ["--log-format", "json"]
@@ -137,7 +137,7 @@ def test_alerts_fire_for_a_failed_tile_and_not_for_a_finished_run(scraped: Prome
 
 def test_tile_counts_of_all_processes_equal_the_run(scraped: Prometheus) -> None:
     made = scraped.query('max_over_time((sum by (step) (s2ops_tiles_total{status=~"done|empty"}))[30m:1s])')
-    whole_run, tiles = dict.fromkeys(("plan", "balance", "publish"), 1.0), len(ROW)
+    whole_run, tiles = dict.fromkeys(("plan", "balance", "publish"), 1.0), len(TILE_ROW)
     assert {one["metric"]["step"]: float(one["value"][1]) for one in made} == whole_run | dict.fromkeys(
         ("select", "acquire", "composite", "blend", "landcover"), float(tiles)
     )

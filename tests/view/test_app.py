@@ -35,7 +35,7 @@ from s2ops.view.basemap import Basemap
 from s2ops.view.run import ViewedRun
 from s2ops.view.server import open_listening_socket
 from s2ops.view.static_files import Page
-from tests.helpers.finished_run import small_run, synthetic
+from tests.helpers.finished_run import write_small_run, create_scenes
 
 TWO = ("33TWL", "33TWM")
 MERCATOR = tms.get("WebMercatorQuad")
@@ -53,7 +53,7 @@ def start_client(*stores: Store, **options: Any) -> TestClient:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return small_run(tmp_path_factory.mktemp("run"), TWO)
+    return write_small_run(tmp_path_factory.mktemp("run"), TWO)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_map_tile_of_classes_and_dates_has_exactly_the_legend_colours(store: Sto
 
 def test_overlap_shows_the_tile_that_owns_the_point_on_map_and_in_query(tmp_path: Path) -> None:
     """Compare with `s2ops areas`: the owner has the larger border distance; its holes show the other tile."""
-    run = small_run(tmp_path, TWO)
+    run = write_small_run(tmp_path, TWO)
     for name, code in zip(TWO, (LandCover.WATER, LandCover.TREE), strict=True):
         path = tmp_path / f"landcover/{name}/landcover.tif"
         shape = read_all(str(path)).shape
@@ -175,7 +175,7 @@ def test_map_tile_is_empty_outside_the_run(site: TestClient) -> None:
 
 
 def test_map_tiles_of_two_zones_meet_at_the_antimeridian(tmp_path: Path) -> None:
-    run = small_run(tmp_path, (EAST, WEST), scenes={name: synthetic(name) for name in (EAST, WEST)})
+    run = write_small_run(tmp_path, (EAST, WEST), scenes={name: create_scenes(name) for name in (EAST, WEST)})
     with start_client(run) as site:
         for lon in (179.9, 179.99, 179.999, -179.999, -179.99, -179.9):
             assert pick_pixel(get_map_tile(site, "landcover", 9, (lon, -16.75)), 9, (lon, -16.75))[3] == 255, lon
@@ -199,7 +199,7 @@ def test_map_tile_cached_by_the_browser_is_not_read_again(
 
 
 def test_map_tile_changes_its_etag_when_the_file_is_rewritten(tmp_path: Path) -> None:
-    run = small_run(tmp_path, ("33TWL",))
+    run = write_small_run(tmp_path, ("33TWL",))
     where = MERCATOR.tile(*PLACE, 9)
     url = f"/tiles/a/landcover/9/{where.x}/{where.y}"
     with start_client(run) as site:
@@ -266,7 +266,7 @@ def test_point_query_returns_the_values_of_the_pixel(store: Store, site: TestCli
     assert said["reflectance"]["nir"] == pytest.approx(float(build_reflectance_table()[levels[3]]), abs=1e-4)
     assert said["class"]["code"] == int(read_run_pixel(store, "landcover/33TWL/landcover.tif")[0])
     assert said["class"]["confidence"] == int(read_run_pixel(store, "landcover/33TWL/confidence.tif")[0])
-    scene = synthetic("33TWL")[number - 1]
+    scene = create_scenes("33TWL")[number - 1]
     assert said["source"] == {"id": scene.id, "date": scene.datetime[:10], "tile": "33TWL"}
     assert said["share"] == 100
     round_the_earth = site.get(f"/api/a/at?lon={PLACE[0] + 360}&lat={PLACE[1]}").json()
@@ -297,8 +297,8 @@ def test_seams_geojson_follows_the_border_of_the_neighbour(site: TestClient) -> 
 @pytest.fixture
 def troubled(tmp_path: Path) -> Store:
     """Run with a tile of every status."""
-    store = small_run(tmp_path, ("33TWL", "33TWM", "33TXL", "33TXM"), scenes={
-        "33TWL": synthetic("33TWL"), "33TWM": synthetic("33TWM"), "33TXL": synthetic("33TXL"), "33TXM": [],
+    store = write_small_run(tmp_path, ("33TWL", "33TWM", "33TXL", "33TXM"), scenes={
+        "33TWL": create_scenes("33TWL"), "33TWM": create_scenes("33TWM"), "33TXL": create_scenes("33TXL"), "33TXM": [],
     })  # fmt: skip
     plan = json.loads(store.get("plan/plan.json") or b"")
     plan["tiles"] |= {"33TVL": [], "33TVM": [], "33TVN": [], "99XYZ": []}
@@ -343,7 +343,7 @@ def test_map_tile_leaves_out_a_damaged_file_and_reports_it(troubled: Store) -> N
 
 
 def test_viewed_run_without_a_plan_has_the_tiles_that_exist(tmp_path: Path) -> None:
-    run = small_run(tmp_path, ("33TWL",))
+    run = write_small_run(tmp_path, ("33TWL",))
     run.put("plan/plan.json", b"[1]")
     with start_client(run) as site:
         described = site.get("/api/runs").json()["runs"]["a"]
@@ -355,7 +355,7 @@ def test_viewed_run_without_a_plan_has_the_tiles_that_exist(tmp_path: Path) -> N
     ("damage", "named"), [(b"{cut off", 1), (b"[]", 1), (b"\xff\xfe", 1), (b'{"s2ops:missing": 7}', 0)]
 )
 def test_viewed_run_with_a_damaged_catalog_shows_all_tiles(damage: bytes, named: int, tmp_path: Path) -> None:
-    run = small_run(tmp_path, ("33TWL",))
+    run = write_small_run(tmp_path, ("33TWL",))
     run.put("catalog.json", damage)
     with start_client(run) as site:
         described = site.get("/api/runs").json()["runs"]["a"]
@@ -366,7 +366,7 @@ def test_viewed_run_with_a_damaged_catalog_shows_all_tiles(damage: bytes, named:
 
 
 def test_viewed_run_shows_a_tile_that_was_finished_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = small_run(tmp_path, TWO)
+    run = write_small_run(tmp_path, TWO)
     item = run.get("mosaic/33TWM/item.json") or b""
     run.delete("mosaic/33TWM/item.json")
     viewed = ViewedRun(run.uri)
@@ -437,7 +437,7 @@ def test_view_command_on_a_port_in_use_ends_in_one_sentence(store: Store) -> Non
 
 
 def test_view_command_prints_damaged_files_and_serves_the_map(tmp_path: Path) -> None:
-    run = small_run(tmp_path, ("33TWL",))
+    run = write_small_run(tmp_path, ("33TWL",))
     run.put("catalog.json", b"{cut off")
     command = [sys.executable, "-u", "-c", "from s2ops.cli import main; main()", "view", run.uri, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -475,7 +475,7 @@ def test_basemap_is_the_only_other_origin_that_the_page_may_request(store: Store
 
 
 def test_server_keeps_two_runs_separate(store: Store, tmp_path: Path) -> None:
-    other = small_run(tmp_path / "other", ("33TWL",), landcover=False)
+    other = write_small_run(tmp_path / "other", ("33TWL",), landcover=False)
     with start_client(store, other) as site:
         runs = site.get("/api/runs").json()["runs"]
         assert runs["b"]["title"] == "other"

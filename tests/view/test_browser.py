@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from tests.helpers.finished_run import small_run
+from tests.helpers.finished_run import write_small_run
 
 pytest.importorskip("selenium", reason="selenium is not installed: make dev")
 from selenium.webdriver import Chrome
@@ -39,8 +39,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     require_chromium()
     folder = tmp_path_factory.mktemp("runs")
     runs = {
-        "a": ViewedRun(small_run(folder / "all", ("33TWL", "33TWM")).uri),
-        "b": ViewedRun(small_run(folder / "one", ("33TWL",)).uri),
+        "a": ViewedRun(write_small_run(folder / "all", ("33TWL", "33TWM")).uri),
+        "b": ViewedRun(write_small_run(folder / "one", ("33TWL",)).uri),
     }
     listening = open_listening_socket("127.0.0.1", 0)
     site = build_application(runs, ["127.0.0.1"])
@@ -261,7 +261,7 @@ def test_page_fits_the_width_of_a_phone(page: Chrome, address: str) -> None:
 
 
 def test_page_reports_that_the_server_is_gone(driver: Chrome, tmp_path: Path) -> None:
-    store = small_run(tmp_path, ("33TWL",))
+    store = write_small_run(tmp_path, ("33TWL",))
     code = "from s2ops.cli import main; main()"
     command = [sys.executable, "-u", "-c", code, "view", store.uri, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

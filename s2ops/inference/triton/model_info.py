@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from s2ops.config import describe
+from s2ops.config import describe_findings
 from s2ops.constants import UInt8
 from s2ops.errors import ModelError
 from s2ops.models.registry import (
@@ -61,7 +61,7 @@ class ServedModelInfo(BaseModel):
             info = cls.model_validate_json(text)
         except ValidationError as error:
             raise ModelError(
-                f"The metadata of the server's model {model} are not valid: {describe(error)}; "
+                f"The metadata of the server's model {model} are not valid: {describe_findings(error)}; "
                 "start the server with `s2ops serve` of the same s2ops version."
             ) from error
         if info.model != model:

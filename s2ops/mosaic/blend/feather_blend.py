@@ -21,7 +21,7 @@ from s2ops.errors import RasterError
 from s2ops.imaging.tone_curve import shift_level
 from s2ops.mosaic.balance.correction_plane import PlaneOffsets
 from s2ops.mosaic.blend.tile_weight import MIN_SHARP_WEIGHT, MIN_WEIGHT
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 MAX_COLUMNS: Final = 512
 """Columns that are blended at once: the floats of all layers stay small, and cuts fall on COG blocks."""
@@ -135,7 +135,7 @@ class Blender:
         return BlendResult(levels, self._sums.dominant.copy(), tuple(self.names))
 
 
-@compiled
+@compile_kernel
 def _add_layer(
     levels: Float32, low_pass: Float32, weights: Float32, valid: Bool, number: np.uint8, sums: _Sums
 ) -> None:
@@ -163,7 +163,7 @@ def _add_layer(
                 sums.sharp[band, y, x] += (levels[band, y, x] - sums.sharp[band, y, x]) * sharp_part
 
 
-@compiled
+@compile_kernel
 def _combine_bands(sums: _Sums, out: UInt8) -> None:
     """Add texture (sharpened weights) to the low-pass image (plain weights) and round to levels."""
     bands, height, width = out.shape
@@ -207,7 +207,7 @@ def correct_single_tile(levels: UInt8, valid: Bool, offsets: PlaneOffsets) -> UI
     return out
 
 
-@compiled
+@compile_kernel
 def _correct(levels: UInt8, offsets: PlaneOffsets, out: Float32) -> None:
     """Write corrected levels where a band has data."""
     for band in range(levels.shape[0]):
@@ -218,7 +218,7 @@ def _correct(levels: UInt8, offsets: PlaneOffsets, out: Float32) -> None:
                     out[band, y, x] = shift_level(levels[band, y, x], offset)
 
 
-@compiled
+@compile_kernel
 def _correct_rounded(levels: UInt8, valid: Bool, offsets: PlaneOffsets, out: UInt8) -> None:
     """Write corrected levels, rounded, where all bands have data: in one pass, without floats in memory."""
     for band in range(levels.shape[0]):

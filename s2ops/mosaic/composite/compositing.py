@@ -21,7 +21,7 @@ from s2ops.errors import RasterError
 from s2ops.imaging.tone_curve import shift_level
 from s2ops.mosaic.composite.edge_weights import EdgeWeights, create_clear_cells
 from s2ops.mosaic.composite.scene_stack import MaskedScene, SceneArrays, SceneStack
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 MIN_WEIGHT: Final = np.float32(1 / 255)
 """Smallest weight of a clear pixel: above 0, so that pixels that are clear only near an edge are filled."""
@@ -82,7 +82,7 @@ class FeatheredFirst(CompositeMethod):
         _merge_in_order(scenes, out)
 
 
-@compiled
+@compile_kernel
 def _merge_in_order(scenes: SceneArrays, out: Composite) -> None:
     """Merge row by row: intermediate results of a row stay in the processor's nearest cache."""
     number, bands, height, width = scenes.levels.shape
@@ -113,7 +113,7 @@ def _merge_in_order(scenes: SceneArrays, out: Composite) -> None:
             out.weight[y, x] = quantize_percent(largest[x] / total[x]) if total[x] > 0 else np.uint8(0)
 
 
-@compiled
+@compile_kernel
 def _is_fully_covered(weights: Float32) -> bool:
     """Return True if a scene has weight 1 in a whole row of pixels."""
     whole = True
@@ -122,7 +122,7 @@ def _is_fully_covered(weights: Float32) -> bool:
     return whole
 
 
-@compiled
+@compile_kernel
 def _copy_row(scenes: SceneArrays, y: int, row: Float32, out: Composite) -> None:
     """Copy a row of the first scene, bit for bit as the general way would merge it; `row` (x,) is scratch."""
     for band in range(out.levels.shape[0]):
@@ -132,7 +132,7 @@ def _copy_row(scenes: SceneArrays, y: int, row: Float32, out: Composite) -> None
     out.provenance[y, :], out.weight[y, :] = scenes.numbers[0], np.uint8(100)
 
 
-@compiled
+@compile_kernel
 def _blend_row(
     scenes: SceneArrays, scene: int, y: int, start: np.uint64, stop: np.uint64, part: Float32, mean: Float32
 ) -> None:
@@ -154,7 +154,7 @@ def _blend_row(
             row[x] += (shift_level(levels[x], add) - row[x]) * part[x]
 
 
-@compiled
+@compile_kernel
 def _accumulate_weights(
     weights: Float32, left: Float32, total: Float32, largest: Float32, provenance: UInt8, number: np.uint8
 ) -> tuple[np.uint64, np.uint64]:
@@ -185,7 +185,7 @@ def _accumulate_weights(
     return first, last
 
 
-@compiled
+@compile_kernel
 def compute_scene_weights(scenes: SceneArrays, scene: int, y: int, weights: Float32) -> None:
     """Write a scene's edge weights of a row to `weights` (x,); 0 where it is not clear or lacks data in a band."""
     edge, clear, levels = scenes.edge_weights, scenes.clear[scene, y], scenes.levels[scene]
@@ -198,7 +198,7 @@ def compute_scene_weights(scenes: SceneArrays, scene: int, y: int, weights: Floa
         weights[x] = weights[x] if seen else np.float32(0)
 
 
-@compiled
+@compile_kernel
 def correct_row(scenes: SceneArrays, scene: int, band: int, y: int, out: Float32) -> None:
     """Write a row of a scene's band to `out` (x,), corrected by its gain and its local offset."""
     levels, gain, offsets = scenes.levels[scene, band, y], scenes.gains[scene, band], scenes.offsets
@@ -212,7 +212,7 @@ def correct_row(scenes: SceneArrays, scene: int, band: int, y: int, out: Float32
         out[x] = shift_level(levels[x], gain + (upper[x] + (lower[x] - upper[x]) * down))
 
 
-@compiled
+@compile_kernel
 def quantize_percent(weight: np.float32) -> np.uint8:
     """Convert a weight of 0 to 1 to percent in steps of 5, at least 5: finer steps compress worse."""
     return np.uint8(max(np.rint(weight * np.float32(20)) * np.float32(5), np.float32(5)))

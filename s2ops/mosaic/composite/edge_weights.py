@@ -14,7 +14,7 @@ from s2ops.constants import Bool, Float32, UInt8
 from s2ops.imaging.cell_mask import CellMask
 from s2ops.imaging.distance import compute_capped_distance_transform
 from s2ops.imaging.interpolation import BilinearGrid
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 CELLS_PER_FEATHER: Final = 8
 """Cells across a feather, about: the interpolated ramp then differs from the exact ramp in corners, by half a cell."""
@@ -71,7 +71,7 @@ class EdgeWeights:
         return out
 
 
-@compiled
+@compile_kernel
 def _quantize_weights(distance: Float32, cell: int, half: float, reach: float, out: UInt8) -> None:
     """Convert distances of cells, in cells, to weights of 0 to 255."""
     for y in range(distance.shape[0]):

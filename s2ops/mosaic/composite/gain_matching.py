@@ -23,7 +23,7 @@ from s2ops.constants import BANDS, Bool, Float32, Float64, Int64, UInt8
 from s2ops.errors import RasterError
 from s2ops.imaging.robust_stats import compute_biweight_mean, compute_huber_weights, compute_weighted_median
 from s2ops.imaging.tone_curve import LEVELS_PER_LOG
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 GAIN_LIMITS: Final = (0.6, 1.6)
 """Smallest and largest gain: beyond them a correction is not atmosphere or season but a wrong observation."""
@@ -114,7 +114,7 @@ class JointHistogram:
         )
 
 
-@compiled
+@compile_kernel
 def _count_pairs(a: UInt8, b: UInt8, valid: Bool, counts: Int64) -> None:
     """Add the pairs of levels of valid pixels to `counts` (band, 256, 256)."""
     for band in range(len(a)):

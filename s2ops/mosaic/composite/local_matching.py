@@ -18,7 +18,7 @@ from s2ops.constants import BANDS, Bool, Float32, Float64, UInt8
 from s2ops.imaging.interpolation import BilinearGrid
 from s2ops.imaging.tone_curve import shift_level
 from s2ops.mosaic.composite.scene_stack import MaskedScene
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 SMOOTHING_CELLS: Final = (24.0, 8.0, 3.0)
 """Standard deviations of the smoothing, in cells: 14 km, then 5 km, then 2 km; a wider one supports the next where
@@ -91,7 +91,7 @@ def _fit_field(image: Float32, both: Bool, scene: tuple[UInt8, Float32], cell: i
     return OffsetField(offset.astype(np.float32))
 
 
-@compiled
+@compile_kernel
 def _sum_differences(
     image: Float32, both: Bool, levels: UInt8, gain: Float32, cell: int, sums: Float64, count: Float64
 ) -> None:
@@ -107,7 +107,7 @@ def _sum_differences(
                     sums[band, y // cell, x // cell] += min(max(apart, -most), most)
 
 
-@compiled
+@compile_kernel
 def _fill_new_pixels(image: Float32, new: Bool, levels: UInt8, gain: Float32, offset: Float32) -> None:
     """Copy a scene's corrected levels to the pixels of the image that are `new`."""
     bands, height, width = levels.shape

@@ -20,7 +20,7 @@ from s2ops.mosaic.composite.compositing import (
     quantize_percent,
 )
 from s2ops.mosaic.composite.scene_stack import SceneArrays
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 _MEDIAN, _MEDOID, _GEOMEDIAN = 0, 1, 2
 
@@ -74,7 +74,7 @@ _MIN_STEP = np.float32(0.02)
 """Levels: a step shorter than this ends the iteration, far below the rounding to whole levels."""
 
 
-@compiled
+@compile_kernel
 def _reduce(scenes: SceneArrays, method: int, out: Composite) -> None:
     """Reduce the clear observations of each pixel by one of the methods."""
     number, bands, height, width = scenes.levels.shape
@@ -107,7 +107,7 @@ def _reduce(scenes: SceneArrays, method: int, out: Composite) -> None:
             out.weight[y, x] = quantize_percent(trust[chosen] / total)
 
 
-@compiled
+@compile_kernel
 def _gather_observations(
     numbers: UInt8, weights: Float32, rows: Float32, x: int, seen: tuple[Float32, Float32, UInt8]
 ) -> int:
@@ -126,7 +126,7 @@ def _gather_observations(
     return count
 
 
-@compiled
+@compile_kernel
 def _compute_distance(values: Float32, one: int, point: Float32) -> np.float32:
     """Compute the Euclidean distance between an observation and a point, in levels."""
     total = np.float32(0)
@@ -137,7 +137,7 @@ def _compute_distance(values: Float32, one: int, point: Float32) -> np.float32:
     return root
 
 
-@compiled
+@compile_kernel
 def _find_nearest(values: Float32, count: int, point: Float32) -> int:
     """Find the observation that is nearest to the point; the first of equals."""
     best, nearest = 0, np.float32(np.inf)
@@ -148,7 +148,7 @@ def _find_nearest(values: Float32, count: int, point: Float32) -> int:
     return best
 
 
-@compiled
+@compile_kernel
 def _compute_median(values: Float32, weights: Float32, order: Int64, count: int, point: Float32) -> int:
     """Set the point to each band's weighted median and return the nearest observation."""
     for band in range(len(point)):
@@ -162,7 +162,7 @@ def _compute_median(values: Float32, weights: Float32, order: Int64, count: int,
     return _find_nearest(values, count, point)
 
 
-@compiled
+@compile_kernel
 def _interpolate_median(values: Float32, weights: Float32, order: Int64, count: int, band: int) -> np.float32:
     """Compute the level below which half the weight lies, linear between observations.
 
@@ -186,7 +186,7 @@ def _interpolate_median(values: Float32, weights: Float32, order: Int64, count: 
     return middle
 
 
-@compiled
+@compile_kernel
 def _compute_medoid(values: Float32, weights: Float32, count: int, point: Float32) -> int:
     """Set the point to the medoid and return its observation."""
     best, least = 0, np.float32(np.inf)
@@ -203,7 +203,7 @@ def _compute_medoid(values: Float32, weights: Float32, count: int, point: Float3
     return best
 
 
-@compiled
+@compile_kernel
 def _compute_geomedian(values: Float32, weights: Float32, count: int, point: Float32, sums: Float32) -> int:
     """Set the point to the geometric median and return the nearest observation."""
     total = np.float32(0)

@@ -8,7 +8,7 @@ import numpy as np
 from s2ops.constants import BANDS, Bool, Float32, UInt8
 from s2ops.errors import RasterError
 from s2ops.imaging.interpolation import BilinearGrid
-from s2ops.runtime.jit import compiled
+from s2ops.runtime.jit import compile_kernel
 
 MAX_SCENES: Final = 255
 """Largest number of scenes per tile: provenance is one byte, and 0 is a hole."""
@@ -167,7 +167,7 @@ class SceneStack:
         )
 
 
-@compiled
+@compile_kernel
 def _is_incomplete(levels: UInt8, clear: Bool) -> bool:
     """Return True if a clear pixel lacks data in a band."""
     found = False

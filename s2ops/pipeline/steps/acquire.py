@@ -111,7 +111,7 @@ class _Acquisition:
     @property
     def known_ids(self) -> set[str]:
         """Scenes that have been acquired or left out."""
-        return {one.id for one in (*self.mosaic, *self.idle, *self.left_out)}
+        return {one.id for one in (*self.mosaic, *self.idle)} | {one.id for one in self.left_out}
 
     def acquire(self, scene_id: str) -> SceneRecord:
         """Acquire a scene; in a refresh, a scene that no catalog offers any more is taken from the earlier run."""
@@ -196,7 +196,7 @@ def _build_record(
 
 
 def _describe_scene(selection: SelectRecord, record: SceneRecord, added: float) -> AcquiredScene:
-    return AcquiredScene(**record.model_dump(), added=added, haze=selection.candidate(record.id).haze)
+    return AcquiredScene(**record.model_dump(), added=added, haze=selection.find_candidate(record.id).haze)
 
 
 def _delete_other_scenes(ctx: RunContext, tile: Tile, record: AcquireRecord) -> None:

@@ -8,15 +8,14 @@ from odc.geo.geobox import GeoBox
 from s2ops.acquisition.cloud_mask import DEFAULT_PARAMS
 from s2ops.acquisition.row_prefetch import RowPrefetcher
 from s2ops.acquisition.tiled_cloud_mask import predict_cloud_mask
-from s2ops.raster.gdal_env import to_gdal_path
-from s2ops.catalog.signing import sign
 from s2ops.catalog.scene import Scene
+from s2ops.catalog.signing import sign
 from s2ops.constants import BANDS, Mask, UInt8
 from s2ops.errors import SceneOutsideTile
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.imaging.tone_curve import convert_bands_to_levels
 from s2ops.raster.cog import IMAGERY, MASK
-from s2ops.raster.gdal_env import configure_gdal
+from s2ops.raster.gdal_env import configure_gdal, to_gdal_path
 from s2ops.raster.reader import BandFile, split_rows
 from s2ops.records import SceneRecord
 from s2ops.run.context import RunContext
@@ -63,7 +62,11 @@ def acquire_scene(ctx: RunContext, tile: Tile, scene: Scene) -> SceneRecord:
         for part in split_rows(geobox.height):
             mask_file.write(mask[None, part])
         image_sha256, mask_sha256 = writer.put(
-            {layout.SceneKeys(tile.name, scene.id).image: image_file, layout.SceneKeys(tile.name, scene.id).mask: mask_file}, ctx.threads
+            {
+                layout.SceneKeys(tile.name, scene.id).image: image_file,
+                layout.SceneKeys(tile.name, scene.id).mask: mask_file,
+            },
+            ctx.threads,
         )
     # in slabs: bincount takes 8 bytes per pixel, a gigabyte for a whole tile
     counts = np.sum([np.bincount(mask[rows].ravel(), minlength=256) for rows in split_rows(geobox.height)], axis=0)

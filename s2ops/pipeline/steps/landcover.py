@@ -1,4 +1,7 @@
-"""Landcover step (classification): three-headed network per clear date, fused over dates to six classes (section 2.4)."""
+"""Landcover step (land-cover classification): a network per clear date, fused over dates to six classes.
+
+Paper, section 2.4.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -144,8 +147,8 @@ def run(ctx: RunContext, tile: Tile, inputs: LandcoverInputs) -> StepResult:
     dates = find_date_range(_list_dates(inputs.record or read_acquired(ctx, tile)), ctx.config)
     item = stac_item.build_tile_item("landcover", tile.name, geobox, dates, assets, properties)
     ctx.store.put(layout.TileKeys(tile.name).get_item("landcover"), to_json(item))
-    status = "done" if any(areas_km2.values()) else "empty"
-    return StepResult(StepName.LANDCOVER, tile.name, status, {"dates": len(images)})
+    facts = {"dates": len(images)}
+    return StepResult(StepName.LANDCOVER, tile.name, "done" if any(areas_km2.values()) else "empty", facts)
 
 
 def _classify(ctx: RunContext, tile: Tile, images: Sequence[_SourceImage]) -> Iterator[tuple[UInt8, UInt8]]:
@@ -201,7 +204,8 @@ def _predict(
     """Yield rows of the tile and the probabilities of each head there, for the wanted pixels only."""
     height, width = ctx.build_geobox(tile).shape
     others = [
-        GriddedFile(ctx.store.get_gdal_path(key), ctx.build_geobox(ctx.tiles_by_name[name])) for name, key, _ in image.neighbours
+        GriddedFile(ctx.store.get_gdal_path(key), ctx.build_geobox(ctx.tiles_by_name[name]))
+        for name, key, _ in image.neighbours
     ]
     read = read_with_halo(GriddedFile(ctx.store.get_gdal_path(image.key), ctx.build_geobox(tile)), others)
     network = ctx.open_segmenter(LANDCOVER)
@@ -228,4 +232,11 @@ def _is_wanted(ctx: RunContext) -> bool:
     return ctx.config.landcover.enabled
 
 
-STEP = TileStep(StepName.LANDCOVER, lambda tile: layout.TileKeys(tile).get_item("landcover"), prepare, fingerprint, run, is_wanted=_is_wanted)
+STEP = TileStep(
+    StepName.LANDCOVER,
+    lambda tile: layout.TileKeys(tile).get_item("landcover"),
+    prepare,
+    fingerprint,
+    run,
+    is_wanted=_is_wanted,
+)

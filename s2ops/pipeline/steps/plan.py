@@ -1,4 +1,4 @@
-"""Plan step: tiles of the region and their neighbours, written once configuration and catalog are known to be usable."""
+"""Plan step: tiles of the region and their neighbours, after a check of configuration and catalog."""
 
 from s2ops.cost.plan import write_forecast
 from s2ops.pipeline.steps.base import WholeStep

@@ -21,7 +21,7 @@ from s2ops.report import build_report
 from s2ops.results import RUN_TARGET, StepName, StepResult
 from s2ops.run import missing_tiles
 from s2ops.run.context import RunContext
-from s2ops.runtime.threads import ordered_map
+from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint, read_fingerprint, to_json
 
@@ -74,7 +74,7 @@ def _read_items(ctx: RunContext, step: TileStep[Any]) -> Items:
             return None
         return {"bbox": item["bbox"], "properties": {name: item["properties"][name] for name in _COLLECTION_PROPERTIES}}
 
-    items = zip(ctx.tiles, ordered_map(read_item, ctx.tiles, _READER_THREADS), strict=True)
+    items = zip(ctx.tiles, map_ordered(read_item, ctx.tiles, _READER_THREADS), strict=True)
     return {tile.name: item for tile, item in items if item is not None}
 
 
@@ -124,7 +124,12 @@ def _build_index_files(
     title = stac_item.TITLES[kind]
     for epsg in sorted({tile.epsg for tile in tiles}):
         text = _build_vrt(ctx, kind, [tile for tile in tiles if tile.epsg == epsg])
-        yield layout.get_vrt_key(kind, epsg), text.encode(), f"{title}, UTM zone {epsg % 100}, for GDAL", "application/xml"
+        yield (
+            layout.get_vrt_key(kind, epsg),
+            text.encode(),
+            f"{title}, UTM zone {epsg % 100}, for GDAL",
+            "application/xml",
+        )
     for layer, bands in _LAYERS[kind].items():
         keys = {tile: layout.TileKeys(tile.name).get_raster(kind, layer) for tile in tiles}
         palette = stac_collection.LANDCOVER_PALETTE if layer == "landcover" else None
@@ -132,11 +137,18 @@ def _build_index_files(
         index_title = f"{layer}, all zones, for GDAL 3.9 or later"
         yield layout.get_tile_index_key(layer), index, index_title, "application/geopackage+sqlite3"
         document = to_json(build_mosaicjson(keys, ctx.res, layer, palette))
-        yield layout.get_mosaicjson_key(layer), document, f"{layer}, all zones, as MosaicJSON", stac_item.JSON_MEDIA_TYPE
+        yield (
+            layout.get_mosaicjson_key(layer),
+            document,
+            f"{layer}, all zones, as MosaicJSON",
+            stac_item.JSON_MEDIA_TYPE,
+        )
 
 
 def _build_vrt(ctx: RunContext, kind: stac_item.Product, tiles: list[Tile]) -> str:
-    sources = [vrt.VrtSource(layout.TileKeys(tile.name).get_raster(kind, kind), ctx.build_geobox(tile)) for tile in tiles]
+    sources = [
+        vrt.VrtSource(layout.TileKeys(tile.name).get_raster(kind, kind), ctx.build_geobox(tile)) for tile in tiles
+    ]
     if kind == "landcover":
         return vrt.build_vrt(sources, ["class"], colour_table=vrt.LANDCOVER_COLOURS)
     return vrt.build_vrt(sources, BANDS)

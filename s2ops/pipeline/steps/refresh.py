@@ -26,7 +26,7 @@ from s2ops.records import AcquireRecord, BaseRecord, Candidate, LeftOut, Refresh
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.selection.refresh import RefreshResult, refresh_selection
-from s2ops.selection.scene_selection import PreviewCandidate, CostModel, build_candidate_record
+from s2ops.selection.scene_selection import CostModel, PreviewCandidate, build_candidate_record
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint
 
@@ -126,7 +126,7 @@ def run(ctx: RunContext, tile: Tile, inputs: RefreshInputs) -> StepResult:
         _store_base(ctx, tile, base)
     previews, unusable = read_previews(ctx, tile, inputs.scenes)
     stacks = read_stored_previews(ctx, base.record, layout.TileKeys(tile.name).base_previews)
-    looks = [_restore_look(base.record.candidate(one), stacks[one]) for one in base.scenes]
+    looks = [_restore_look(base.record.find_candidate(one), stacks[one]) for one in base.scenes]
     renewal = refresh_selection(
         looks, [one.look for one in previews], CostModel.from_config(ctx.config), ctx.config.refresh
     )

@@ -19,7 +19,7 @@ from s2ops.pipeline.steps.refresh import RefreshInputs
 from s2ops.records import LeftOut, SelectRecord
 from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
-from s2ops.selection.scene_selection import SceneSelection, CostModel, build_candidate_record, select_scenes
+from s2ops.selection.scene_selection import CostModel, SceneSelection, build_candidate_record, select_scenes
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint
 
@@ -132,4 +132,6 @@ def _check_any_scene(ctx: RunContext) -> None:
     )
 
 
-STEP = TileStep(StepName.SELECT, lambda tile: layout.TileKeys(tile).selection, prepare, fingerprint, run, check=_check_any_scene)
+STEP = TileStep(
+    StepName.SELECT, lambda tile: layout.TileKeys(tile).selection, prepare, fingerprint, run, check=_check_any_scene
+)
