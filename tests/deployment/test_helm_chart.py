@@ -33,7 +33,7 @@ KUBE = "1.33.0"
 @cache
 def program(name: str) -> str:
     """The program from the cache of `make test-cluster` or the PATH; without it the test skips."""
-    built = toolchain.ALL[name].bin / name
+    built = toolchain.TOOLS_BY_NAME[name].bin / name
     found = str(built) if built.exists() else shutil.which(name)
     if found is None:
         reason = f"{name} is missing: build it with python -m tests.e2e.toolchain {name}"

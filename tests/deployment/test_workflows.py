@@ -15,7 +15,7 @@ import yaml
 
 from s2ops.cli.app import app
 from s2ops.cluster.submit import build_workflow
-from tests.e2e.toolchain import ALL, module_folder
+from tests.e2e.toolchain import TOOLS_BY_NAME, find_module_folder
 from workflows import build_all_templates, chain, object_size_estimate, tile_group_templates
 from workflows.__main__ import FOLDER, render_files
 from workflows.parameters import list_common_names
@@ -37,7 +37,7 @@ def test_the_committed_yaml_is_what_the_definitions_give() -> None:
 
 def test_every_document_fits_the_schema_of_argo() -> None:
     try:
-        schema = json.loads((module_folder("argo") / "api/jsonschema/schema.json").read_text())
+        schema = json.loads((find_module_folder("argo") / "api/jsonschema/schema.json").read_text())
     except (FileNotFoundError, RuntimeError) as error:
         pytest.skip(f"Argo's schema comes with its Go module: {error}")
     kind = {
@@ -50,7 +50,7 @@ def test_every_document_fits_the_schema_of_argo() -> None:
 
 
 def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
-    argo = ALL["argo"].bin / "argo"
+    argo = TOOLS_BY_NAME["argo"].bin / "argo"
     if not argo.exists():
         pytest.skip("argo is not built yet: make test-cluster builds it")
     return subprocess.run(

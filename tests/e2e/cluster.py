@@ -1,7 +1,7 @@
-"""One Kubernetes cluster on this machine, from programs in the cache, and its end: nothing is left running or mounted.
+"""Kubernetes cluster with one node on this machine: start from cached programs, stop without leaving anything behind.
 
-with running() as own:
-    own.kubectl.get("nodes")
+with run_cluster() as cluster:
+    cluster.kubectl.get("nodes")
 """
 
 from __future__ import annotations
@@ -20,63 +20,65 @@ from typing import Any, NoReturn
 from kubernetes.client import ApiException
 
 from . import control_plane, image_store, images, node, services
+from .cluster_layout import S3, S3_KEY, S3_SECRET, ClusterLayout
 from .kubectl import Kubectl, wait_until
-from .places import S3, S3_KEY, S3_SECRET, Places
 from .processes import Processes
-from .toolchain import TEST_CLUSTER, build, cache_root
+from .toolchain import TEST_CLUSTER, build_tools, get_cache_root
 
-DEBIAN = ("etcd", "containerd", "runc", "buildah", "debootstrap", "ip", "iptables", "openssl")
+DEBIAN_PROGRAMS = ("etcd", "containerd", "runc", "buildah", "debootstrap", "ip", "iptables", "openssl")
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """A running cluster and the handles by which a test may disturb it."""
+class OwnCluster:
+    """Running cluster that the tests started themselves, with the handles by which a test may disturb it."""
 
     kubectl: Kubectl
-    places: Places
+    layout: ClusterLayout
     processes: Processes
 
 
-def start(places: Places) -> Kubectl:
-    """Build what is missing and start all parts; gives an administrator's kubectl once the node is Ready.
+def start(layout: ClusterLayout) -> Kubectl:
+    """Build missing programs and images and start all parts; return an administrator's kubectl once the node is Ready.
 
     Raises:
-        SystemExit: a program is missing, or another Kubernetes runs on this machine.
-        NotReadyError: a part did not come up; what had been started is stopped again.
+        SystemExit: If a program is missing, or another Kubernetes runs on this machine.
+        NotReadyError: If a part did not start; all parts that had been started are stopped again.
     """
-    missing = [name for name in DEBIAN if shutil.which(name) is None]
+    missing = [name for name in DEBIAN_PROGRAMS if shutil.which(name) is None]
     if missing:
-        raise SystemExit(f"not installed: {', '.join(missing)}; run scripts/install-cluster-tools.sh")
-    build(*TEST_CLUSTER)
-    names = images.build_all()
-    stop(places)  # what a crashed run left
-    _refuse_beside_another()
-    places.work.mkdir(parents=True)
+        raise SystemExit(
+            f"Cannot start the cluster: {', '.join(missing)} not installed; run scripts/install-cluster-tools.sh."
+        )
+    build_tools(*TEST_CLUSTER)
+    names = images.build_images()
+    stop(layout)  # remains of a crashed run
+    _refuse_second_kubernetes()
+    layout.work.mkdir(parents=True)
     try:
-        return _start(places, names)
+        return _start(layout, names)
     except BaseException:
-        stop(places, keep_logs=True)
+        stop(layout, keep_logs=True)
         raise
 
 
-def _start(places: Places, names: list[str]) -> Kubectl:
-    processes = Processes(places.work)
-    kubectl = Kubectl(places.kubeconfig, services.NAMESPACE)
+def _start(layout: ClusterLayout, names: list[str]) -> Kubectl:
+    processes = Processes(layout.work)
+    kubectl = Kubectl(layout.kubeconfig, services.NAMESPACE)
     node.make_bridge()
-    image_store.start(places, processes, names)
-    control_plane.start(places, processes)
-    node.start_kubelet(places, processes)
-    services.start_dns(places, processes)
-    services.start_s3(places, processes)
-    _namespace(kubectl)
+    image_store.start(layout, processes, names)
+    control_plane.start(layout, processes)
+    node.start_kubelet(layout, processes)
+    services.start_dns(layout, processes)
+    services.start_s3(layout, processes)
+    _create_namespace(kubectl)
     services.install_argo(kubectl)
-    services.start_argo(places, processes)
-    processes.wait("kubelet", lambda: _ready(kubectl), limit_s=60)
+    services.start_argo(layout, processes)
+    processes.wait("kubelet", lambda: _is_node_ready(kubectl), limit_s=60)
     return kubectl
 
 
-def _namespace(kubectl: Kubectl) -> None:
-    """The namespace of s2ops, which lets in only pods of the restricted standard, and the key of the S3 server."""
+def _create_namespace(kubectl: Kubectl) -> None:
+    """Create the namespace of s2ops, which admits only pods of the restricted standard, and the S3 server's key."""
     enforce = {
         "pod-security.kubernetes.io/enforce": "restricted",
         "pod-security.kubernetes.io/enforce-version": "latest",
@@ -98,75 +100,75 @@ def _namespace(kubectl: Kubectl) -> None:
     )
 
 
-def _ready(kubectl: Kubectl) -> bool:
-    """Whether the node says so; before it has registered there is none to ask."""
+def _is_node_ready(kubectl: Kubectl) -> bool:
+    """Return true if the node has the condition Ready; false also if it has not registered yet."""
     try:
-        conditions: list[dict[str, Any]] = kubectl.get("nodes", node.NAME)["status"]["conditions"]
+        conditions: list[dict[str, Any]] = kubectl.get("nodes", node.NODE_NAME)["status"]["conditions"]
     except ApiException:
         return False
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def _refuse_beside_another() -> None:
-    """A second kubelet on one machine would share cgroups and iptables with this one.
+def _refuse_second_kubernetes() -> None:
+    """Check that no other Kubernetes runs here: a second kubelet would share cgroups and iptables with this one.
 
     Raises:
-        SystemExit: one runs.
+        SystemExit: If one runs.
     """
     for path in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):
             if path.read_text().strip() in {"kubelet", "k3s", "k3s-server", "k0s", "microk8s"}:
                 raise SystemExit(
-                    f"a Kubernetes node runs on this machine already (process {path.parent.name}); "
-                    "set S2OPS_KUBECONFIG to test against it, or stop it"
+                    f"Cannot start the cluster: a Kubernetes node already runs here (process {path.parent.name}); "
+                    "set S2OPS_KUBECONFIG to test against it, or stop it."
                 )
 
 
-def stop(places: Places, *, keep_logs: bool = False) -> None:
-    """End everything that `start` began, in this run or in one that crashed, and remove what it left behind."""
-    if not places.work.exists():
+def stop(layout: ClusterLayout, *, keep_logs: bool = False) -> None:
+    """Stop everything that `start` started, in this run or in one that crashed, and remove its remains."""
+    if not layout.work.exists():
         return
-    logs = places.work / "logs"
-    Processes(places.work).stop_all()
-    node.clean_up(places)
+    logs = layout.work / "logs"
+    Processes(layout.work).stop_all()
+    node.clean_up(layout)
     if logs.exists():
-        kept = cache_root() / "logs"
+        kept = get_cache_root() / "logs"
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(logs, kept)
     if keep_logs:
-        print(f"the logs of the cluster are in {cache_root() / 'logs'}", flush=True)
-    shutil.rmtree(places.work, ignore_errors=True)
+        print(f"the logs of the cluster are in {get_cache_root() / 'logs'}", flush=True)
+    shutil.rmtree(layout.work, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Own]:
-    """A cluster for the time of a block; it is stopped at its end, however that comes about.
+def run_cluster() -> Iterator[OwnCluster]:
+    """Run a cluster for the time of a block; stop it at the end of the block, also after an error or a signal.
 
-    Where `python -m tests.e2e up` has started one, that is taken, and left running.
+    A cluster that `python -m tests.e2e up` has started is used instead, and keeps running.
     """
-    places = Places.default()
-    if places.kubeconfig.exists() and Processes(places.work).running("apiserver"):
-        yield Own(Kubectl(places.kubeconfig, services.NAMESPACE), places, Processes(places.work))
+    layout = ClusterLayout.from_cache()
+    if layout.kubeconfig.exists() and Processes(layout.work).is_running("apiserver"):
+        yield OwnCluster(Kubectl(layout.kubeconfig, services.NAMESPACE), layout, Processes(layout.work))
         return
-    cache_root().mkdir(parents=True, exist_ok=True)
-    with (cache_root() / "lock").open("w") as lock:
+    get_cache_root().mkdir(parents=True, exist_ok=True)
+    with (get_cache_root() / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SystemExit(
-                "another run of the cluster tests is under way on this machine; wait for its end"
+                "Cannot start the cluster: another run of the cluster tests uses this machine; wait until it ends."
             ) from None
-        before = signal.signal(signal.SIGTERM, _end)
+        before = signal.signal(signal.SIGTERM, _exit_on_sigterm)
         began = time.monotonic()
         try:
-            kubectl = start(places)
+            kubectl = start(layout)
             print(f"cluster ready after {time.monotonic() - began:.0f} s, object store at {S3}", flush=True)
-            yield Own(kubectl, places, Processes(places.work))
+            yield OwnCluster(kubectl, layout, Processes(layout.work))
         finally:
-            stop(places)
+            stop(layout)
             signal.signal(signal.SIGTERM, before)
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends a run as Ctrl-C does: through the `finally` above."""
+def _exit_on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
+    """Exit on SIGTERM as on Ctrl-C: through the `finally` above."""
     raise SystemExit(128 + number)

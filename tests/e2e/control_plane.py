@@ -1,4 +1,4 @@
-"""etcd, API server, controller manager and scheduler of a one-machine Kubernetes."""
+"""Kubernetes control plane on one machine: etcd, API server, controller manager and scheduler."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .places import SERVICES, TOKEN, Places
+from .cluster_layout import SERVICES, TOKEN, ClusterLayout
 from .processes import Processes
-from .toolchain import ALL
+from .toolchain import TOOLS_BY_NAME
 
 
-def start(places: Places, processes: Processes) -> None:
-    """Start all four and wait until the API server answers; the first service accounts follow a moment later."""
-    _credentials(places)
-    processes.start("etcd", _etcd(places))
-    processes.start("apiserver", _apiserver(places))
-    processes.wait("apiserver", lambda: _answers(f"{places.addresses.url}/readyz"), limit_s=90)
-    write_kubeconfig(places)
-    common: list[str | Path] = ["--kubeconfig", places.kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"]
-    binaries = ALL["kubernetes"].bin
-    scheduler = f"--secure-port={places.addresses.scheduler}"
+def start(layout: ClusterLayout, processes: Processes) -> None:
+    """Start all four programs and wait until the API server is ready; the first service accounts follow soon after."""
+    _write_credentials(layout)
+    processes.start("etcd", _build_etcd_command(layout))
+    processes.start("apiserver", _build_apiserver_command(layout))
+    processes.wait("apiserver", lambda: _is_healthy(f"{layout.addresses.url}/readyz"), limit_s=90)
+    write_kubeconfig(layout)
+    common: list[str | Path] = ["--kubeconfig", layout.kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"]
+    binaries = TOOLS_BY_NAME["kubernetes"].bin
+    scheduler = f"--secure-port={layout.addresses.scheduler}"
     processes.start("scheduler", [binaries / "kube-scheduler", *common, scheduler])
     processes.start(
         "controller-manager",
         [
             binaries / "kube-controller-manager",
             *common,
-            f"--secure-port={places.addresses.controller_manager}",
-            f"--service-account-private-key-file={places.certificates / 'service-accounts.key'}",
-            f"--root-ca-file={places.certificates / 'apiserver.crt'}",
+            f"--secure-port={layout.addresses.controller_manager}",
+            f"--service-account-private-key-file={layout.certificates / 'service-accounts.key'}",
+            f"--root-ca-file={layout.certificates / 'apiserver.crt'}",
             "--use-service-account-credentials=true",
-            # A drained or dead node's pods are given up within seconds rather than minutes: the tests wait for it.
+            # Pods of a drained or dead node are given up within seconds, not minutes, because the tests wait for it.
             "--node-monitor-grace-period=20s",
         ],
     )
 
 
-def _etcd(places: Places) -> list[str | Path]:
-    """Without fsync: the data lives as long as the test run."""
-    url, peer = places.addresses.etcd_url, f"http://127.0.0.1:{places.addresses.etcd + 1}"
+def _build_etcd_command(layout: ClusterLayout) -> list[str | Path]:
+    """Build the command of etcd, without fsync because the data is needed for the test run only."""
+    url, peer = layout.addresses.etcd_url, f"http://127.0.0.1:{layout.addresses.etcd + 1}"
     urls = [f"--listen-client-urls={url}", f"--advertise-client-urls={url}"]
     peers = [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"]
-    return ["etcd", f"--data-dir={places.work / 'etcd'}", "--unsafe-no-fsync", *urls, *peers]
+    return ["etcd", f"--data-dir={layout.work / 'etcd'}", "--unsafe-no-fsync", *urls, *peers]
 
 
-def _apiserver(places: Places) -> list[str | Path]:
-    keys, at = places.certificates, places.addresses
+def _build_apiserver_command(layout: ClusterLayout) -> list[str | Path]:
+    keys, addresses = layout.certificates, layout.addresses
     return [
-        ALL["kubernetes"].bin / "kube-apiserver",
-        f"--etcd-servers={at.etcd_url}",
-        f"--bind-address={at.host}",
-        f"--advertise-address={at.host}",
-        f"--secure-port={at.api}",
+        TOOLS_BY_NAME["kubernetes"].bin / "kube-apiserver",
+        f"--etcd-servers={addresses.etcd_url}",
+        f"--bind-address={addresses.host}",
+        f"--advertise-address={addresses.host}",
+        f"--secure-port={addresses.api}",
         f"--cert-dir={keys}",
         f"--service-cluster-ip-range={SERVICES}",
         f"--token-auth-file={keys / 'tokens.csv'}",
@@ -69,9 +69,9 @@ def _apiserver(places: Places) -> list[str | Path]:
     ]
 
 
-def _credentials(places: Places) -> None:
-    """A key for service accounts and one administrator's token."""
-    keys = places.certificates
+def _write_credentials(layout: ClusterLayout) -> None:
+    """Write a key for service accounts and the administrator's token."""
+    keys = layout.certificates
     keys.mkdir(parents=True)
     private, public = keys / "service-accounts.key", keys / "service-accounts.pub"
     subprocess.run(["openssl", "genrsa", "-out", str(private), "2048"], check=True, capture_output=True)
@@ -81,10 +81,10 @@ def _credentials(places: Places) -> None:
     (keys / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
 
 
-def write_kubeconfig(places: Places) -> None:
-    """The administrator's kubeconfig; JSON is YAML."""
-    cluster = {"server": places.addresses.url, "certificate-authority": str(places.certificates / "apiserver.crt")}
-    places.kubeconfig.write_text(
+def write_kubeconfig(layout: ClusterLayout) -> None:
+    """Write the administrator's kubeconfig as JSON, which is valid YAML."""
+    cluster = {"server": layout.addresses.url, "certificate-authority": str(layout.certificates / "apiserver.crt")}
+    layout.kubeconfig.write_text(
         json.dumps(
             {
                 "apiVersion": "v1",
@@ -98,8 +98,8 @@ def write_kubeconfig(places: Places) -> None:
     )
 
 
-def _answers(url: str) -> bool:
-    """Whether the API server says ok; its certificate is made at its first start, so it is not checked here."""
+def _is_healthy(url: str) -> bool:
+    """Return true if the API server reports ok; its certificate is made at its first start, so it is not checked."""
     context = ssl._create_unverified_context()
     try:
         with urllib.request.urlopen(url, timeout=2, context=context) as answer:

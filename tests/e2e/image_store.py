@@ -1,7 +1,7 @@
-"""What containerd holds before the first pod: the images, imported once and then taken from the cache by hard links.
+"""Image store of containerd: images are imported once, and later starts take them from the cache by hard links.
 
-To import two gigabytes takes containerd most of a minute. Layers are never written to, neither packed nor unpacked, so
-a link to each file will do; the two databases are copied.
+containerd needs most of a minute to import two gigabytes. Layers are never changed, neither packed nor unpacked, so a
+link to each file is sufficient; the two databases are copied.
 """
 
 from __future__ import annotations
@@ -14,56 +14,58 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .images import buildah
-from .node import ctr, start_containerd
-from .places import Places
+from .cluster_layout import ClusterLayout
+from .images import run_buildah
+from .node import run_ctr, start_containerd
 from .processes import Processes
-from .toolchain import cache_root
+from .toolchain import get_cache_root
 
 
-def start(places: Places, processes: Processes, names: Sequence[str]) -> None:
-    """Start containerd with the images; they are imported where it is not known what that comes to.
+def start(layout: ClusterLayout, processes: Processes, names: Sequence[str]) -> None:
+    """Start containerd with the images; import them if the cache has no store of just these images.
 
     Raises:
-        RuntimeError: containerd does not take one.
+        RuntimeError: If containerd cannot import an image.
     """
-    root, kept = places.containerd / "root", _kept(names)
-    if not kept.is_dir():
-        start_containerd(places, processes)
-        _import(places, names, kept.parent)
-        processes.stop("containerd")  # so that its databases are whole
-        shutil.rmtree(kept.parent)  # other images, and what imports left that were killed
-        part = kept.with_suffix(".part")
-        _link(root, part)
-        part.rename(kept)
+    root, cached = layout.containerd / "root", _get_cache_folder(names)
+    if not cached.is_dir():
+        start_containerd(layout, processes)
+        _import_images(layout, names, cached.parent)
+        processes.stop("containerd")  # so that its databases are complete
+        shutil.rmtree(cached.parent)  # stores of other images, and remains of imports that were killed
+        part = cached.with_suffix(".part")
+        _copy_with_links(root, part)
+        part.rename(cached)
     else:
-        _link(kept, root)
-    start_containerd(places, processes)
+        _copy_with_links(cached, root)
+    start_containerd(layout, processes)
 
 
-def _kept(names: Iterable[str]) -> Path:
-    """The folder in the cache of just these images."""
-    told = {name: buildah("inspect", "--type", "image", "--format", "{{.FromImageDigest}}", name) for name in names}
-    return cache_root() / "image-store" / hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:12]
+def _get_cache_folder(names: Iterable[str]) -> Path:
+    """Return the cache folder of the store of just these images."""
+    digests = {
+        name: run_buildah("inspect", "--type", "image", "--format", "{{.FromImageDigest}}", name) for name in names
+    }
+    return get_cache_root() / "image-store" / hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()[:12]
 
 
-def _import(places: Places, names: Iterable[str], by: Path) -> None:
-    """Put images into containerd by a folder, side by side: it takes some 60 MB a second of each."""
-    by.mkdir(parents=True, exist_ok=True)
+def _import_images(layout: ClusterLayout, names: Iterable[str], folder: Path) -> None:
+    """Import images into containerd through a folder, concurrently: it imports some 60 MB/s of each."""
+    folder.mkdir(parents=True, exist_ok=True)
 
-    def one(name: str) -> None:
-        with TemporaryDirectory(prefix="image-", dir=by) as folder:
-            buildah("push", "--quiet", name, f"docker-archive:{folder}/image.tar:{name}")
-            done = ctr(places, "images", "import", f"{folder}/image.tar")
+    def import_image(name: str) -> None:
+        with TemporaryDirectory(prefix="image-", dir=folder) as scratch:
+            run_buildah("push", "--quiet", name, f"docker-archive:{scratch}/image.tar:{name}")
+            done = run_ctr(layout, "images", "import", f"{scratch}/image.tar")
         if done.returncode:
-            raise RuntimeError(f"containerd does not take {name}: {done.stderr}")
+            raise RuntimeError(f"containerd cannot import {name}: {done.stderr}")
 
     with ThreadPoolExecutor() as threads:
-        list(threads.map(one, names))
+        list(threads.map(import_image, names))
 
 
-def _link(source: Path, target: Path) -> None:
-    """A copy of containerd's root that shares every file but the databases."""
+def _copy_with_links(source: Path, target: Path) -> None:
+    """Copy containerd's root by hard links; only the databases are real copies."""
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "--archive", "--link", str(source), str(target)], check=True)
     for database in source.glob("*/*.db"):

@@ -1,4 +1,4 @@
-"""Kills the process of a step in the middle of its work, as the kernel or a lost node would."""
+"""Fault injection: kill the process of a step during its work, as the kernel or a lost node would."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .kubectl import Kubectl
 
 STAGES = ("scenes", "blend", "landcover")
 
-_PATIENCE_S = 120
-"""How long a pod may take to start."""
+_START_LIMIT_S = 120
+"""Maximum time in seconds that a pod may take to start."""
 
-_BEGUN_TICKS = 40
-"""Hundredths of a processor's second after which a step of a second is in the middle: Python has started."""
+_MIN_CPU_TICKS = 40
+"""CPU time in hundredths of a second after which Python has started and a step of one second is half done."""
 
 _SCRIPT = """
 import os, sys, time, urllib.request
@@ -47,81 +47,83 @@ while time.monotonic() < end:
         sys.exit()
     time.sleep(0.03)
 """
-"""Runs in the pod beside the step, from its first moment on: a step may be over before the API server knows of it."""
+"""Script that runs in the pod beside the step, because a step may end before the API server shows it as running."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """When a step is in its middle: what its pod is called, and the metric that the pod shows by then."""
+class KillMoment:
+    """Moment at which a step is killed: the stage of its pod, and a metric that the pod exports by then."""
 
     stage: str
-    shown: str = ""
+    metric: str = ""
 
     @property
     def command(self) -> list[str]:
-        """What the pod runs to kill the step."""
-        return ["/opt/s2ops/bin/python", "-ISc", _SCRIPT, self.shown, "0" if self.shown else str(_BEGUN_TICKS)]
+        """Command that kills the step, to be run in its pod."""
+        return ["/opt/s2ops/bin/python", "-ISc", _SCRIPT, self.metric, "0" if self.metric else str(_MIN_CPU_TICKS)]
 
 
-def every_step() -> dict[str, Moment]:
-    """The moments of all steps of a run of one tile."""
-    begun = {stage: Moment(stage, f's2ops_stage_tiles{{step="{stage}"}}') for stage in STAGES}
+def list_moments() -> dict[str, KillMoment]:
+    """List the moments of all steps of a run of one tile, by step."""
+    begun = {stage: KillMoment(stage, f's2ops_stage_tiles{{step="{stage}"}}') for stage in STAGES}
     done = 's2ops_tiles_total{{status="done",step="{}"}}'
     return {
-        "plan": Moment("plan"),
-        "group": Moment("group"),
+        "plan": KillMoment("plan"),
+        "group": KillMoment("group"),
         "select": begun["scenes"],
-        "acquire": Moment("scenes", done.format("select")),
-        "composite": Moment("scenes", done.format("acquire")),
-        "balance": Moment("balance"),
+        "acquire": KillMoment("scenes", done.format("select")),
+        "composite": KillMoment("scenes", done.format("acquire")),
+        "balance": KillMoment("balance"),
         "blend": begun["blend"],
         "landcover": begun["landcover"],
-        "publish": Moment("publish"),
+        "publish": KillMoment("publish"),
     }
 
 
 @dataclass(slots=True)
-class Killer:
-    """Called again and again while a run goes on, kills each of the wanted steps once; `killed` counts by stage."""
+class StepKiller:
+    """Callback that kills each pending step of a run once; it is called repeatedly during the run."""
 
     kubectl: Kubectl
     run: str
-    wanted: dict[str, Moment]
+    pending: dict[str, KillMoment]
+    """Steps that are still to be killed."""
     killed: Counter[str] = field(default_factory=Counter)
+    """Number of killed steps by stage."""
     _attempts: dict[str, threading.Thread] = field(default_factory=dict)
     _under_way: set[str] = field(default_factory=set)
 
     def __call__(self) -> None:
-        """Begin an attempt for every wanted step whose pod is there, unless one is under way.
+        """Start an attempt for every pending step that has a pod.
 
-        One at a time for each step: of two pods at once, both would be killed.
+        There is only one attempt at a time per step; otherwise two pods of a step could both be killed.
         """
-        for pod in self._pods():
+        for pod in self._list_pods():
             name, stage = pod["metadata"]["name"], pod["metadata"]["labels"]["s2ops/step"]
-            step = next((step for step, moment in dict(self.wanted).items() if moment.stage == stage), "")
+            step = next((step for step, moment in dict(self.pending).items() if moment.stage == stage), "")
             if step and name not in self._attempts and step not in self._under_way:
                 self._under_way.add(step)
-                words = (name, step, self.wanted[step])
-                self._attempts[name] = threading.Thread(target=self._attempt, args=words, daemon=True)
+                words = (name, step, self.pending[step])
+                self._attempts[name] = threading.Thread(target=self._try_kill, args=words, daemon=True)
                 self._attempts[name].start()
 
-    def _attempt(self, pod: str, step: str, moment: Moment) -> None:
-        """Wait for the container and kill its step in the middle; a pod that ends before is left to the next."""
-        end = time.monotonic() + _PATIENCE_S
+    def _try_kill(self, pod: str, step: str, moment: KillMoment) -> None:
+        """Wait for the container and kill its step; if the pod ends first, the step's next pod gets an attempt."""
+        end = time.monotonic() + _START_LIMIT_S
         try:
-            while time.monotonic() < end and (state := self._state(pod)) != "ended":
+            while time.monotonic() < end and (state := self._get_state(pod)) != "ended":
                 if state == "running":
                     done = self.kubectl.run("exec", pod, "--container", "main", "--", *moment.command, check=False)
                     if "killed" in done.stdout:
                         self.killed[moment.stage] += 1
-                        del self.wanted[step]
+                        del self.pending[step]
                         return
                 time.sleep(0.1)
         finally:
             self._under_way.discard(step)
 
-    def _state(self, pod: str) -> str:
-        """Whether the step's container runs: `waiting`, `running` or `ended`."""
+    def _get_state(self, pod: str) -> str:
+        """Return the state of the step's container: `waiting`, `running` or `ended`."""
         try:
             status = self.kubectl.get("pods", pod)["status"]
         except ApiException:
@@ -130,20 +132,20 @@ class Killer:
         ended = status["phase"] in {"Succeeded", "Failed"} or any("terminated" in state for state in states)
         return "ended" if ended else "running" if any("running" in state for state in states) else "waiting"
 
-    def _pods(self) -> Iterable[dict[str, Any]]:
-        for pod in self.kubectl.names("pods", selector="workflows.argoproj.io/completed=false,s2ops/step"):
+    def _list_pods(self) -> Iterable[dict[str, Any]]:
+        for pod in self.kubectl.list_metadata("pods", selector="workflows.argoproj.io/completed=false,s2ops/step"):
             labels = pod["metadata"]["labels"]
-            of_run = str(labels["workflows.argoproj.io/workflow"])
-            waits = labels.get("app.kubernetes.io/component") == "child"
-            if (of_run == self.run or of_run.startswith(f"{self.run}-")) and not waits:
+            workflow = str(labels["workflows.argoproj.io/workflow"])
+            is_waiting = labels.get("app.kubernetes.io/component") == "child"
+            if (workflow == self.run or workflow.startswith(f"{self.run}-")) and not is_waiting:
                 yield pod
 
 
-def both(*of_runs: Callable[[], object]) -> Callable[[], None]:
-    """All of them, one after the other."""
+def combine_callbacks(*callbacks: Callable[[], object]) -> Callable[[], None]:
+    """Combine callbacks into one that calls all of them in turn."""
 
-    def tick() -> None:
-        for one in of_runs:
-            one()
+    def call_all() -> None:
+        for callback in callbacks:
+            callback()
 
-    return tick
+    return call_all

@@ -1,9 +1,10 @@
-"""Stands in for the containers of all pods: tells the API server what argoexec would, and says when a pod has ended.
+"""Simulated Argo executor: makes the API requests of the containers of all pods, and ends the pods.
 
-A container that cannot run leaves these to be played, call for call as Argo 3.7's executor makes them:
-- every pod makes a WorkflowTaskResult when it starts, and closes it with its outputs at its end;
-- the pod that waits for a child workflow applies the manifest that the controller put into it, and ends with the child;
-- `s2ops group` answers with the children of a stage, `s2ops stage` with numbers of tiles.
+The requests are those of Argo 3.7's executor, one by one:
+- Every pod creates a WorkflowTaskResult when it starts, and completes it with its outputs when it ends.
+- A pod that waits for a child workflow applies the manifest that the controller put into the pod; it ends with the
+  child.
+- `s2ops group` returns the children of a stage, `s2ops stage` numbers of tiles.
 """
 
 from __future__ import annotations
@@ -21,39 +22,46 @@ from typing import Any
 
 import yaml
 
-from .scale_api import PODS, RESULTS, WORKFLOWS, Api
-from .scale_simulated import ENDED
+from .scale_api import PODS, RESULTS, WORKFLOWS, ApiClient
+from .scale_simulated import EXIT_CODE_ANNOTATION
 
 Json = dict[str, Any]
-Answers = Callable[[Json], dict[str, str]]
-"""Metadata of a pod -> its output parameters."""
+OutputParameters = Callable[[Json], dict[str, str]]
+"""Returns the output parameters of a pod from its metadata."""
 
 _THREADS = 12
-_POLL_S = 5.0
-"""How often argoexec looks at a child workflow."""
+_CHILD_POLL_S = 5.0
+"""Interval at which argoexec polls a child workflow."""
 
-TRY_AGAIN = "75"
+RETRY_EXIT_CODE = "75"
 
 
 @dataclass
-class Log:
-    """When each pod came to run, and when it ended; seconds of time.monotonic()."""
+class PodLog:
+    """Start and end of each pod, in seconds of time.monotonic()."""
 
     began: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     lost: int = 0
-    """How many of them have to be started again."""
+    """Number of pods that must be started again."""
     newest: str = ""
-    """Creation time of the youngest pod seen running, as the API server writes it."""
+    """Latest creation time of a running pod, in the API server's format."""
 
 
-class Executor:
-    """Plays all containers until `stop`."""
+class SimulatedExecutor:
+    """Simulates all containers until `stop`."""
 
-    def __init__(self, api: Api, answers: Answers, seconds: float, lost: float = 0.0) -> None:
-        """`seconds`: how long a container works. `lost`: part of the pods whose first container ends with exit 75."""
-        self.log = Log()
-        self._api, self._answers, self._seconds, self._lost = api, answers, seconds, lost
+    def __init__(self, api: ApiClient, compute_outputs: OutputParameters, seconds: float, lost: float = 0.0) -> None:
+        """Start to simulate.
+
+        Args:
+            api: Client of the API server.
+            compute_outputs: Returns the output parameters of a pod.
+            seconds: Working time of a container.
+            lost: Fraction of the pods whose first container ends with exit code 75.
+        """
+        self.log = PodLog()
+        self._api, self._compute_outputs, self._seconds, self._lost = api, compute_outputs, seconds, lost
         self._pool = ThreadPoolExecutor(_THREADS, "executor")
         self._due: list[tuple[float, int, Json]] = []
         self._waiting: dict[str, Json] = {}
@@ -61,33 +69,33 @@ class Executor:
         self._order = itertools.count()
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._error: BaseException | None = None
-        for target in (self._watch, self._end_those_due, self._follow_children):
-            threading.Thread(target=self._guarded, args=(target,), daemon=True).start()
+        for target in (self._watch, self._end_due_pods, self._follow_children):
+            threading.Thread(target=self._run_guarded, args=(target,), daemon=True).start()
 
     def check(self) -> None:
-        """Raise what went wrong in a thread, if anything did."""
+        """Raise the error of a thread, if there was one."""
         if self._error is not None:
             raise RuntimeError("the simulated executor failed") from self._error
 
     def stop(self) -> None:
-        """Play no more."""
+        """Stop the simulation."""
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def _guarded(self, work: Callable[..., None], *words: Json) -> None:
+    def _run_guarded(self, work: Callable[..., None], *words: Json) -> None:
         try:
             work(*words)
-        except BaseException as error:  # told by check() in the main thread
+        except BaseException as error:  # raised by check() in the main thread
             if not self._stopped.is_set():
                 self._error = error
 
     def _submit(self, work: Callable[[Json], None], pod: Json) -> None:
-        self._pool.submit(self._guarded, work, pod)
+        self._pool.submit(self._run_guarded, work, pod)
 
     def _watch(self) -> None:
-        """Every pod that comes to run, once."""
-        of_argo = {"labelSelector": "workflows.argoproj.io/workflow", "fieldSelector": "status.phase=Running"}
-        for kind, pod in self._api.watch(PODS, **of_argo):
+        """Start the simulation of every pod once, when it is running."""
+        selectors = {"labelSelector": "workflows.argoproj.io/workflow", "fieldSelector": "status.phase=Running"}
+        for kind, pod in self._api.watch(PODS, **selectors):
             if self._stopped.is_set():
                 return
             uid = pod["metadata"]["uid"]
@@ -95,14 +103,14 @@ class Executor:
                 self._seen.add(uid)
                 self.log.began.append(time.monotonic())
                 self.log.newest = max(self.log.newest, str(pod["metadata"]["creationTimestamp"]))
-                self._submit(self._begin, pod)
+                self._submit(self._start_pod, pod)
 
-    def _begin(self, pod: Json) -> None:
+    def _start_pod(self, pod: Json) -> None:
         about = pod["metadata"]
         owner = next(one for one in about["ownerReferences"] if one["kind"] == "Workflow")
-        self._api.post(RESULTS, _result(about, owner))
+        self._api.post(RESULTS, _build_task_result(about, owner))
         if about["labels"]["app.kubernetes.io/component"] == "child":
-            manifest = self._manifest(about["name"])
+            manifest = self._read_manifest(about["name"])
             name = str(manifest["metadata"]["name"])
             self._api.apply(f"{WORKFLOWS}/{name}", json.dumps(manifest))
             with self._lock:
@@ -111,27 +119,27 @@ class Executor:
             with self._lock:
                 heapq.heappush(self._due, (time.monotonic() + self._seconds, next(self._order), pod))
 
-    def _manifest(self, pod: str) -> Json:
-        """The child workflow that the controller wrote into the pod that shall make it."""
+    def _read_manifest(self, pod: str) -> Json:
+        """Read the child workflow that the controller wrote into the pod that creates it."""
         spec = self._api.get(f"{PODS}/{pod}")["spec"]
         containers = [*spec.get("initContainers", []), *spec["containers"]]
         given = {one["name"]: one.get("value", "") for each in containers for one in each.get("env", [])}
         found: Json = yaml.safe_load(json.loads(given["ARGO_TEMPLATE"])["resource"]["manifest"])
         return found
 
-    def _end_those_due(self) -> None:
+    def _end_due_pods(self) -> None:
         while not self._stopped.wait(0.05):
             now, due = time.monotonic(), []
             with self._lock:
                 while self._due and self._due[0][0] <= now:
                     due.append(heapq.heappop(self._due)[2])
             for pod in due:
-                self._submit(self._end, pod)
+                self._submit(self._end_pod, pod)
 
     def _follow_children(self) -> None:
-        while not self._stopped.wait(_POLL_S):
+        while not self._stopped.wait(_CHILD_POLL_S):
             done = "workflows.argoproj.io/completed=true,s2ops/run"
-            for child in self._api.metadata(WORKFLOWS, labelSelector=done):
+            for child in self._api.list_metadata(WORKFLOWS, labelSelector=done):
                 phase, name = child["metadata"]["labels"]["workflows.argoproj.io/phase"], child["metadata"]["name"]
                 with self._lock:
                     pod = self._waiting.pop(name, None)
@@ -139,31 +147,33 @@ class Executor:
                     continue
                 if phase != "Succeeded":
                     raise RuntimeError(f"child workflow {name} ended as {phase}")
-                self._submit(self._end, pod)
+                self._submit(self._end_pod, pod)
 
-    def _end(self, pod: Json) -> None:
+    def _end_pod(self, pod: Json) -> None:
         about = pod["metadata"]
         node = about["annotations"]["workflows.argoproj.io/node-id"]
-        code = TRY_AGAIN if self._is_lost(about) else "0"
+        code = RETRY_EXIT_CODE if self._is_lost(about) else "0"
         outputs = (
-            [{"name": name, "value": value} for name, value in self._answers(about).items()] if code == "0" else []
+            [{"name": name, "value": value} for name, value in self._compute_outputs(about).items()]
+            if code == "0"
+            else []
         )
         closed: Json = {"metadata": {"labels": {"workflows.argoproj.io/report-outputs-completed": "true"}}}
         self._api.merge(f"{RESULTS}/{node}", {**closed, "outputs": {"parameters": outputs}} if outputs else closed)
-        self._api.merge(f"{PODS}/{about['name']}", {"metadata": {"annotations": {ENDED: code}}})
+        self._api.merge(f"{PODS}/{about['name']}", {"metadata": {"annotations": {EXIT_CODE_ANNOTATION: code}}})
         with self._lock:
             self.log.ended.append(time.monotonic())
             self.log.lost += code != "0"
 
     def _is_lost(self, about: Json) -> bool:
-        """First attempts only, so that no pod runs out of retries; which ones follows from their names."""
+        """Return true for a fraction of the first attempts, chosen by name; later attempts never fail."""
         first = str(about["annotations"]["workflows.argoproj.io/node-name"]).endswith("(0)")
         step = about["labels"]["app.kubernetes.io/component"] == "step"
         return step and first and zlib.crc32(about["name"].encode()) % 1000 < self._lost * 1000
 
 
-def _result(about: Json, owner: Json) -> Json:
-    """A WorkflowTaskResult as argoexec makes it at its start."""
+def _build_task_result(about: Json, owner: Json) -> Json:
+    """Build a WorkflowTaskResult as argoexec creates it when it starts."""
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "WorkflowTaskResult",

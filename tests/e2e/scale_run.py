@@ -1,4 +1,4 @@
-"""One run over simulated pods: submit the chain, stop the controller half way, wait for the end, count."""
+"""Run of the scale test over simulated pods: submit the chain, restart the controller half way, measure the load."""
 
 from __future__ import annotations
 
@@ -8,89 +8,89 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from s2ops.pipeline.tile_groups import children
+from s2ops.pipeline.tile_groups import split_into_children
 from workflows.object_size_estimate import CONFIG
 
 from .kubectl import wait_until
 from .runs import CHAIN
 from .scale_api import WORKFLOWS
-from .scale_executor import Executor
-from .scale_gauges import Gauges, Peaks
-from .scale_plane import CONTROLLER, Plane
+from .scale_executor import SimulatedExecutor
+from .scale_gauges import ControlPlaneMonitor, Peaks
+from .scale_plane import CONTROLLER, ControlPlane
 
 Json = dict[str, Any]
-WHOLE = 3  # plan, balance, publish
+WHOLE_RUN_PODS = 3  # plan, balance, publish
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What is run."""
+class RunShape:
+    """Shape of a run: numbers of tiles, groups and stages."""
 
     tiles: int
     size: int
-    """Tiles a pod."""
+    """Tiles per pod."""
     child: int
-    """Tiles a child workflow."""
+    """Tiles per child workflow."""
     stages: tuple[str, ...]
-    """Those that have work."""
+    """Stages that have work."""
     seconds: float
-    """How long a container works."""
+    """Working time of a container."""
     lost: float
-    """Part of the pods that have to be started twice."""
+    """Fraction of the pods that must be started twice."""
     limit_s: float
 
     @property
     def groups(self) -> int:
-        """Pods of a stage, if none is lost."""
+        """Number of pods of a stage if none is lost."""
         return math.ceil(self.tiles / self.size)
 
     @property
     def children(self) -> list[dict[str, str]]:
-        """The child workflows of a stage, as `s2ops group` gives them."""
-        return [one.to_json() for one in children(self.groups, self.size, self.child)]
+        """Child workflows of a stage, as `s2ops group` returns them."""
+        return [one.to_json() for one in split_into_children(self.groups, self.size, self.child)]
 
     @property
     def pods(self) -> int:
-        """Pods of the run, if none is lost: the steps', those that wait for children, those of one step for all."""
-        return len(self.stages) * (self.groups + len(self.children)) + WHOLE + 3
+        """Number of pods if none is lost: of the stages, of the waits for children, and of steps over the whole run."""
+        return len(self.stages) * (self.groups + len(self.children)) + WHOLE_RUN_PODS + 3
 
-    def answers(self, about: Json) -> dict[str, str]:
-        """Output parameters of a pod."""
+    def compute_outputs(self, about: Json) -> dict[str, str]:
+        """Compute the output parameters of a pod from its metadata."""
         step, node = about["labels"]["s2ops/step"], str(about["annotations"]["workflows.argoproj.io/node-name"])
         if step == "group":
             stage = node.split(".group-", 1)[1].split("(", maxsplit=1)[0]
             return {"children": json.dumps(self.children if stage in self.stages else [])}
-        of_stage = about["labels"]["app.kubernetes.io/component"] == "step" and step in self.stages
-        return {"made": str(self.size), "failed": "0"} if of_stage else {}
+        has_tiles = about["labels"]["app.kubernetes.io/component"] == "step" and step in self.stages
+        return {"made": str(self.size), "failed": "0"} if has_tiles else {}
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a run took."""
+class RunCost:
+    """Measured cost of a run."""
 
-    shape: Shape
+    shape: RunShape
     wall_s: float
     pods: int
     lost: int
-    """Pods that had to be started again."""
+    """Number of pods that were started again."""
     best_minute: int
-    """Most pods that ended within a minute."""
+    """Maximum number of pods that ended within a minute."""
     resumed_s: float
-    """From the new start of a killed controller to the first pod that it made."""
+    """Time from the restart of the killed controller to the first pod that it created."""
     cpu_s: dict[str, float]
-    """Program -> processor time."""
+    """CPU time by program."""
     peaks: Peaks
 
 
-def measure(plane: Plane, shape: Shape) -> Cost:
-    """Run, with the controller killed and started again when half the pods have ended.
+def measure_run(plane: ControlPlane, shape: RunShape) -> RunCost:
+    """Measure a run; the controller is killed and restarted when half of the pods have ended.
 
     Raises:
-        RuntimeError: the run failed, or started other pods than it should.
-        TimeoutError: it took longer than the shape's limit.
+        RuntimeError: If the run failed, or started a wrong number of pods.
+        TimeoutError: If it took longer than the shape's limit.
     """
-    executor = Executor(plane.api, shape.answers, shape.seconds, shape.lost)
-    gauges = Gauges(plane)
+    executor = SimulatedExecutor(plane.api, shape.compute_outputs, shape.seconds, shape.lost)
+    monitor = ControlPlaneMonitor(plane)
     try:
         start = time.monotonic()
         name = _submit(plane, shape)
@@ -98,73 +98,73 @@ def measure(plane: Plane, shape: Shape) -> Cost:
         resumed = _restart(plane, executor)
         _wait(plane, executor, name, start + shape.limit_s)
         wall = time.monotonic() - start
-        peaks = gauges.stop()
+        peaks = monitor.stop()
         if len(executor.log.ended) != shape.pods + executor.log.lost:
             raise RuntimeError(
-                f"{len(executor.log.ended)} pods ran, not {shape.pods} and {executor.log.lost} a second time"
+                f"{len(executor.log.ended)} pods ran instead of {shape.pods} and {executor.log.lost} a second time"
             )
-        return Cost(
+        return RunCost(
             shape,
             wall,
             len(executor.log.ended),
             executor.log.lost,
-            best_minute(executor.log.ended),
+            count_best_minute(executor.log.ended),
             resumed,
-            {name: gauges.cpu_s(name) for name in (CONTROLLER, "apiserver")},
+            {name: monitor.sum_cpu_s(name) for name in (CONTROLLER, "apiserver")},
             peaks,
         )
     finally:
         executor.stop()
-        gauges.stop()
+        monitor.stop()
 
 
-def _submit(plane: Plane, shape: Shape) -> str:
-    """`argo submit` of the chart's own template."""
+def _submit(plane: ControlPlane, shape: RunShape) -> str:
+    """Submit the chart's own template with `argo submit`; return the name of the run."""
     given = {"config": CONFIG, "backoff": "2s", "size": str(shape.size), "child": str(shape.child)}
     words = [word for key, value in given.items() for word in ("--parameter", f"{key}={value}")]
-    done = plane.kubectl.argo("submit", "--from", CHAIN, "--output", "name", *words)
+    done = plane.kubectl.run_argo("submit", "--from", CHAIN, "--output", "name", *words)
     return done.stdout.strip().splitlines()[-1]
 
 
-def _wait(plane: Plane, executor: Executor, name: str, end: float, until: int | None = None) -> None:
-    """Until the run has ended well, or so many of its pods have; says every half minute how far it is."""
-    told = time.monotonic()
+def _wait(plane: ControlPlane, executor: SimulatedExecutor, name: str, end: float, until: int | None = None) -> None:
+    """Wait until the run has succeeded, or `until` of its pods have ended; print the progress every 30 s."""
+    reported = time.monotonic()
     while until is None or len(executor.log.ended) < until:
         executor.check()
-        [run] = plane.api.metadata(WORKFLOWS, fieldSelector=f"metadata.name={name}")
+        [run] = plane.api.list_metadata(WORKFLOWS, fieldSelector=f"metadata.name={name}")
         phase = run["metadata"]["labels"].get("workflows.argoproj.io/phase", "")
         if phase == "Succeeded":
             return
         if phase in {"Failed", "Error"}:
             raise RuntimeError(
-                f"{name} ended as {phase}:\n{plane.kubectl.argo('get', name, check=False).stdout[-3000:]}"
+                f"{name} ended as {phase}:\n{plane.kubectl.run_argo('get', name, check=False).stdout[-3000:]}"
             )
         now = time.monotonic()
         if now > end:
-            raise TimeoutError(f"{name} has not ended in time; {len(executor.log.ended)} pods have")
-        if now - told > 30:
-            told = now
+            raise TimeoutError(f"{name} has not ended in time; {len(executor.log.ended)} of its pods have")
+        if now - reported > 30:
+            reported = now
             print(f"{len(executor.log.ended)} pods have ended", flush=True)
         time.sleep(1)
 
 
-def _restart(plane: Plane, executor: Executor) -> float:
+def _restart(plane: ControlPlane, executor: SimulatedExecutor) -> float:
     plane.kill_controller()
     time.sleep(2)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     start = time.monotonic()
     plane.start_controller()
 
-    def resumed() -> bool:
+    def has_new_pod() -> bool:
         executor.check()
         return executor.log.newest > stamp
 
-    wait_until("the new controller makes a pod", resumed, limit_s=300, every_s=0.1)
+    wait_until("the new controller creates a pod", has_new_pod, limit_s=300, every_s=0.1)
     return time.monotonic() - start
 
 
-def best_minute(moments: list[float]) -> int:
-    """Most moments within 60 seconds."""
+def count_best_minute(moments: list[float]) -> int:
+    """Count the moments (in seconds) within the busiest 60 seconds."""
     ordered, first, most = sorted(moments), 0, 0
     for number, moment in enumerate(ordered):
         while ordered[first] < moment - 60:
@@ -173,8 +173,8 @@ def best_minute(moments: list[float]) -> int:
     return most
 
 
-def table(cost: Cost) -> str:
-    """As docs/operations/scale.md shows it."""
+def render_table(cost: RunCost) -> str:
+    """Return the Markdown table of docs/operations/scale.md."""
     shape, peaks = cost.shape, cost.peaks
     rows = {
         "tiles, tiles a pod, stages": f"{shape.tiles:,}, {shape.size}, {len(shape.stages)}",

@@ -1,4 +1,4 @@
-"""What KWOK plays: nodes of a usual size, and pods that run until somebody says that their containers have ended."""
+"""KWOK configuration: simulated nodes of a usual size, and pods that run until an annotation ends them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .toolchain import module_folder
+from .toolchain import find_module_folder
 
 Json = dict[str, Any]
 
-ENDED = "s2ops.test/exit-code"
-"""Annotation by which executor.py ends a pod: the exit code of its container `main`."""
+EXIT_CODE_ANNOTATION = "s2ops.test/exit-code"
+"""Annotation by which scale_executor.py ends a pod: the exit code of its container `main`."""
 
 _FROM_KWOK = ("node/fast/node-initialize", "node/heartbeat/node-heartbeat", "pod/fast/pod-ready", "pod/fast/pod-delete")
 
@@ -28,11 +28,11 @@ spec:
     matchExpressions:
     - {{key: '.metadata.deletionTimestamp', operator: DoesNotExist}}
     - {{key: '.status.phase', operator: In, values: [Running]}}
-    - {{key: '.metadata.annotations["{ENDED}"]', operator: Exists}}
+    - {{key: '.metadata.annotations["{EXIT_CODE_ANNOTATION}"]', operator: Exists}}
   next:
     statusTemplate: |
       {{{{ $now := Now }}}}
-      {{{{ $code := index .metadata.annotations "{ENDED}" }}}}
+      {{{{ $code := index .metadata.annotations "{EXIT_CODE_ANNOTATION}" }}}}
       {{{{ $root := . }}}}
       containerStatuses:
       {{{{ range $index, $item := .spec.containers }}}}
@@ -53,14 +53,14 @@ spec:
 """
 
 
-def stages() -> str:
-    """The configuration of kwok: its own stages for nodes and for the start and removal of pods, ours for their end."""
-    folder = module_folder("kwok") / "kustomize/stage"
+def render_stages() -> str:
+    """Return kwok's configuration: its own stages for nodes and for start and removal of pods, ours for their end."""
+    folder = find_module_folder("kwok") / "kustomize/stage"
     return "\n---\n".join([*((folder / f"{name}.yaml").read_text() for name in _FROM_KWOK), _POD_ENDS])
 
 
-def nodes(count: int) -> Iterator[Json]:
-    """Nodes of 32 processors and 128 GiB that take 110 pods, Kubernetes' default."""
+def build_nodes(count: int) -> Iterator[Json]:
+    """Build nodes with 32 processors, 128 GiB and at most 110 pods, which is Kubernetes' default."""
     size = {"cpu": "32", "memory": "128Gi", "pods": "110", "ephemeral-storage": "1Ti"}
     for number in range(count):
         name = f"simulated-{number:03d}"
@@ -72,7 +72,7 @@ def nodes(count: int) -> Iterator[Json]:
         }
 
 
-def write(path: Path) -> Path:
-    """The stages as a file for `kwok --config`."""
-    path.write_text(stages())
+def write_stages(path: Path) -> Path:
+    """Write the stages into a file for `kwok --config`; return its path."""
+    path.write_text(render_stages())
     return path

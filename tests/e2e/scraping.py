@@ -1,4 +1,4 @@
-"""Looks at metrics as Prometheus does."""
+"""Scraping of Prometheus metrics from pods."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from .deployment import forwarded
+from .deployment import forward_port
 from .runs import Run
 
 
-def scrape(address: str) -> str:
-    """What HOST:PORT shows."""
+def fetch_metrics(address: str) -> str:
+    """Fetch the metrics of HOST:PORT."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
         return str(answer.read().decode())
 
 
 @dataclass(slots=True)
-class Scrape:
-    """Called again and again while a run goes on, until a pod of its first stage has shown that it has selected."""
+class SelectionScrape:
+    """Callback during a run that scrapes pods of the first stage until one reports a finished select step."""
 
     run: Run
     found: str = ""
 
     def __call__(self) -> None:
-        """Look at each pod of the run that is at the stage."""
+        """Scrape each running pod of the stage."""
         if 's2ops_tiles_total{status="done",step="select"}' in self.found:
             return
         labels = "s2ops/step=scenes,app.kubernetes.io/component=step"
@@ -32,12 +32,12 @@ class Scrape:
             if not pod["metadata"]["labels"]["workflows.argoproj.io/workflow"].startswith(self.run.name):
                 continue
             try:
-                with forwarded(self.run.kubectl, f"pod/{pod['metadata']['name']}", 9090) as address:
-                    self.found = scrape(address)
+                with forward_port(self.run.kubectl, f"pod/{pod['metadata']['name']}", 9090) as address:
+                    self.found = fetch_metrics(address)
             except (OSError, urllib.error.URLError, TimeoutError):
-                continue  # not listening yet, or gone: the next look may be in time
+                continue  # not listening yet, or gone: the next call may be in time
 
 
-def value(text: str, line: str) -> float:
-    """The value of the first line that begins so; 0 where there is none."""
+def parse_value(text: str, line: str) -> float:
+    """Return the value of the first line that begins with `line`; 0 if there is none."""
     return next((float(one.rsplit(" ", 1)[1]) for one in text.splitlines() if one.startswith(line)), 0.0)

@@ -1,4 +1,4 @@
-"""What the cluster and the chart refuse, each with a message that says why."""
+"""Cluster tests of permissions and validation: requests that the cluster and the chart reject, with their messages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .kubectl import Kubectl
 pytestmark = pytest.mark.cluster
 
 
-def allowed(kubectl: Kubectl, account: str, verb: str, what: str) -> bool:
-    who = f"--as=system:serviceaccount:{kubectl.namespace}:{account}"
-    return kubectl.run("auth", "can-i", verb, what, who, check=False).stdout.strip() == "yes"
+def is_allowed(kubectl: Kubectl, account: str, verb: str, what: str) -> bool:
+    """Return true if a service account may use a verb on a kind of object."""
+    user = f"--as=system:serviceaccount:{kubectl.namespace}:{account}"
+    return kubectl.run("auth", "can-i", verb, what, user, check=False).stdout.strip() == "yes"
 
 
 @pytest.mark.parametrize("account", ["s2ops-step", "s2ops-chain", "s2ops-triton", "default"])
@@ -33,37 +34,37 @@ def allowed(kubectl: Kubectl, account: str, verb: str, what: str) -> bool:
         ("create", "rolebindings"),
     ],
 )
-def test_no_account_of_the_chart_may(release: Kubectl, account: str, verb: str, what: str) -> None:
-    assert not allowed(release, account, verb, what)
+def test_service_account_of_the_chart_may_not(release: Kubectl, account: str, verb: str, what: str) -> None:
+    assert not is_allowed(release, account, verb, what)
 
 
-def test_only_the_chain_may_make_workflows(release: Kubectl) -> None:
-    assert allowed(release, "s2ops-chain", "create", "workflows.argoproj.io")
-    assert not allowed(release, "s2ops-step", "create", "workflows.argoproj.io")
-    assert allowed(release, "s2ops-step", "create", "workflowtaskresults.argoproj.io")
+def test_chain_account_alone_may_create_workflows(release: Kubectl) -> None:
+    assert is_allowed(release, "s2ops-chain", "create", "workflows.argoproj.io")
+    assert not is_allowed(release, "s2ops-step", "create", "workflows.argoproj.io")
+    assert is_allowed(release, "s2ops-step", "create", "workflowtaskresults.argoproj.io")
 
 
 def test_helm_test_finds_every_network(release: Kubectl) -> None:
-    done = release.helm("test", "s2ops", "--timeout", "240s")
+    done = release.run_helm("test", "s2ops", "--timeout", "240s")
     assert "Phase:          Succeeded" in done.stdout
 
 
-def test_helm_says_how_to_submit(release: Kubectl) -> None:
-    notes = release.helm("get", "notes", "s2ops").stdout
+def test_helm_notes_contain_the_submit_command(release: Kubectl) -> None:
+    notes = release.run_helm("get", "notes", "s2ops").stdout
     assert f"argo submit -n {release.namespace} --from workflowtemplate/s2ops-chain -p config=" in notes
 
 
-def test_the_namespace_lets_no_root_container_in(release: Kubectl) -> None:
-    """The proof that every pod of the other tests keeps the restricted standard: this namespace takes no other."""
+def test_namespace_rejects_a_root_container(release: Kubectl) -> None:
+    """The namespace admits pods of the restricted standard only, so every pod of the other tests conforms to it."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "root"},
         "spec": {"containers": [{"name": "main", "image": "localhost/nothing"}]},
     }
-    refused = release.run("create", "-f", "-", stdin=json.dumps(pod), check=False)
-    assert refused.returncode
-    assert 'violates PodSecurity "restricted' in refused.stderr
+    rejected = release.run("create", "-f", "-", stdin=json.dumps(pod), check=False)
+    assert rejected.returncode
+    assert 'violates PodSecurity "restricted' in rejected.stderr
 
 
 @pytest.mark.parametrize(
@@ -75,15 +76,15 @@ def test_the_namespace_lets_no_root_container_in(release: Kubectl) -> None:
         ({"images": {"steps": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
     ],
 )
-def test_helm_refuses_a_bad_value_and_names_it(
+def test_helm_rejects_an_invalid_value_and_names_it(
     release: Kubectl, bad: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
     given = tmp_path / "bad.json"
     given.write_text(json.dumps(bad))
     words = ["upgrade", "s2ops", str(CHART), "--values", str(VALUES), "--values", str(given), "--dry-run"]
-    refused = release.helm(*words, check=False)
-    assert refused.returncode
-    assert named in refused.stderr
+    rejected = release.run_helm(*words, check=False)
+    assert rejected.returncode
+    assert named in rejected.stderr
 
 
 @pytest.mark.parametrize(
@@ -93,14 +94,14 @@ def test_helm_refuses_a_bad_value_and_names_it(
         ({"no_such_parameter": "1"}, "no_such_parameter"),
     ],
 )
-def test_argo_refuses_a_bad_parameter_and_names_it(release: Kubectl, given: dict[str, str], named: str) -> None:
+def test_argo_rejects_an_invalid_parameter_and_names_it(release: Kubectl, given: dict[str, str], named: str) -> None:
     words = [word for key, value in ({"config": "-"} | given).items() for word in ("--parameter", f"{key}={value}")]
-    refused = release.argo("submit", "--from", "workflowtemplate/s2ops-chain", *words, check=False)
-    assert refused.returncode
-    assert named in refused.stderr
+    rejected = release.run_argo("submit", "--from", "workflowtemplate/s2ops-chain", *words, check=False)
+    assert rejected.returncode
+    assert named in rejected.stderr
 
 
-def test_argo_refuses_a_run_without_a_configuration(release: Kubectl) -> None:
-    refused = release.argo("submit", "--from", "workflowtemplate/s2ops-chain", check=False)
-    assert refused.returncode
-    assert "config" in refused.stderr
+def test_argo_rejects_a_run_without_a_configuration(release: Kubectl) -> None:
+    rejected = release.run_argo("submit", "--from", "workflowtemplate/s2ops-chain", check=False)
+    assert rejected.returncode
+    assert "config" in rejected.stderr
