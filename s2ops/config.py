@@ -1,4 +1,4 @@
-"""The configuration of a run: one YAML file, every field documented, checked before any work starts."""
+"""Run configuration (settings): schema of the YAML file, checked before any work starts."""
 
 import os
 import re
@@ -18,7 +18,7 @@ class _Strict(BaseModel):
 
 
 class Region(_Strict):
-    """Where: exactly one of `tiles`, `bbox` and `geojson`."""
+    """Region of a run: exactly one of `tiles`, `bbox` and `geojson`."""
 
     tiles: Annotated[tuple[str, ...] | None, Field(description="MGRS tile names, such as [33TWL, 33TWM]")] = None
     bbox: Annotated[
@@ -31,112 +31,127 @@ class Region(_Strict):
     ] = None
 
     @model_validator(mode="after")
-    def _one_of(self) -> Self:
+    def _check_one_given(self) -> Self:
         if sum(value is not None for value in (self.tiles, self.bbox, self.geojson)) != 1:
             raise ValueError("give exactly one of tiles, bbox and geojson")
         return self
 
 
 class Dates(_Strict):
-    """When: the first and the last day of acquisition, both included."""
+    """Range of acquisition dates, first and last day included."""
 
     start: Annotated[date, Field(description="first day, such as 2023-06-01")]
     end: Annotated[date, Field(description="last day (included)")]
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _check_order(self) -> Self:
         if self.end < self.start:
-            raise ValueError(f"the date range is empty: end {self.end} lies before start {self.start}")
+            raise ValueError(f"the date range is empty: end {self.end} is before start {self.start}; swap them")
         return self
 
 
 class Selection(_Strict):
-    """How the scene list is made (docs/explanation/select.md)."""
+    """Options of the scene selection (docs/explanation/select.md)."""
 
     recency: Annotated[
-        float, Field(ge=0, le=100, description="cost of a scene at the far end of the date range, in scenes")
+        float, Field(ge=0, le=100, description="additional cost of a scene at the far end of the date range, in scenes")
     ] = 1.0
-    haze: Annotated[float, Field(ge=0, le=100, description="cost of a surely hazy scene, in scenes")] = 2.0
+    haze: Annotated[
+        float, Field(ge=0, le=100, description="additional cost of a scene that is hazy with certainty, in scenes")
+    ] = 2.0
     min_gain: Annotated[
-        float, Field(ge=0, le=0.1, description="smallest part of a tile for which one more scene is worth it")
+        float, Field(ge=0, le=0.1, description="smallest part of a tile for which a further scene is selected (0 to 1)")
     ] = 0.0005
-    time_limit_s: Annotated[float, Field(gt=0, le=3600, description="time limit of the solver a tile")] = 1.5
+    time_limit_s: Annotated[
+        float, Field(gt=0, le=3600, description="time limit of the solver per tile, in seconds")
+    ] = 1.5
 
 
 class Refresh(_Strict):
-    """When a newer scene improves a tile that is made already (docs/how-to/refresh-a-mosaic.md); one of the three is enough."""
+    """Thresholds for newer scenes in a refresh (docs/how-to/refresh-a-mosaic.md); one of the three is enough."""
 
-    min_fill: Annotated[float, Field(ge=0, le=1, description="part of the tile without clear scene that it fills")] = (
-        0.002
-    )
-    fresher_days: Annotated[int, Field(ge=1, description="days by which a pixel must get younger to count")] = 15
-    min_fresher: Annotated[float, Field(ge=0, le=1, description="part of the tile that gets so much younger")] = 0.1
+    min_fill: Annotated[
+        float, Field(ge=0, le=1, description="part of the tile that the scene fills where no other is clear (0 to 1)")
+    ] = 0.002
+    fresher_days: Annotated[
+        int, Field(ge=1, description="number of days by which a pixel must become younger to count")
+    ] = 15
+    min_fresher: Annotated[
+        float, Field(ge=0, le=1, description="part of the tile that becomes younger by that much (0 to 1)")
+    ] = 0.1
     less_haze: Annotated[
-        float, Field(ge=0, le=1, description="by how much the probability of haze must fall for a pixel to count")
+        float, Field(ge=0, le=1, description="amount by which the probability of haze must fall for a pixel to count")
     ] = 0.3
-    min_clearer: Annotated[float, Field(ge=0, le=1, description="part of the tile that loses so much haze")] = 0.05
+    min_clearer: Annotated[
+        float, Field(ge=0, le=1, description="part of the tile whose haze falls by that much (0 to 1)")
+    ] = 0.05
 
 
 class CompositeOptions(_Strict):
-    """How the scenes of a tile are fused (docs/explanation/composite.md)."""
+    """Options of the composite, which merges the scenes of a tile (docs/explanation/composite.md)."""
 
     rule: Annotated[
         Literal["recent", "median", "medoid", "geomedian"],
-        Field(description="recent: the best scene that is clear; the others weigh all clear looks"),
+        Field(description="composite method; recent: first clear scene in priority order; others: all clear scenes"),
     ] = "recent"
-    fade_m: Annotated[float, Field(ge=0, le=5000, description="width of the cross-fade at patch borders, metres")] = (
-        300.0
-    )
-    match: Annotated[bool, Field(description="bring the scenes of a tile to one radiometry")] = True
+    fade_m: Annotated[
+        float, Field(ge=0, le=5000, description="width of the feathering at patch borders, in metres")
+    ] = 300.0
+    match: Annotated[bool, Field(description="match the brightness of the scenes of a tile")] = True
 
 
 class LandCoverOptions(_Strict):
-    """How the land-cover map is made (docs/explanation/landcover.md)."""
+    """Options of the land-cover map (docs/explanation/landcover.md)."""
 
-    enabled: Annotated[bool, Field(description="make the land-cover map")] = True
+    enabled: Annotated[bool, Field(description="produce the land-cover map")] = True
     source: Annotated[
-        Literal["scenes", "mosaic"], Field(description="classify each acquired scene and fuse, or the mosaic")
+        Literal["scenes", "mosaic"],
+        Field(description="scenes: classify each acquired scene and fuse the results; mosaic: classify the mosaic"),
     ] = "scenes"
-    max_dates: Annotated[int, Field(ge=1, le=64, description="most scenes classified a tile, clearest first")] = 8
+    max_dates: Annotated[
+        int, Field(ge=1, le=64, description="maximum number of scenes to classify per tile, clearest first")
+    ] = 8
 
 
 class RunConfig(_Strict):
-    """One run: region, dates, catalog and how to decide."""
+    """Configuration of one run: region, dates, catalog, output and options."""
 
     region: Region
     dates: Dates
     catalog: Annotated[
         str,
         Field(
-            description="earth-search, planetary-computer, cdse, the URL of any STAC API, "
+            description="STAC catalog: earth-search, planetary-computer, cdse, the URL of any STAC API, "
             "or the path or URL of a static catalog.json"
         ),
     ] = "earth-search"
-    out: Annotated[str, Field(description="where outputs go: a folder, or file://, s3://, gs:// or az:// URI")]
+    out: Annotated[str, Field(description="output location: a folder, or a URI (file://, s3://, gs:// or az://)")]
     max_cloud: Annotated[
-        float, Field(ge=0, le=100, description="scenes above this cloud cover (percent, catalog's figure) are left")
+        float, Field(ge=0, le=100, description="maximum cloud cover of a scene according to the catalog, in percent")
     ] = 80.0
     resolution: Annotated[Literal[10, 20, 60, 120], Field(description="pixel size in metres; 10 in production")] = 10
     target_date: Annotated[
-        date | None, Field(description="scenes near this day win; default: the end of the range")
+        date | None, Field(description="day near which scenes are preferred; default: end of the date range")
     ] = None
-    max_scenes: Annotated[int, Field(ge=1, le=64, description="most scenes acquired a tile")] = 12
+    max_scenes: Annotated[int, Field(ge=1, le=64, description="maximum number of scenes to acquire per tile")] = 12
     models: Annotated[
-        str | None, Field(description="folder or URI of the six weights; default: those in the package")
+        str | None, Field(description="folder or URI of the six weights files; default: those in the package")
     ] = None
     segmenter: Annotated[
         str,
         Field(
             pattern=r"^(onnx|tritons?://[^/\s:]+:\d+)$",
-            description="where networks run: onnx (in process), or triton://HOST:PORT (tritons:// for TLS)",
+            description="inference backend: onnx (in process), or triton://HOST:PORT (tritons:// for TLS)",
         ),
     ] = "onnx"
     freeze: Annotated[
-        bool, Field(description="tiles that are balanced already keep their corrections, new ones join them")
+        bool, Field(description="keep the corrections of balanced tiles; new tiles are balanced to them")
     ] = False
     since: Annotated[
         date | None,
-        Field(description="refresh: keep the mosaic in `out`, take only scenes from this day on that improve a tile"),
+        Field(
+            description="refresh: keep the mosaic in `out`, and add only scenes from this day on that improve a tile"
+        ),
     ] = None
     refresh: Refresh = Refresh()
     selection: Selection = Selection()
@@ -144,54 +159,63 @@ class RunConfig(_Strict):
     landcover: LandCoverOptions = LandCoverOptions()
 
     @model_validator(mode="after")
-    def _one_place_for_weights(self) -> Self:
+    def _check_models(self) -> Self:
         if self.models is not None and self.segmenter != "onnx":
-            raise ValueError(f"models is for segmenter: onnx; {self.segmenter} serves its own (`s2ops serve --models`)")
+            raise ValueError(
+                f"models cannot be used with segmenter {self.segmenter}, which serves its own weights; "
+                "use segmenter: onnx, or start the server with `s2ops serve --models`"
+            )
         return self
 
     @model_validator(mode="after")
-    def _newer_within_range(self) -> Self:
+    def _check_since(self) -> Self:
         if self.since is not None and not self.dates.start <= self.since <= self.dates.end:
             raise ValueError(
-                f"since {self.since} lies outside dates ({self.dates.start} to {self.dates.end}): move the end of dates"
+                f"since {self.since} is outside dates ({self.dates.start} to {self.dates.end}); move the end of dates"
             )
         return self
 
     @property
     def target(self) -> date:
-        """The day that recency is measured from."""
+        """Day from which recency is measured."""
         return self.target_date or self.dates.end
 
 
 def expand_variables(text: str) -> str:
-    """Replace `${NAME}` by the environment's value; a name that is not set is an error."""
+    """Replace `${NAME}` by the value of the environment variable; raise ConfigError if it is not set."""
 
-    def value(match: re.Match[str]) -> str:
+    def get_value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            raise ConfigError(f"the configuration uses ${{{name}}}, which is not set: export {name}=...")
+            raise ConfigError(f"The configuration uses ${{{name}}}, which is not set; run `export {name}=...` first.")
         return os.environ[name]
 
-    return _VARIABLE.sub(value, text)
+    return _VARIABLE.sub(get_value, text)
 
 
 def parse_config(text: str, source: str, **overrides: str | None) -> RunConfig:
-    """The configuration in YAML `text`; `source` names it in errors, `overrides` replace top-level fields."""
+    """Parse and check a run configuration.
+
+    Args:
+        text: YAML.
+        source: Name of the text in errors.
+        **overrides: Values that replace top-level fields; None replaces nothing.
+    """
     try:
         data = yaml.safe_load(expand_variables(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {error}") from error
+        raise ConfigError(f"{source} is not valid YAML: {error}; correct the file.") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{source} holds no mapping of fields; see examples/ for complete ones")
+        raise ConfigError(f"{source} is not a mapping of fields; see examples/ for complete files.")
     data |= {name: value for name, value in overrides.items() if value is not None}
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {describe_findings(error)}") from error
+        raise ConfigError(f"{source}: {describe_findings(error)}; correct the configuration.") from error
 
 
 def describe_findings(error: ValidationError) -> str:
-    """One line for all findings: field, what is wrong, what was given."""
+    """Describe all findings of a validation on one line: field, problem, given value."""
     findings = []
     for item in error.errors(include_url=False):
         field = ".".join(str(part) for part in item["loc"]) or "the file"

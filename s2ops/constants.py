@@ -1,4 +1,4 @@
-"""The codes that pixels carry, the bands' order, and the array types used everywhere."""
+"""Constants (pixel codes, classes, band order) and type aliases (arrays, JSON) that all of s2ops uses."""
 
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
@@ -22,11 +22,11 @@ BANDS: Final = ("red", "green", "blue", "nir")
 """Order of the bands in every 4-band array and file of s2ops."""
 
 NODATA: Final = 0
-"""8-bit imagery, provenance and land cover: 0 is no data."""
+"""Nodata value of 8-bit imagery, provenance and land cover."""
 
 
 class Mask(IntEnum):
-    """Codes of a scene mask."""
+    """Codes of a scene mask (cloud mask)."""
 
     CLEAR = 0
     CLOUD = 1
@@ -65,4 +65,4 @@ CLASS_COLOURS: Final[dict[LandCover, tuple[int, int, int]]] = {
     LandCover.INDUSTRIAL: (140, 70, 20),
     LandCover.BARREN: (250, 236, 200),
 }
-"""The paper's colours (figure 16): blue, green, dark green, orange, brown, cream."""
+"""RGB colours of the paper (figure 16): blue, green, dark green, orange, brown, cream."""

@@ -1,7 +1,7 @@
-"""The JSON files that explain a tile: what select decided and what acquire found, in one checked form.
+"""Records (checked JSON files) that explain a tile: decisions of select and results of acquire.
 
-Same content, same bytes: keys are sorted, numbers rounded when a record is made, and nothing depends on
-the clock. Fractions are parts of the whole tile, 0 to 1, unless a field says otherwise.
+Equal content gives equal bytes: keys are sorted, numbers are rounded when a record is created, and nothing depends on
+the clock. Fractions are parts of the whole tile, 0 to 1, unless a field states otherwise.
 """
 
 import json
@@ -13,52 +13,58 @@ from s2ops.config import describe_findings
 from s2ops.errors import InputError
 
 
-def _six_digits(value: float) -> float:
+def _round_six_digits(value: float) -> float:
     return round(value, 6) + 0.0  # + 0.0 turns -0.0 into 0.0, which JSON would show
 
 
-Number: TypeAlias = Annotated[float, AfterValidator(_six_digits)]
-Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), AfterValidator(_six_digits)]
+Number: TypeAlias = Annotated[float, AfterValidator(_round_six_digits)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), AfterValidator(_round_six_digits)]
 Decision: TypeAlias = Literal["taken", "spare", "left"]
 SolverStatus: TypeAlias = Literal["optimal", "time limit", "nothing to cover", "refreshed"]
 StopReason: TypeAlias = Literal["covered", "no candidates left", "scene cap"]
 
 
 class Record(BaseModel):
-    """A frozen value that is stored as JSON."""
+    """Frozen value that is stored as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def write(self) -> bytes:
-        """UTF-8 JSON with sorted keys and a final newline; equal records give equal bytes."""
-        text = json.dumps(
-            self.model_dump(mode="json", exclude=self._absent()), indent=1, sort_keys=True, ensure_ascii=False
-        )
+        """Write UTF-8 JSON with sorted keys and a final newline; equal records give equal bytes."""
+        fields = self.model_dump(mode="json", exclude=self._list_absent_fields())
+        text = json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=False)
         return (text + "\n").encode()
 
-    def _absent(self) -> set[str]:
-        """Fields that are left out of the file."""
+    def _list_absent_fields(self) -> set[str]:
+        """List the fields that the file leaves out."""
         return set()
 
     @classmethod
     def read(cls, data: bytes, key: str) -> Self:
-        """The record in `data`; `key` names it in the InputError that a broken one raises."""
+        """Parse and check a record; raise InputError if it is not valid.
+
+        Args:
+            data: UTF-8 JSON.
+            key: Key of the record, for the error message.
+        """
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
             findings = describe_findings(error)
-            raise InputError(f"{key} is not a {cls.__name__}: {findings}; delete it and run the step again") from error
+            raise InputError(
+                f"{key} is not a valid {cls.__name__}: {findings}; delete it and run the step again."
+            ) from error
 
 
 class LeftOut(Record):
-    """A scene that was not looked at or not used, and why, in one sentence."""
+    """Scene that was not examined or not used, with the reason in one sentence."""
 
     id: str
     reason: str
 
 
 class Cost(Record):
-    """What taking a scene costs, in scenes: `total = base + age + haze`."""
+    """Cost of selecting a scene, in scenes: `total = base + age + haze`."""
 
     base: Number
     age: Number
@@ -67,53 +73,54 @@ class Cost(Record):
 
 
 class Candidate(Record):
-    """One scene that was looked at: what its preview shows, and why it was taken or not."""
+    """Candidate scene: figures of its preview, the decision and its reason."""
 
     id: str
     datetime: str
-    """Acquisition, UTC, ISO."""
+    """Acquisition time, UTC, ISO 8601."""
     platform: str
     catalog_cloud: Number
-    """Percent, as the catalog says."""
+    """Cloud cover according to the catalog, in percent."""
     preview: Literal["thumbnail", "bands"]
-    """Where the preview came from: the catalog's image, or a decimated read of the bands."""
+    """Origin of the preview: the catalog's thumbnail, or a decimated read of the bands."""
     cloud: Fraction
-    """Part of the scene's valid pixels that the preview network calls cloud."""
+    """Part of the scene's valid pixels that the preview network classifies as cloud."""
     coverage: Fraction
-    """Part of the tile that the scene sees clear."""
+    """Part of the tile that is clear in the scene."""
     nodata: Fraction
     haze: Fraction
     """Probability that the scene is hazy."""
     cost: Cost
     gain: Fraction
-    """Taken: what only this scene sees among those taken. Else: what it would add to those taken."""
+    """Selected scene: part of the tile that is clear in no other selected scene. Otherwise: part that it would add."""
     decision: Decision
     rank: Annotated[int | None, Field(ge=1)]
-    """Taken: place in the composite's order, 1 on top. Spare: place in the queue. Left: none."""
+    """Selected scene: place in the composite's order, 1 on top. Fallback: place in the queue. Rejected: none."""
     reason: str
 
     @property
     def date(self) -> str:
-        """Acquisition day, ISO."""
+        """Acquisition day, ISO 8601."""
         return self.datetime[:10]
 
 
 class RefreshInfo(Record):
-    """How a refresh changed a scene list."""
+    """Change of a scene list by a refresh."""
 
     since: str
-    """First day of the scenes that were new."""
+    """First day of the newer scenes."""
     base: str
-    """Fingerprint of the list that it began from (`select/T.base.json`)."""
+    """Fingerprint of the list from which the refresh started (`select/T.base.json`)."""
     basis: str
-    """What the steps after select depend on: the base's where nothing was taken, so that nothing runs again."""
+    """Fingerprint on which the next steps depend; that of the base if no scene was added, so that nothing reruns."""
     taken: tuple[str, ...]
+    """Newer scenes that were added."""
     dropped: tuple[str, ...]
-    """Scenes of the earlier list of which newer ones show all; first among the spares."""
+    """Scenes of the earlier list that newer scenes replace completely; they come first among the fallbacks."""
 
 
 class SelectRecord(Record):
-    """`select/T.json`: the smallest scene list of a tile, and everything needed to dispute it."""
+    """`select/T.json`: smallest scene list of a tile, with everything that is needed to check it."""
 
     tile: str
     start: str
@@ -121,64 +128,64 @@ class SelectRecord(Record):
     target: str
     parameters: dict[str, float | int | str]
     preview_shape: tuple[int, int]
-    """Rows and columns of the previews."""
+    """Number of rows and columns of the previews."""
     candidates: tuple[Candidate, ...]
     selected: tuple[str, ...]
-    """Ids in the composite's priority order."""
+    """Ids of the selected scenes, in the composite's priority order."""
     spares: tuple[str, ...]
-    """Ids in the order in which acquire tries them."""
+    """Ids of the fallback scenes, in the order in which acquire tries them."""
     coverable: Fraction
-    """Part of the tile that some candidate sees clear."""
+    """Part of the tile that is clear in at least one candidate."""
     covered: Fraction
-    """Part of the tile that the selected scenes see clear."""
+    """Part of the tile that is clear in at least one selected scene."""
     objective: Number
-    """Cost of the list plus penalty of what it leaves uncovered, in scenes (docs/explanation/select.md)."""
+    """Cost of the list plus penalty for the uncovered part, in scenes (docs/explanation/select.md)."""
     lower_bound: Number
-    """No list can have a lower objective."""
+    """Lower bound of the objective over all lists."""
     gap: Number
-    """(objective - lower_bound) / objective; 0 is proof that the list is optimal."""
+    """(objective - lower_bound) / objective; 0 proves that the list is optimal."""
     status: SolverStatus
     elements: int
-    """Sets of pixels that the same scenes see clear."""
+    """Number of sets of pixels that are clear in the same scenes."""
     left_out: tuple[LeftOut, ...]
-    """Scenes of the search that were not candidates: too cloudy, duplicate, broken preview."""
+    """Scenes of the search that were not candidates, such as duplicates and scenes with a broken preview."""
     fingerprint: str
     renewed: RefreshInfo | None = None
-    """Where the list is that of an earlier run, with newer scenes; then nothing was solved, and bounds are 0."""
+    """Present if a refresh updated the list of an earlier run; then nothing was solved, and the bounds are 0."""
 
-    def _absent(self) -> set[str]:
+    def _list_absent_fields(self) -> set[str]:
         return set() if self.renewed else {"renewed"}
 
     @property
     def basis(self) -> str:
-        """What the next steps depend on: equal where the list is the same as before a refresh."""
+        """Fingerprint on which the next steps depend; a refresh that changes nothing keeps it."""
         return self.renewed.basis if self.renewed else self.fingerprint
 
     def find_candidate(self, scene: str) -> Candidate:
-        """The candidate with that id; an InputError names those that there are."""
+        """Return the candidate with an id; raise InputError with the known ids if there is none."""
         for candidate in self.candidates:
             if candidate.id == scene:
                 return candidate
         known = ", ".join(candidate.id for candidate in self.candidates) or "none"
-        raise InputError(f"{self.tile}: {scene} is no candidate; there are: {known}")
+        raise InputError(f"{self.tile} has no candidate {scene}; use one of: {known}.")
 
 
 class BaseRecord(Record):
-    """`select/T.base.json`: where a refresh begins, whatever is run again after it."""
+    """`select/T.base.json`: scene list from which a refresh starts, also when it is repeated."""
 
     since: str
-    """The refresh that it is the base of."""
+    """First day of the refresh."""
     record: SelectRecord
     scenes: tuple[str, ...]
     """Scenes of the composite, in its order."""
 
 
 class SceneRecord(Record):
-    """`scenes/T/ID.json`: one scene at full resolution."""
+    """`scenes/T/ID.json`: scene at full resolution."""
 
     id: str
     datetime: str
-    """Acquisition, UTC, ISO."""
+    """Acquisition time, UTC, ISO 8601."""
     platform: str
     image_sha256: str
     mask_sha256: str
@@ -190,30 +197,30 @@ class SceneRecord(Record):
 
     @property
     def date(self) -> str:
-        """Acquisition day, ISO."""
+        """Acquisition day, ISO 8601."""
         return self.datetime[:10]
 
 
 class AcquiredScene(SceneRecord):
-    """A scene in its place among those of the tile."""
+    """Acquired scene with its contribution to the tile."""
 
     added: Fraction
-    """Part of the tile that no scene before it in the list sees clear."""
+    """Part of the tile that is clear in this scene and in no earlier scene of the list."""
     haze: Fraction
     """Probability that the scene is hazy, from its preview."""
 
 
 class AcquireRecord(Record):
-    """`scenes/T/acquired.json`: the scenes that composite and landcover read, in priority order."""
+    """`scenes/T/acquired.json`: scenes that composite and landcover read, in priority order."""
 
     tile: str
     scenes: tuple[AcquiredScene, ...]
     """Scenes of the composite, 1 on top."""
     series: tuple[AcquiredScene, ...] = ()
-    """Further mostly clear dates, read by landcover alone."""
+    """Further mostly clear dates, which landcover alone reads."""
     left_out: tuple[LeftOut, ...]
-    """Scenes of the list that could not be read, or that brought nothing."""
+    """Scenes of the list that could not be read, or that have no data over the tile."""
     holes: Fraction
-    """Part of the tile that no acquired scene sees clear."""
+    """Part of the tile that is clear in no acquired scene."""
     stop: StopReason
     fingerprint: str

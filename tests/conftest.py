@@ -1,4 +1,4 @@
-"""The order of test files, and the worlds that several of them look at."""
+"""Order of test files, and simulated worlds that several of them share."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.chain import DATES, TILE_ROW, NEIGHBOUR_TILES, make_world
+from tests.helpers.chain import DATES, NEIGHBOUR_TILES, TILE_ROW, make_world
 
 LONG = (
     "cost/test_plan_docs.py",
@@ -26,34 +26,34 @@ LONG = (
     "project/test_benchmarks.py",
     "quality/test_seam_requirements.py",
 )
-"""From half a minute on (`--durations=0`), the longest first, so that no processor waits for the other at the end; with
-`--no-loadscope-reorder` xdist keeps the order."""
+"""Files that take half a minute or more (`--durations=0`), the longest first, so that no processor is idle at the end;
+with `--no-loadscope-reorder` xdist keeps the order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stable, so that tests of a file stay together and in their order."""
+    """Sort the test files; the sort is stable, so that tests of a file stay together and in their order."""
 
-    def rank(item: pytest.Item) -> int:
+    def get_rank(item: pytest.Item) -> int:
         name = item.path.relative_to(Path(__file__).parent).as_posix()
         return LONG.index(name) if name in LONG else len(LONG)
 
-    items.sort(key=rank)
+    items.sort(key=get_rank)
 
 
 @pytest.fixture(scope="session")
 def two_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The catalog of a world of two tiles and two dates. Nothing writes to it: a test that breaks scenes has a copy."""
-    return _shared("two-tiles", tmp_path_factory, NEIGHBOUR_TILES, DATES[:2])
+    """Catalog of a world of two tiles and two dates. No test writes to it; tests that break scenes use a copy."""
+    return _share_world("two-tiles", tmp_path_factory, NEIGHBOUR_TILES, DATES[:2])
 
 
 @pytest.fixture(scope="session")
 def three_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of three tiles in a row: the second overlaps both others, which do not overlap."""
-    return _shared("three-tiles", tmp_path_factory, TILE_ROW, DATES[::2])
+    """Catalog of a world of three tiles in a row: the second overlaps both others, which do not overlap."""
+    return _share_world("three-tiles", tmp_path_factory, TILE_ROW, DATES[::2])
 
 
-def _shared(name: str, folders: pytest.TempPathFactory, tiles: Sequence[str], dates: Sequence[date]) -> Path:
-    """Made by the first process of the session that asks (pytest-xdist has several, whose folders lie side by side)."""
+def _share_world(name: str, folders: pytest.TempPathFactory, tiles: Sequence[str], dates: Sequence[date]) -> Path:
+    """Simulate a world once per session: several processes of pytest-xdist have sibling folders and use one lock."""
     base = folders.getbasetemp()
     root = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     with (root / f"{name}.lock").open("w") as lock:

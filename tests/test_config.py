@@ -1,4 +1,4 @@
-"""The run configuration: what is accepted, and how a mistake is named."""
+"""Run configuration: accepted values, and messages for mistakes."""
 
 import json
 from datetime import date
@@ -16,17 +16,17 @@ GOOD = "region: {tiles: [33TWL]}\ndates: {start: 2023-06-01, end: 2023-08-31}\no
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_target_date_is_the_end_of_the_range_unless_given() -> None:
+def test_target_date_is_the_end_of_the_range_by_default() -> None:
     assert parse_config(GOOD, "run.yaml").target == date(2023, 8, 31)
     assert parse_config(GOOD + "target_date: 2023-07-01\n", "run.yaml").target == date(2023, 7, 1)
 
 
-def test_the_environment_fills_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse_config_expands_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA", "/data")
     assert parse_config(GOOD + "catalog: ${DATA}/catalog.json\n", "run.yaml").catalog == "/data/catalog.json"
 
 
-def test_an_override_replaces_a_field_and_none_does_not() -> None:
+def test_override_replaces_a_field_and_none_does_not() -> None:
     assert parse_config(GOOD, "run.yaml", out="s3://bucket/run").out == "s3://bucket/run"
     assert parse_config(GOOD, "run.yaml", out=None).out == "out"
 
@@ -44,17 +44,17 @@ def test_an_override_replaces_a_field_and_none_does_not() -> None:
         (("out: out", "out: [unclosed"), "not valid YAML"),
     ],
 )
-def test_a_mistake_is_named_with_its_value(change: tuple[str, str], message: str) -> None:
+def test_parse_config_names_a_mistake_with_its_value(change: tuple[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(GOOD.replace(*change), "run.yaml")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_load_config_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot read the configuration .*nothing\.yaml"):
         load_config(tmp_path / "nothing.yaml")
 
 
-def test_every_field_of_the_schema_is_documented() -> None:
+def test_schema_documents_every_field() -> None:
     schema = RunConfig.model_json_schema()
     for part in (schema, *schema["$defs"].values()):
         for name, field in part["properties"].items():
@@ -62,7 +62,7 @@ def test_every_field_of_the_schema_is_documented() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
-def test_the_examples_fit_the_schema_and_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_match_the_schema_and_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2OPS_REAL_DATA", "/data")
     data = json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str))
     jsonschema.validate(data, json.loads((ROOT / "docs/reference/config.schema.json").read_text()))

@@ -20,6 +20,7 @@ from s2ops.cli.options import (
 )
 from s2ops.cli.progress import build_progress
 from s2ops.errors import ConfigError
+from s2ops.results import RUN_TARGET
 from s2ops.run.load_config import load_config
 
 StageName = Annotated[
@@ -58,7 +59,7 @@ def _run_step(
     step.check(ctx)
     progress = build_progress(log_format)
     errors = []
-    for one in ["all"] if isinstance(step, WholeStep) else tile or known:
+    for one in [RUN_TARGET] if isinstance(step, WholeStep) else tile or known:
         outcome = step_runner.run_steps(ctx, [name], one)
         outcome.report_to(progress)
         errors += [outcome.error] if outcome.error is not None else []

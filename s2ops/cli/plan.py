@@ -151,11 +151,12 @@ def _write_plan(settings: RunConfig) -> None:
     """Run the plan step, which writes its files to `out`."""
     from s2ops.pipeline import step_runner  # noqa: PLC0415
     from s2ops.pipeline.steps import plan as step  # noqa: PLC0415
+    from s2ops.results import RUN_TARGET, StepName  # noqa: PLC0415
     from s2ops.storage import layout  # noqa: PLC0415
 
     ctx = _build_context(settings)
     step.STEP.check(ctx)
-    outcome = step_runner.run_steps(ctx, ["plan"], "all")
+    outcome = step_runner.run_steps(ctx, [StepName.PLAN], RUN_TARGET)
     if outcome.error is not None:
         raise outcome.error
     typer.echo(f"plan        {settings.out.rstrip('/')}/{layout.PLAN}")

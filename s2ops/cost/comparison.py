@@ -9,7 +9,8 @@ from s2ops.cost.estimate import ResourceAmounts
 from s2ops.cost.scene_model import SceneCounts
 from s2ops.cost.work_units import STEP_EFFORT
 from s2ops.errors import MissingInput
-from s2ops.run.run_record import READS_SCENES, RunRecord
+from s2ops.results import StepName
+from s2ops.run.run_record import RunRecord
 from s2ops.storage import layout
 from s2ops.storage.object_store import Store
 
@@ -69,10 +70,10 @@ def compare_amounts(
         if (value := scenes.to_json()[name]) or real[name]
     ]
     # These steps read files in `out`. On a local disk, the count includes reads of libraries, which are not billed.
-    later = tuple(step for step in actual if step not in READS_SCENES)
+    later = tuple(step for step in actual if not StepName(step).reads_scenes)
     for name, words, unit, steps in (
         ("cpu_s", "processor time", "s", tuple(actual)),
-        ("read_bytes", "bytes read of scenes", "B", tuple(step for step in actual if step in READS_SCENES)),
+        ("read_bytes", "bytes read of scenes", "B", tuple(step for step in actual if StepName(step).reads_scenes)),
         ("read_bytes", "bytes read of the run's own files", "B", later),
         ("written_bytes", "bytes written", "B", tuple(actual)),
     ):

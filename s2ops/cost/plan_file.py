@@ -1,6 +1,5 @@
 """Plan file (JSON): cost estimate for `--json` and OUT/run/forecast.json, which is later compared with the run."""
 
-
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from s2ops.config import RunConfig, describe_findings
@@ -115,4 +114,6 @@ def parse_plan(data: bytes, key: str) -> StoredPlan:
     try:
         return StoredPlan.model_validate_json(data)
     except ValidationError as error:
-        raise InputError(f"{key} is not a valid plan ({describe_findings(error)}): delete it and plan again.") from error
+        raise InputError(
+            f"{key} is not a valid plan ({describe_findings(error)}): delete it and plan again."
+        ) from error

@@ -8,6 +8,7 @@ so a table inverts it. A factor on reflectance + TOE is the same offset of level
 (`mosaic/composite/gain_matching.py`).
 """
 
+import math
 from functools import lru_cache
 from typing import Final
 
@@ -124,6 +125,11 @@ def build_reflectance_table() -> Float32:
     table = invert_tone_curve(np.arange(256, dtype=np.float64))
     table[0] = np.nan
     return table
+
+
+def list_level_reflectances() -> list[float | None]:
+    """List the reflectance of each 8-bit level: 256 values with 5 decimals; level 0 is no data (None)."""
+    return [None if math.isnan(value) else round(float(value), 5) for value in build_reflectance_table()]
 
 
 def compute_tci_levels(reflectance: Float32 | Float64) -> UInt8:

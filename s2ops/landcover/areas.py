@@ -165,7 +165,12 @@ def _read_blocks(store: Store, tile: Tile, tiles: tuple[Tile, ...], res: int | N
         for name in ("landcover", "confidence")
     ]
     others = find_neighbours(tile, tiles)
-    with translate_read_errors(paths[0]), configure_gdal(), rasterio.open(paths[0]) as classes, rasterio.open(paths[1]) as confidence:
+    with (
+        translate_read_errors(paths[0]),
+        configure_gdal(),
+        rasterio.open(paths[0]) as classes,
+        rasterio.open(paths[1]) as confidence,
+    ):
         full = TILE_SIZE_M / classes.width
         if res is not None and (res < full or TILE_SIZE_M % res):
             raise ConfigError(

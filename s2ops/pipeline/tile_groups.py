@@ -1,4 +1,4 @@
-"""Groups of tiles: what one pod of a cluster works on, and the child workflows that the groups make up."""
+"""Tile groups (batches of tiles): the work of one cluster pod each, and the child workflows that hold the groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json, to_json
 
 MAX_CHILD_TILES: Final = 500
-"""Tiles of a child workflow, so that its object stays below what a cluster can store."""
+"""Maximum number of tiles per child workflow, so that its object stays below the size that a cluster can store."""
 
 
 @dataclass(frozen=True)
 class ChildWorkflow:
-    """A child workflow: its first and last group."""
+    """Range of groups of a child workflow: number of its first and its last group."""
 
     first: int
     last: int
 
     def to_json(self) -> dict[str, str]:
-        """As the parent workflow passes it on."""
+        """Convert to the parameters that the parent workflow passes on."""
         return {"first": str(self.first), "last": str(self.last)}
 
 
 def list_tiles_with_work(ctx: RunContext, stage: str) -> list[str]:
-    """Names of the stage's tiles that have work; none where the run does not want the stage."""
+    """List the names of a stage's tiles that have work; none if the run does not want the stage."""
     steps = CLUSTER_STAGES[stage]
     if not steps[0].is_wanted(ctx):
         return []
@@ -36,10 +36,22 @@ def list_tiles_with_work(ctx: RunContext, stage: str) -> list[str]:
 
 
 def write_groups(ctx: RunContext, stage: str, names: Sequence[str], size: int, child: int) -> list[ChildWorkflow]:
-    """Write those tiles to plan/groups/STAGE/NNN.json, `size` a file; gives the children of at most `child` tiles."""
+    """Write tiles in groups to plan/groups/STAGE/NNN.json.
+
+    Args:
+        ctx: Run context.
+        stage: Stage of a cluster run: scenes, blend or landcover.
+        names: Names of the tiles.
+        size: Maximum number of tiles per group.
+        child: Maximum number of tiles per child workflow.
+
+    Returns:
+        Child workflows that hold all groups.
+    """
     if not 1 <= size <= child <= MAX_CHILD_TILES:
         raise ConfigError(
-            f"{size} tiles a group and {child} a child workflow do not fit: 1 <= size <= child <= {MAX_CHILD_TILES}"
+            f"Cannot group tiles: {size} tiles per group and {child} per child workflow; "
+            f"use 1 <= size <= child <= {MAX_CHILD_TILES}."
         )
     groups = [names[first : first + size] for first in range(0, len(names), size)]
     for number, group in enumerate(groups):
@@ -48,32 +60,33 @@ def write_groups(ctx: RunContext, stage: str, names: Sequence[str], size: int, c
 
 
 def split_into_children(groups: int, size: int, child: int) -> list[ChildWorkflow]:
-    """The child workflows of so many groups of `size` tiles, each of at most `child` tiles."""
-    each = child // size
-    return [ChildWorkflow(first, min(first + each, groups) - 1) for first in range(0, groups, each)]
+    """Split a number of groups of `size` tiles into child workflows of at most `child` tiles each."""
+    groups_per_child = child // size
+    return [
+        ChildWorkflow(first, min(first + groups_per_child, groups) - 1) for first in range(0, groups, groups_per_child)
+    ]
 
 
 @dataclass(frozen=True)
 class TileGroup:
-    """What a pod works on."""
+    """Tiles of one pod."""
 
     tiles: list[str]
     """Names."""
     wanted: int
-    """Tiles of the whole stage, so that its pods together can say how far it is."""
+    """Number of tiles of the whole stage, so that all pods together can report its progress."""
 
 
 def read_group(ctx: RunContext, stage: str, number: int) -> TileGroup:
-    """A group; InputError where its file is missing or names tiles that the run does not have."""
-    record = read_json(ctx.store, layout.get_group_key(stage, number)) or {}
+    """Read a group; raise InputError if its file is missing, or has tiles that the run does not have."""
+    key = layout.get_group_key(stage, number)
+    record = read_json(ctx.store, key) or {}
     found = record.get("tiles")
     if not isinstance(found, list):
-        raise InputError(
-            f"{ctx.config.out} has no {layout.get_group_key(stage, number)}: run s2ops group {stage} first"
-        )
+        raise InputError(f"{ctx.config.out} has no {key}; run s2ops group {stage} first.")
     if foreign := sorted(set(map(str, found)) - {tile.name for tile in ctx.tiles}):
         raise InputError(
-            f"{layout.get_group_key(stage, number)} names {', '.join(foreign)}, which the run's region does not have: "
-            f"run s2ops group {stage} again"
+            f"{key} does not belong to the run: its region does not have {', '.join(foreign)}; "
+            f"run s2ops group {stage} again."
         )
     return TileGroup([str(name) for name in found], int(record.get("wanted", len(found))))

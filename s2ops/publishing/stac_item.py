@@ -5,7 +5,6 @@ relative, so that a run can be copied. An item contains the acquisition times of
 second run must give the same bytes.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, Json, LandCover
 from s2ops.geo import mgrs_tiles
 from s2ops.geo.footprint import compute_bbox, to_geojson
-from s2ops.imaging.tone_curve import build_reflectance_table
+from s2ops.imaging.tone_curve import list_level_reflectances
 
 Product: TypeAlias = Literal["composite", "mosaic", "landcover"]
 
@@ -111,11 +110,6 @@ def list_landcover_classes() -> list[Json]:
         }
         for code in LandCover
     ]
-
-
-def list_level_reflectances() -> list[float | None]:
-    """List the reflectance of each 8-bit level: 256 values with 5 decimals; level 0 is no data (None)."""
-    return [None if math.isnan(value) else round(float(value), 5) for value in build_reflectance_table()]
 
 
 def encode_multihash(sha256: str) -> str:

@@ -1,29 +1,28 @@
-"""What a published run lacks: tiles that some step failed for, and what it said."""
+"""Missing tiles (gaps) of a published run: tiles for which a step failed, with the reasons."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from s2ops.errors import InputError
+from s2ops.results import TILE_STEPS
 from s2ops.run.context import RunContext
 from s2ops.storage import layout
 from s2ops.storage.done_marker import read_json
 
 MISSING_FIELD: Final = "s2ops:missing"
-"""In catalog.json: tile -> why it is not there. Complete runs do not have it."""
+"""Field of catalog.json: tile -> reason. Complete runs do not have it."""
 
-_STEPS: Final = ("select", "acquire", "composite", "blend", "landcover")
-
-_NAMED: Final = 10
-"""Tiles that a message names; the catalog names all."""
+_MAX_LISTED_TILES: Final = 10
+"""Maximum number of tiles that an error lists; the catalog lists all."""
 
 
 def read_reasons(ctx: RunContext, tiles: Iterable[str]) -> dict[str, str]:
-    """Why each of these tiles is not there, as the step that failed for it has recorded."""
-    return {tile: _reason(ctx, tile) for tile in tiles}
+    """Read the reason for each missing tile from the failure record of the step that failed."""
+    return {tile: _read_reason(ctx, tile) for tile in tiles}
 
 
-def _reason(ctx: RunContext, tile: str) -> str:
-    for step in _STEPS:
+def _read_reason(ctx: RunContext, tile: str) -> str:
+    for step in TILE_STEPS:
         record = read_json(ctx.store, layout.TileKeys(tile).get_failure(step))
         if record is not None:
             return f"{step}: {record.get('error')}"
@@ -31,12 +30,13 @@ def _reason(ctx: RunContext, tile: str) -> str:
 
 
 def raise_if_incomplete(ctx: RunContext) -> None:
-    """Raise InputError where the published catalog lacks tiles, so that no run that does ends as a success."""
-    found = (read_json(ctx.store, layout.CATALOG) or {}).get(MISSING_FIELD, {})
-    if not found:
+    """Raise InputError if the published catalog lacks tiles, so that an incomplete run never ends as a success."""
+    missing = (read_json(ctx.store, layout.CATALOG) or {}).get(MISSING_FIELD, {})
+    if not missing:
         return
-    named = "; ".join(f"{tile} ({why})" for tile, why in sorted(found.items())[:_NAMED])
-    further = f"; and {len(found) - _NAMED} more, see {layout.CATALOG}" if len(found) > _NAMED else ""
+    listed = "; ".join(f"{tile} ({reason})" for tile, reason in sorted(missing.items())[:_MAX_LISTED_TILES])
+    rest = len(missing) - _MAX_LISTED_TILES
+    more = f"; and {rest} more, see {layout.CATALOG}" if rest > 0 else ""
     raise InputError(
-        f"published, but {len(found)} of {len(ctx.tiles)} tiles are missing: {named}{further}: mend them and run again"
+        f"Published without {len(missing)} of {len(ctx.tiles)} tiles: {listed}{more}. Fix their inputs and run again."
     )

@@ -1,6 +1,7 @@
-"""`run/STEP/TILE.json`: what a step took for a tile. Not an output: two equal runs differ in it.
+"""Run record (`run/STEP/TILE.json`): time, memory and traffic of a step for a tile.
 
-The plan's rates are made from these records (docs/how-to/plan-a-run.md).
+Records are not outputs: two equal runs differ in them. The rates of cost estimates are computed from them
+(docs/how-to/plan-a-run.md).
 """
 
 from typing import Annotated, Final, TypeAlias
@@ -8,65 +9,62 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import AfterValidator, Field
 
 from s2ops.records import Record
-from s2ops.results import StepResult
+from s2ops.results import StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.telemetry.resource_usage import ResourceUsage
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]
 
-READS_SCENES: Final = ("select", "acquire")
-"""Steps that read scenes."""
-
-_SEEN: Final[set[str]] = set()
-"""Steps that this process has run: the first time loads code and weights, which the next tiles find there."""
+_STEPS_RUN: Final[set[str]] = set()
+"""Steps that this process has run: the first run loads code and weights, which later runs find in memory."""
 
 
 class RunRecord(Record):
-    """What a step took for a tile (or 'all')."""
+    """Resources that a step used for a tile (or for the run: "all")."""
 
     step: str
     tile: str
     status: str
     facts: dict[str, float | int | str]
     resolution: int
-    """Metres a pixel."""
+    """Pixel size in metres."""
     threads: int
     first: bool
-    """The first time that the process ran the step: code and weights were loaded too."""
+    """True if the process ran the step for the first time, so that code and weights were loaded too."""
     wall_s: Amount
     cpu_s: Amount
-    """Processor time of all threads."""
+    """Processor time (CPU time) of all threads."""
     peak_rss_mib: Amount
     read_bytes: Amount
-    """FROM_CATALOG: of scenes, and by requests to the store. Others: from the store, or from all files of this machine
-    but scratch, libraries' own among them."""
+    """Bytes read. Select and acquire: from scenes, and by requests to the store. Other steps: by requests to the store,
+    or from all files of this machine except temporary ones (files of libraries included)."""
     written_bytes: Amount
-    """Into the store."""
+    """Bytes put into the store."""
     requests: dict[str, int]
-    """To the store (get, put), and GDAL's own by method, where there is a network between."""
+    """Number of requests to the store (get, put), and of GDAL's network requests by HTTP method."""
     rasters: int
-    """Rasters put into the store."""
+    """Number of rasters put into the store."""
     network_cpu_s: Amount
-    """Part of cpu_s that was spent inside ONNX Runtime; 0 where a server runs the networks."""
+    """Part of cpu_s that ONNX Runtime used; 0 if a server runs the networks."""
     network_px: int
-    """Pixels of windows given to networks; those of land cover, three in one, count once."""
+    """Number of pixels in windows for networks; the windows of land cover count once for its three heads."""
     compile_cpu_s: Amount = 0.0
-    """Part of cpu_s that made machine code, which later runs on the machine find on disk (compiled.py)."""
+    """Part of cpu_s for JIT compilation, which later runs on the machine do not repeat (runtime/jit.py)."""
 
     @property
     def lasting_cpu_s(self) -> float:
-        """Processor time that another run will take too."""
+        """Processor time without compilation: what another run needs too."""
         return self.cpu_s - self.compile_cpu_s
 
 
 def create_run_record(ctx: RunContext, result: StepResult, usage: ResourceUsage) -> RunRecord:
-    """The record of a step that is through."""
-    first = result.step not in _SEEN
-    _SEEN.add(result.step)
+    """Create the record of a step that has ended."""
+    first = result.step not in _STEPS_RUN
+    _STEPS_RUN.add(result.step)
     counts, traffic = usage.counts, usage.traffic.bytes
-    remote = ctx.store.folder is None  # else the store's reads are among those of files
-    read = traffic.get("network", 0) + (counts.get("records_read", 0) if remote else 0)
-    if result.step in READS_SCENES:
+    is_remote = ctx.store.folder is None  # otherwise reads from the store are file reads
+    read = traffic.get("network", 0) + (counts.get("records_read", 0) if is_remote else 0)
+    if StepName(result.step).reads_scenes:
         read += counts.get("scenes_read", 0)
     else:
         read += max(traffic.get("files", 0) - counts.get("scratch_read", 0), 0)

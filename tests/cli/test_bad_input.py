@@ -27,7 +27,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_chain(catalog: Path | str, folder: Path, tiles: tuple[str, ...] = (TILE,)) -> tuple[int, str, Path]:
     """Run the chain; return exit code, stderr and output folder."""
     out = folder / "out"
-    done = run_s2ops("run", write_config(folder / "run.yaml", catalog, out, tiles, looks=1), "--workers", 1)
+    done = run_s2ops("run", write_config(folder / "run.yaml", catalog, out, tiles, max_dates=1), "--workers", 1)
     return done.returncode, done.stderr, out
 
 
@@ -54,7 +54,7 @@ def test_run_with_an_empty_date_range_reports_it(world: Path, tmp_path: Path) ->
     path.write_text(path.read_text().replace("end: 2023-07-31", "end: 2023-05-01"))
     done = run_s2ops("run", path)
     assert done.returncode == 2
-    assert "the date range is empty: end 2023-05-01 lies before start 2023-06-01" in done.stderr
+    assert "the date range is empty: end 2023-05-01 is before start 2023-06-01; swap them" in done.stderr
 
 
 def test_run_with_a_misspelt_field_names_it(world: Path, tmp_path: Path) -> None:

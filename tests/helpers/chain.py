@@ -1,4 +1,4 @@
-"""What the tests of the whole chain share: a small world, the command line in a process, the bytes of a run."""
+"""Helpers of tests that run the whole chain: a small world, the command line in a process, checksums of a run."""
 
 import hashlib
 import os
@@ -16,21 +16,26 @@ NEIGHBOUR_TILES = ("32TQS", "33TUM")
 """Neighbours in two UTM zones."""
 
 TILE_ROW = ("32TPS", *NEIGHBOUR_TILES)
-"""The middle one overlaps both others, which do not overlap."""
+"""Three tiles in a row: the middle one overlaps both others, which do not overlap."""
 
 DATES = [date(2023, 6, 2) + timedelta(days=10 * number) for number in range(3)]
 
 
 def make_world(folder: Path, tiles: Sequence[str] = NEIGHBOUR_TILES, dates: Sequence[date] = DATES) -> Path:
-    """A world at 120 m; gives the path of its catalog."""
+    """Simulate a world at 120 m, and return the path of its catalog."""
     return simulate(folder, [parse_tile(name) for name in tiles], dates, 120, seed=5, cloudiness=0.2)
 
 
 def write_config(
-    path: Path, catalog: Path | str, out: Path, tiles: Sequence[str] = NEIGHBOUR_TILES, extra: str = "", looks: int = 2
+    path: Path,
+    catalog: Path | str,
+    out: Path,
+    tiles: Sequence[str] = NEIGHBOUR_TILES,
+    extra: str = "",
+    max_dates: int = 2,
 ) -> Path:
-    """A run configuration over the world; two looks a tile, or one, are enough where land cover is not the matter."""
-    cover = "" if "landcover:" in extra else f"landcover: {{max_dates: {looks}}}\n"
+    """Write a run configuration over a world; one or two dates suffice for tests that are not about land cover."""
+    cover = "" if "landcover:" in extra else f"landcover: {{max_dates: {max_dates}}}\n"
     path.write_text(
         f"region: {{tiles: [{', '.join(tiles)}]}}\n"
         "dates: {start: 2023-06-01, end: 2023-07-31}\n"
@@ -40,19 +45,19 @@ def write_config(
 
 
 def build_command(*words: object) -> list[str]:
-    """The command line of this environment, as another process would call it."""
+    """Build a command line of s2ops, as another process calls it in this environment."""
     return [sys.executable, "-c", "from s2ops.cli import main; main()", *map(str, words)]
 
 
 def run_s2ops(*words: object, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; never raises."""
+    """Run a command to its end, whatever its exit code."""
     return subprocess.run(
         build_command(*words), capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **settings}
     )
 
 
 def compute_checksums(out: Path) -> dict[str, str]:
-    """SHA-256 of every output but run times (`run/`, `report/`) and the groups of a cluster (`plan/groups/`)."""
+    """Compute the SHA-256 of all outputs except measured times (`run/`, `report/`) and groups (`plan/groups/`)."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
@@ -61,6 +66,6 @@ def compute_checksums(out: Path) -> dict[str, str]:
 
 
 def copy_world(world: Path, to: Path) -> Path:
-    """A copy of a world that a test may break; gives its catalog."""
+    """Copy a world, so that a test may break it, and return the path of its catalog."""
     shutil.copytree(world, to)
     return to / "catalog.json"

@@ -49,7 +49,7 @@ def runs(catalog: Path, host: ServerHost, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("runs")
     found = Runs(folder / "onnx", folder / "triton", folder / "killed", subprocess.CompletedProcess([], -1))
     configs = {
-        out.name: write_config(folder / f"{out.name}.yaml", catalog, out, TILES, looks=1)
+        out.name: write_config(folder / f"{out.name}.yaml", catalog, out, TILES, max_dates=1)
         for out in (found.onnx, found.triton, found.killed)
     }
     server = host.start()
@@ -114,7 +114,7 @@ def test_run_in_process_is_current_for_a_server_with_equal_weights(runs: Runs) -
 
 
 def test_run_without_a_server_exits_with_75(catalog: Path, host: ServerHost, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", TILES, looks=1)
+    config = write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", TILES, max_dates=1)
     done = run_s2ops("run", config, "--workers", 1, "--segmenter", host.url, S2OPS_TRITON_PATIENCE_S="1")
     assert done.returncode == 75
     assert f"No answer from {host.url} to a query for model preview-cloud" in done.stderr.splitlines()[-1]

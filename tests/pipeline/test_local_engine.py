@@ -1,4 +1,4 @@
-"""The whole chain on a small simulated region: done once, resumable, the same bytes whatever disturbs it."""
+"""Local engine: the whole chain on a small simulated region, resumable, with equal bytes after any disturbance."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from s2ops.pipeline import local_engine
 from s2ops.results import StepResult
 from s2ops.run.load_config import load_config
 from s2ops.storage.object_store import Store
-from tests.helpers.chain import NEIGHBOUR_TILES, compute_checksums, build_command, make_world, run_s2ops, write_config
+from tests.helpers.chain import NEIGHBOUR_TILES, build_command, compute_checksums, make_world, run_s2ops, write_config
 
 
-class Silent:
-    """Progress that nobody watches, but that counts."""
+class SilentProgress:
+    """Progress that prints nothing and keeps the number of pending tiles."""
 
     def __init__(self) -> None:
         self.pending: dict[str, int] = {}
@@ -50,8 +50,8 @@ def undisturbed(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
-def unseen(catalog: Path, name: str) -> float:
-    """Part of a tile that no scene of the world shows clear, by the truth."""
+def compute_unseen_fraction(catalog: Path, name: str) -> float:
+    """Compute the part of a tile that is clear in no scene of the world, from the truth."""
     masks = []
     for path in sorted(catalog.parent.glob(f"truth/{name}/*.mask.tif")):
         with rasterio.open(path) as src:
@@ -59,22 +59,21 @@ def unseen(catalog: Path, name: str) -> float:
     return float((np.stack(masks) != 0).all(axis=0).mean())
 
 
-def test_a_run_covers_both_tiles_and_verifies(catalog: Path, undisturbed: Path) -> None:
+def test_run_covers_both_tiles_and_verifies(catalog: Path, undisturbed: Path) -> None:
     done = run_s2ops("verify", undisturbed)
     assert done.returncode == 0, done.stdout
     for name in NEIGHBOUR_TILES:
         item = json.loads((undisturbed / f"composite/{name}/item.json").read_text())
-        assert (
-            item["properties"]["s2ops:holes"] < unseen(catalog, name) + 0.02
-        )  # the mask may grow over a rim of what is clear
+        # dilation of the mask may hide clear pixels at its border
+        assert item["properties"]["s2ops:holes"] < compute_unseen_fraction(catalog, name) + 0.02
         with rasterio.open(undisturbed / f"landcover/{name}/landcover.tif") as src:
             assert len(set(src.read(1).ravel()) - {0}) >= 4
 
 
-def test_a_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_second_run_starts_no_step(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
     settings = load_config(write_config(tmp_path / "run.yaml", catalog, undisturbed))
-    progress = Silent()
+    progress = SilentProgress()
     assert local_engine.run_chain(settings, [parse_tile(name) for name in NEIGHBOUR_TILES], 1, 1, progress) == []
     assert set(progress.pending.values()) == {0}
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
@@ -89,24 +88,24 @@ def test_publish_reads_each_item_once_for_the_catalog_and_weights_once(
     reads: Counter[str] = Counter()
     get, read_bytes = Store.get, Path.read_bytes
 
-    def counted_get(store: Store, key: str) -> bytes | None:
+    def count_get(store: Store, key: str) -> bytes | None:
         reads[key] += 1
         return get(store, key)
 
-    def counted_bytes(path: Path) -> bytes:
+    def count_bytes(path: Path) -> bytes:
         reads[path.name] += 1
         return read_bytes(path)
 
-    monkeypatch.setattr(Store, "get", counted_get)
-    monkeypatch.setattr(Path, "read_bytes", counted_bytes)
-    ran = local_engine.run_chain(settings, [parse_tile(name) for name in NEIGHBOUR_TILES], 1, 1, Silent())
+    monkeypatch.setattr(Store, "get", count_get)
+    monkeypatch.setattr(Path, "read_bytes", count_bytes)
+    ran = local_engine.run_chain(settings, [parse_tile(name) for name in NEIGHBOUR_TILES], 1, 1, SilentProgress())
     assert [result.step for result in ran] == ["publish"]
     # is land cover done, publish, report
     assert {reads[f"landcover/{name}/item.json"] for name in NEIGHBOUR_TILES} == {3}
     assert reads["landcover.onnx"] == 1
 
 
-def test_two_workers_and_another_order_of_tiles_give_the_same_bytes(
+def test_run_with_two_workers_and_another_tile_order_writes_the_same_bytes(
     catalog: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -116,7 +115,7 @@ def test_two_workers_and_another_order_of_tiles_give_the_same_bytes(
     assert compute_checksums(out) == compute_checksums(undisturbed)
 
 
-def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_run_killed_ten_times_ends_with_the_same_bytes(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     path = write_config(tmp_path / "run.yaml", catalog, out)
     dice = random.Random(20231)
@@ -138,24 +137,24 @@ def test_a_run_killed_ten_times_ends_in_the_same_bytes(catalog: Path, undisturbe
     assert run_s2ops("verify", out).returncode == 0
 
 
-def again(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[str, int]:
-    """Tiles pending at each step when a copy of the run goes on with other options."""
+def count_pending(catalog: Path, undisturbed: Path, folder: Path, extra: str) -> dict[str, int]:
+    """Continue a copy of the run with other options, and return the number of pending tiles by step."""
     out = folder / "out"
     shutil.copytree(undisturbed, out)
     settings = load_config(write_config(folder / "run.yaml", catalog, out, extra=extra))
-    progress = Silent()
+    progress = SilentProgress()
     local_engine.run_chain(settings, [parse_tile(name) for name in NEIGHBOUR_TILES], 1, 1, progress)
     return progress.pending
 
 
-def test_another_fade_runs_only_what_depends_on_it(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
-    pending = again(catalog, undisturbed, tmp_path, "composite: {fade_m: 600}\n")
+def test_run_with_another_fade_repeats_only_dependent_steps(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    pending = count_pending(catalog, undisturbed, tmp_path, "composite: {fade_m: 600}\n")
     assert pending["select"] == pending["acquire"] == 0
     assert pending["composite"] == pending["blend"] == 2
 
 
-def test_the_mosaic_alone_can_be_classified(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
-    pending = again(catalog, undisturbed, tmp_path, "landcover: {source: mosaic}\n")
+def test_landcover_can_classify_the_mosaic_alone(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+    pending = count_pending(catalog, undisturbed, tmp_path, "landcover: {source: mosaic}\n")
     assert pending["blend"] == 0
     assert pending["landcover"] == 2
     for name in NEIGHBOUR_TILES:
@@ -166,7 +165,7 @@ def test_the_mosaic_alone_can_be_classified(catalog: Path, undisturbed: Path, tm
         assert len(set(found.ravel()) - {0}) >= 4
 
 
-def test_one_step_of_one_tile_runs_alone(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_step_command_runs_one_step_of_one_tile(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
     path = write_config(tmp_path / "run.yaml", catalog, out, extra="composite: {fade_m: 600}\n")
@@ -174,10 +173,13 @@ def test_one_step_of_one_tile_runs_alone(catalog: Path, undisturbed: Path, tmp_p
     assert done.returncode == 0, done.stderr
     event = json.loads(done.stderr.splitlines()[-1])
     assert (event["step"], event["tile"], event["status"]) == ("composite", NEIGHBOUR_TILES[0], "done")
-    assert compute_checksums(out)[f"composite/{NEIGHBOUR_TILES[1]}/item.json"] == compute_checksums(undisturbed)[f"composite/{NEIGHBOUR_TILES[1]}/item.json"]
+    assert (
+        compute_checksums(out)[f"composite/{NEIGHBOUR_TILES[1]}/item.json"]
+        == compute_checksums(undisturbed)[f"composite/{NEIGHBOUR_TILES[1]}/item.json"]
+    )
 
 
-def test_explain_says_why_and_draws(undisturbed: Path, tmp_path: Path) -> None:
+def test_explain_prints_reasons_and_draws_a_picture(undisturbed: Path, tmp_path: Path) -> None:
     picture = tmp_path / "why.png"
     done = run_s2ops("explain", undisturbed, NEIGHBOUR_TILES[0], "--picture", picture)
     assert done.returncode == 0, done.stderr
@@ -185,7 +187,7 @@ def test_explain_says_why_and_draws(undisturbed: Path, tmp_path: Path) -> None:
     assert picture.stat().st_size > 10_000
 
 
-def test_a_region_across_the_antimeridian_is_one_mosaic(tmp_path: Path) -> None:
+def test_run_across_the_antimeridian_makes_one_mosaic(tmp_path: Path) -> None:
     tiles = ("01KAB", "60KYG")
     catalog = make_world(tmp_path / "world", tiles)
     out = tmp_path / "out"

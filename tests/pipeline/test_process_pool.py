@@ -1,4 +1,4 @@
-"""Facts about the processes of a run."""
+"""Process pool: worker processes end with their run."""
 
 import os
 import signal
@@ -14,19 +14,20 @@ RUN = """
 import os, signal, time
 from types import SimpleNamespace
 
-from s2ops import cli, workers
-from s2ops.runtime.tempdirs import scratch
+from s2ops import cli
+from s2ops.pipeline import process_pool
+from s2ops.runtime.tempdirs import create_scratch_folder
 
-def attempt(job, steps, name):
-    with scratch() as folder:
+def hold_folder(ctx, steps, name):
+    with create_scratch_folder() as folder:
         print(os.getpid(), folder, flush=True)
         time.sleep(600)
 
-workers.attempt = attempt
+process_pool.run_steps = hold_folder
 
 def run(standalone_mode):
-    with workers.Workers(SimpleNamespace(config=None, tiles=(), threads=1), 2) as pool:
-        list(pool.each(["composite"], ["A", "B", "C"]))
+    with process_pool.WorkerPool(SimpleNamespace(config=None, tiles=(), threads=1), 2) as pool:
+        list(pool.run_tiles(["composite"], ["A", "B", "C"]))
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as CI, ignore it
@@ -35,11 +36,11 @@ if __name__ == "__main__":
 """
 
 
-AGAIN = "run the same command again to continue\n"
+CONTINUE = "run the same command again to continue\n"
 
 
-def stands(pid: int) -> bool:
-    """Whether the process is there and has not ended (a zombie waits for whoever adopted it)."""
+def is_alive(pid: int) -> bool:
+    """Return true if the process has not ended (a zombie has, and waits for its adopter)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -49,17 +50,17 @@ def stands(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("end", "code", "says"),
     [
-        (lambda run: os.kill(run, signal.SIGKILL), -signal.SIGKILL, None),  # Python's own processes complain
-        (lambda run: os.kill(run, signal.SIGTERM), 75, f"s2ops: terminated; {AGAIN}"),
-        (lambda run: os.killpg(run, signal.SIGTERM), 75, f"s2ops: terminated; {AGAIN}"),
-        (lambda run: os.killpg(run, signal.SIGINT), 130, f"s2ops: interrupted; {AGAIN}"),
+        (lambda run: os.kill(run, signal.SIGKILL), -signal.SIGKILL, None),  # multiprocessing itself prints a complaint
+        (lambda run: os.kill(run, signal.SIGTERM), 75, f"s2ops: terminated; {CONTINUE}"),
+        (lambda run: os.killpg(run, signal.SIGTERM), 75, f"s2ops: terminated; {CONTINUE}"),
+        (lambda run: os.killpg(run, signal.SIGINT), 130, f"s2ops: interrupted; {CONTINUE}"),
     ],
     ids=["killed", "SIGTERM", "SIGTERM to all", "Ctrl-C"],
 )
-def test_a_run_that_ends_takes_its_processes_along(
+def test_process_pool_ends_its_workers_with_the_run(
     tmp_path: Path, end: Callable[[int], None], code: int, says: str | None
 ) -> None:
-    """At once, however long its tiles would have taken, without a traceback or a scratch folder that stays."""
+    """Workers end at once, however long their tiles would take, without traceback, and remove their scratch folders."""
     script = tmp_path / "run.py"
     script.write_text(RUN)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -67,9 +68,9 @@ def test_a_run_that_ends_takes_its_processes_along(
     with subprocess.Popen([sys.executable, script], text=True, start_new_session=True, env=environment, **pipes) as run:
         try:
             assert run.stdout is not None
-            at_work = dict(run.stdout.readline().split() for _ in range(2))
-            assert len(at_work) == 2
-            assert all(stands(int(pid)) for pid in at_work)
+            folders = dict(run.stdout.readline().split() for _ in range(2))
+            assert len(folders) == 2
+            assert all(is_alive(int(pid)) for pid in folders)
             end(run.pid)
             _, told = run.communicate(timeout=60)
         finally:
@@ -77,7 +78,7 @@ def test_a_run_that_ends_takes_its_processes_along(
     assert run.returncode == code
     assert says in (None, told)
     ends = time.monotonic() + 60
-    while any(stands(int(pid)) for pid in at_work) and time.monotonic() < ends:
+    while any(is_alive(int(pid)) for pid in folders) and time.monotonic() < ends:
         time.sleep(0.1)
-    assert not any(stands(int(pid)) for pid in at_work)
-    assert not any(Path(folder).exists() for folder in at_work.values())
+    assert not any(is_alive(int(pid)) for pid in folders)
+    assert not any(Path(folder).exists() for folder in folders.values())

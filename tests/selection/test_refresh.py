@@ -128,7 +128,7 @@ def copy_catalog_with_scenes(catalog: Path, other: Path, names: tuple[str, ...],
 def before(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run over June."""
     folder = tmp_path_factory.mktemp("refresh")
-    done = run_s2ops("run", write_config(folder / "run.yaml", three_tiles, folder / "out", TILE_ROW, looks=1), "--workers", 2)
+    done = run_s2ops("run", write_config(folder / "run.yaml", three_tiles, folder / "out", TILE_ROW, max_dates=1), "--workers", 2)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -137,7 +137,7 @@ def before(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def again(before: Path, tmp_path: Path) -> Callable[[Path], Path]:
     """The configuration that goes on from a copy of the run with another catalog."""
     shutil.copytree(before / "out", tmp_path / "out")
-    return lambda catalog: write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", TILE_ROW, looks=1)
+    return lambda catalog: write_config(tmp_path / "run.yaml", catalog, tmp_path / "out", TILE_ROW, max_dates=1)
 
 
 def count_pending(stderr: str) -> dict[str, int]:
@@ -226,4 +226,4 @@ def test_refresh_with_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_b
 def test_refresh_raises_if_since_lies_outside_the_dates(before: Path) -> None:
     done = run_s2ops("run", before / "run.yaml", "--since", "2024-01-01")
     assert done.returncode == 2
-    assert "since 2024-01-01 lies outside dates (2023-06-01 to 2023-07-31): move the end of dates" in done.stderr
+    assert "since 2024-01-01 is outside dates (2023-06-01 to 2023-07-31); move the end of dates" in done.stderr

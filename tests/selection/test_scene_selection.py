@@ -241,12 +241,12 @@ def test_select_record_is_equal_after_writing_and_reading() -> None:
     assert again.write() == data
     assert again.find_candidate("b").haze == 0.333333
     assert again.find_candidate("b").date == "2023-08-15"
-    with pytest.raises(InputError, match="33TWL: c is no candidate; there are: a, b"):
+    with pytest.raises(InputError, match="33TWL has no candidate c; use one of: a, b"):
         again.find_candidate("c")
 
 
 def test_select_record_names_the_key_and_the_field_of_a_broken_record() -> None:
-    with pytest.raises(InputError, match=r"select/33TWL.json is not a SelectRecord: .*delete it and run"):
+    with pytest.raises(InputError, match=r"select/33TWL.json is not a valid SelectRecord: .*delete it and run"):
         SelectRecord.read(b'{"tile": "33TWL"', "select/33TWL.json")
     data = make_record([make_candidate("a", mark_columns(1))]).write().replace(b'"covered": 0.1', b'"covered": 1.1')
     with pytest.raises(InputError, match=r"covered: Input should be less than or equal to 1"):

@@ -69,7 +69,7 @@ def scraped(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with open_server_host(ServerOptions()) as triton, serve_folder(catalog.parent, refusals=2) as url:
         targets = {"run": port, "triton": triton.options.metrics_port}
         config = write_config(
-            folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", TILE_ROW, "max_scenes: 2\n", looks=1
+            folder / "run.yaml", f"{url}/{catalog.name}", folder / "out", TILE_ROW, "max_scenes: 2\n", max_dates=1
         )
         words = ["run", config, "--segmenter", triton.url, "--workers", "2", "--metrics-port", port]
         words += ["--log-format", "json"]

@@ -22,7 +22,7 @@ from s2ops.mosaic.balance.overlap_statistics import Overlap, Piece, TilePosition
 from s2ops.pipeline.steps.base import WholeStep
 from s2ops.raster.reader import read_decimated
 from s2ops.raster.reproject import Window, find_source_window, project_pixels, resample_to_grid
-from s2ops.results import StepName, StepResult
+from s2ops.results import RUN_TARGET, StepName, StepResult
 from s2ops.run.context import RunContext
 from s2ops.runtime.threads import map_ordered
 from s2ops.storage import layout
@@ -163,7 +163,7 @@ def run(ctx: RunContext, inputs: BalanceInputs) -> StepResult:
     }
     ctx.store.put(layout.BALANCE, to_json(record))
     facts = {"tiles": len(tiles), "overlaps": len(overlaps), "frozen": len(frozen)}
-    return StepResult("balance", "all", "done", facts)
+    return StepResult(StepName.BALANCE, RUN_TARGET, "done", facts)
 
 
 def _write_corrections(ctx: RunContext, corrections: Mapping[str, CorrectionPlane], tile: Tile) -> None:

@@ -20,7 +20,7 @@ def read_record(ctx: RunContext, tile: Tile, step: str, key: str, kind: type[Rec
     """Read the record that `step` wrote for a tile; raise MissingInput if it has not run for the tile."""
     data = ctx.store.get(key)
     if data is None:
-        raise MissingInput(f"{ctx.config.out} has no {key}: run the step {step} for {tile.name} first")
+        raise MissingInput(f"{ctx.config.out} has no {key}; run the step {step} for {tile.name} first.")
     return kind.read(data, key)
 
 

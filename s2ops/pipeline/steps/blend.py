@@ -200,7 +200,9 @@ def run(ctx: RunContext, tile: Tile, inputs: BlendInputs) -> StepResult:
     }
     item = stac_item.build_tile_item("mosaic", tile.name, geobox, _find_date_range(sources), assets, properties)
     ctx.store.put(keys.get_item("mosaic"), to_json(item))
-    return StepResult("blend", tile.name, "done" if holes < 1 else "empty", {"edges": len(edges), "holes": holes})
+    return StepResult(
+        StepName.BLEND, tile.name, "done" if holes < 1 else "empty", {"edges": len(edges), "holes": holes}
+    )
 
 
 def _prepare_sources(ctx: RunContext, tile: Tile, inputs: BlendInputs) -> list[_Source]:

@@ -110,7 +110,10 @@ def run(ctx: RunContext, tile: Tile, inputs: CompositeInputs) -> StepResult:
         to_json(stac_item.build_tile_item("composite", tile.name, geobox, dates, assets, properties)),
     )
     return StepResult(
-        "composite", tile.name, "done" if record.scenes else "empty", {"scenes": len(record.scenes), "holes": part}
+        StepName.COMPOSITE,
+        tile.name,
+        "done" if record.scenes else "empty",
+        {"scenes": len(record.scenes), "holes": part},
     )
 
 

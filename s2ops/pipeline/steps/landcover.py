@@ -113,7 +113,7 @@ def _find_mosaic_image(ctx: RunContext, tile: Tile) -> _SourceImage:
 
     own = find(tile)
     if own is None:
-        raise MissingInput(f"{ctx.config.out} has no mosaic of {tile.name}: run the step blend for it first")
+        raise MissingInput(f"{ctx.config.out} has no mosaic of {tile.name}; run the step blend for it first.")
     neighbours = [(other.name, find(other)) for other in ctx.find_neighbours(tile)]
     return _SourceImage("mosaic", *own, None, tuple((name, *found) for name, found in neighbours if found is not None))
 
