@@ -1,4 +1,4 @@
-"""The workflows of a cluster: generated, valid together, locked down, within what a cluster can store."""
+"""Tests of the Argo workflow templates: generated files, validity, pod security, and sizes that a cluster can store."""
 
 import json
 import re
@@ -30,16 +30,16 @@ CONTAINERS = {
 }
 
 
-def test_the_committed_yaml_is_what_the_definitions_give() -> None:
-    """`python -m workflows` writes it."""
+def test_committed_yaml_equals_the_rendered_templates() -> None:
+    """Run `python -m workflows` to update the files."""
     assert {path.name: path.read_text() for path in FOLDER.glob("*.yaml")} == render_files()
 
 
-def test_every_document_fits_the_schema_of_argo() -> None:
+def test_templates_conform_to_the_schema_of_argo() -> None:
     try:
         schema = json.loads((find_module_folder("argo") / "api/jsonschema/schema.json").read_text())
     except (FileNotFoundError, RuntimeError) as error:
-        pytest.skip(f"Argo's schema comes with its Go module: {error}")
+        pytest.skip(f"Argo's schema is in its Go module: {error}")
     kind = {
         "$ref": "#/definitions/io.argoproj.workflow.v1alpha1.WorkflowTemplate",
         "definitions": schema["definitions"],
@@ -49,55 +49,57 @@ def test_every_document_fits_the_schema_of_argo() -> None:
         assert found == [], name
 
 
-def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
+def run_argo_lint(*paths: Path) -> subprocess.CompletedProcess[str]:
     argo = TOOLS_BY_NAME["argo"].bin / "argo"
     if not argo.exists():
-        pytest.skip("argo is not built yet: make test-cluster builds it")
+        pytest.skip("argo is missing: build it with make test-cluster")
     return subprocess.run(
         [argo, "lint", "--offline", "--no-color", *paths], capture_output=True, text=True, check=False, timeout=300
     )
 
 
-def test_argo_finds_nothing_wrong_in_all_templates_and_a_submission_together(tmp_path: Path) -> None:
+def test_argo_lint_accepts_all_templates_and_a_submission_together(tmp_path: Path) -> None:
     submission = tmp_path / "run.yaml"
     submission.write_text(yaml.safe_dump(build_workflow("region: {tiles: [33TWL]}", {"size": "10"}, "run")))
-    done = lint(FOLDER, submission)
+    done = run_argo_lint(FOLDER, submission)
     assert done.returncode == 0, done.stdout
 
 
-def test_argo_would_find_a_template_that_is_not_there(tmp_path: Path) -> None:
+def test_argo_lint_finds_a_missing_template(tmp_path: Path) -> None:
     for name, text in render_files().items():
         (tmp_path / name).write_text(
             text.replace("name: s2ops-balance\n          template", "name: s2ops-b\n          template")
         )
-    done = lint(tmp_path)
+    done = run_argo_lint(tmp_path)
     assert done.returncode != 0
     assert "s2ops-b" in done.stdout
 
 
-def references(value: object) -> Iterator[Json]:
-    """Every templateRef in a document."""
+def find_template_references(value: object) -> Iterator[Json]:
+    """Yield every templateRef in a document."""
     if isinstance(value, dict):
         yield from [value["templateRef"]] if "templateRef" in value else []
         value = list(value.values())
     if isinstance(value, list):
         for one in value:
-            yield from references(one)
+            yield from find_template_references(one)
 
 
-def test_every_reference_has_its_template() -> None:
-    there = {
+def test_template_references_have_their_templates() -> None:
+    existing = {
         (document["metadata"]["name"], template["name"])
         for document in TEMPLATES.values()
         for template in document["spec"]["templates"]
     }
-    found = {(ref["name"], ref["template"]) for document in TEMPLATES.values() for ref in references(document)}
-    assert found <= there
+    found = {
+        (ref["name"], ref["template"]) for document in TEMPLATES.values() for ref in find_template_references(document)
+    }
+    assert found <= existing
     assert len(found) == 4  # plan, group, balance, publish
 
 
 @pytest.mark.parametrize("stage", tile_group_templates.STAGES, ids=lambda stage: stage.name)
-def test_a_child_gets_every_parameter_that_has_no_default(stage: tile_group_templates.Stage) -> None:
+def test_child_manifest_sets_every_parameter_without_a_default(stage: tile_group_templates.Stage) -> None:
     filled = re.sub(r"\{\{=toJson\(workflow\.parameters\.(\w+)\)\}\}", r'"the \1"', chain.render_child_manifest(stage))
     child = yaml.safe_load(filled.replace("{{workflow.name}}", "run").replace("{{inputs.parameters.first}}", "32"))
     given = {one["name"]: one["value"] for one in child["spec"]["arguments"]["parameters"]}
@@ -111,7 +113,7 @@ def test_a_child_gets_every_parameter_that_has_no_default(stage: tile_group_temp
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_the_command_line_of_a_pod_is_one_that_s2ops_takes(name: str) -> None:
+def test_pod_command_line_is_valid_for_s2ops(name: str) -> None:
     container = CONTAINERS[name]["container"]
     values = {"stage": "blend", "size": "16", "child": "500", "group": "007", "segmenter": "onnx"}
     words = [
@@ -125,7 +127,7 @@ def test_the_command_line_of_a_pod_is_one_that_s2ops_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_pod_fits_the_restricted_standard_and_asks_for_what_it_needs(name: str) -> None:
+def test_pod_conforms_to_the_restricted_standard_and_requests_resources(name: str) -> None:
     template = CONTAINERS[name]
     patch = json.loads(re.sub(r"\{\{[\w.]+\}\}", "1", template["podSpecPatch"]))
     by_name = {one["name"]: one for one in (*patch["initContainers"], *patch["containers"])}
@@ -147,7 +149,7 @@ def test_a_pod_fits_the_restricted_standard_and_asks_for_what_it_needs(name: str
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_pod_is_started_again_for_what_may_pass_and_not_for_its_memory(name: str) -> None:
+def test_pod_is_retried_for_transient_errors_but_not_when_out_of_memory(name: str) -> None:
     expression = CONTAINERS[name]["retryStrategy"]["expression"]
     assert 'lastRetry.status == "Error"' in expression
     assert '"75"' in expression
@@ -156,8 +158,8 @@ def test_a_pod_is_started_again_for_what_may_pass_and_not_for_its_memory(name: s
     assert CONTAINERS[name]["retryStrategy"]["retryPolicy"] == "Always"
 
 
-def test_no_pod_waits_for_two_semaphores() -> None:
-    """Argo may then let nobody in (`workflows.pods.semaphore`)."""
+def test_pods_wait_for_one_semaphore_at_most() -> None:
+    """Two semaphores can deadlock in Argo (see `workflows.pod_template.build_semaphore`)."""
     waits = {
         name: [one["configMapKeyRef"]["key"] for one in template["synchronization"]["semaphores"]]
         for name, template in CONTAINERS.items()
@@ -170,7 +172,7 @@ def test_no_pod_waits_for_two_semaphores() -> None:
     }
 
 
-def test_only_the_pods_that_make_children_may_make_workflows() -> None:
+def test_chain_account_is_used_only_by_pods_that_create_workflows() -> None:
     accounts = {
         template.get("serviceAccountName")
         for document in TEMPLATES.values()
@@ -181,7 +183,7 @@ def test_only_the_pods_that_make_children_may_make_workflows() -> None:
     assert {document["spec"]["serviceAccountName"] for document in TEMPLATES.values()} == {"s2ops-step"}
 
 
-def test_every_parameter_of_a_workflow_is_described() -> None:
+def test_workflow_parameters_have_descriptions() -> None:
     for name, document in TEMPLATES.items():
         for parameter in document["spec"]["arguments"]["parameters"]:
             assert parameter.get("description"), f"{name}: {parameter['name']}"
@@ -197,7 +199,7 @@ def test_metrics_have_no_label_that_grows_with_the_region() -> None:
     assert labels == {"step", "status", "result"}
 
 
-def test_a_run_of_20000_tiles_stays_below_what_argo_stores_uncompressed() -> None:
+def test_workflows_of_20000_tiles_stay_below_the_size_that_argo_compresses() -> None:
     found = object_size_estimate.estimate_run(20_000, 16, 500)
     assert {size.what: size.count for size in found} == {
         "s2ops-chain": 1, "s2ops-scenes": 41, "s2ops-blend": 41, "s2ops-landcover": 41,
@@ -206,7 +208,7 @@ def test_a_run_of_20000_tiles_stays_below_what_argo_stores_uncompressed() -> Non
 
 
 @pytest.mark.parametrize("stage", tile_group_templates.STAGES, ids=lambda stage: stage.name)
-def test_a_child_of_500_groups_stays_below_1_mib(stage: tile_group_templates.Stage) -> None:
+def test_child_workflow_of_500_groups_stays_below_1_mib(stage: tile_group_templates.Stage) -> None:
     child = object_size_estimate.build_child_object(stage, 500, 1)
     assert sum(node["type"] == "Pod" for node in child["status"]["nodes"].values()) == 500
     assert len(json.dumps(child).encode()) < object_size_estimate.LIMIT
@@ -216,14 +218,14 @@ def test_a_child_of_500_groups_stays_below_1_mib(stage: tile_group_templates.Sta
     )
 
 
-def test_the_sizes_are_printed() -> None:
+def test_workflows_command_prints_the_sizes() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "workflows", "--sizes", "20000"], capture_output=True, text=True, check=True, timeout=600
     )
     assert re.search(r"s2ops-scenes +41 +31", done.stdout)
 
 
-def test_every_template_has_its_own_name_and_the_labels_of_the_chart() -> None:
+def test_templates_have_unique_names_and_the_labels_of_the_chart() -> None:
     names = [str(template.name) for template in build_all_templates()]
     assert len(set(names)) == len(names) == 8
     for document in TEMPLATES.values():

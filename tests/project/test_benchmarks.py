@@ -1,4 +1,4 @@
-"""Every command of benchmarks/results/peers.md still runs: at a size that says nothing about speed."""
+"""Tests of the benchmarks: every command of benchmarks/results/peers.md runs, at a size too small to measure speed."""
 
 import re
 import subprocess
@@ -25,7 +25,8 @@ EXPECTED = {
 }
 
 
-def run(name: str, folder: Path) -> str:
+def run_benchmark(name: str, folder: Path) -> str:
+    """Run a benchmark; return its output."""
     words = [str(folder) if word == "FOLDER" else word for word in COMMANDS[name]]
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -34,11 +35,11 @@ def run(name: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_the_command_runs_and_prints_its_table(name: str, tmp_path: Path) -> None:
-    assert re.search(EXPECTED[name], run(name, tmp_path))
+def test_benchmark_runs_and_prints_its_table(name: str, tmp_path: Path) -> None:
+    assert re.search(EXPECTED[name], run_benchmark(name, tmp_path))
 
 
-def test_every_benchmark_that_the_page_names_is_run_here_or_needs_what_a_test_has_not() -> None:
+def test_benchmarks_of_the_peers_page_are_all_tested() -> None:
     page = (ROOT / "benchmarks/results/peers.md").read_text()
     named = set(re.findall(r"python benchmarks/(\w+)\.py", page))
     assert named == set(COMMANDS)

@@ -1,4 +1,4 @@
-"""The code keeps the shape that docs/architecture.md describes; `scripts/measure_code_style.py` prints the figures."""
+"""Tests of the code style and of docs/architecture.md; `scripts/measure_code_style.py` prints the figures."""
 
 import ast
 import importlib.util
@@ -44,7 +44,7 @@ def test_public_class_names_have_one_owner() -> None:
     assert {name: paths for name, paths in owners.items() if len(paths) > 1} == {}
 
 
-def test_root_of_the_package_holds_few_modules(style: ModuleType) -> None:
+def test_root_of_the_package_contains_few_modules(style: ModuleType) -> None:
     modules = style.list_root_modules()
     assert "config.py" in modules
     assert len(modules) <= MAX_ROOT_MODULES
@@ -56,7 +56,7 @@ def test_function_names_begin_with_a_verb(style: ModuleType) -> None:
     assert [str(one) for one in functions if not one.is_well_named] == []
 
 
-def test_function_names_are_no_bare_participles(style: ModuleType) -> None:
+def test_function_names_are_not_bare_participles(style: ModuleType) -> None:
     functions = [one for one in style.find_functions(PACKAGE) if not one.is_exempt]
     assert [str(one) for one in functions if one.is_bare_participle] == []
 
@@ -74,12 +74,12 @@ def test_function_docstrings_begin_with_a_verb(style: ModuleType) -> None:
         ("framed", False), ("onto", False), ("of", False), ("from", False), ("rows_of", False), ("levels", False),
     ],
 )  # fmt: skip
-def test_naming_check_tells_verbs_from_other_words(style: ModuleType, name: str, fits: bool) -> None:
+def test_naming_check_distinguishes_verbs_from_other_words(style: ModuleType, name: str, fits: bool) -> None:
     function = style.Function(PACKAGE / "__init__.py", 1, name, "Read it.", is_property=False)
     assert function.is_well_named is fits
 
 
-def test_docstring_check_tells_imperatives_from_other_words(style: ModuleType) -> None:
+def test_docstring_check_distinguishes_imperatives_from_other_words(style: ModuleType) -> None:
     docstrings = {"Return the rows.": True, "The rows.": False, "What it reads.": False, "Returns rows.": False}
     for docstring, fits in docstrings.items():
         function = style.Function(PACKAGE / "__init__.py", 1, "read", docstring, is_property=False)
@@ -96,7 +96,7 @@ def read_features() -> list[tuple[str, str, str]]:
 FEATURES = 27
 
 
-def test_table_of_features_is_complete() -> None:
+def test_feature_table_is_complete() -> None:
     assert len(read_features()) >= FEATURES
 
 
@@ -116,7 +116,7 @@ TERMS = (
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_standard_term_stands_in_the_first_line_of_a_module(term: str) -> None:
+def test_standard_term_is_in_the_first_line_of_a_module(term: str) -> None:
     first_lines = [
         (ast.get_docstring(ast.parse(path.read_text())) or "\n").splitlines()[0] for path in PACKAGE.rglob("*.py")
     ]

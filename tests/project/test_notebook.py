@@ -1,4 +1,4 @@
-"""The notebook in docs/ reads a run as it says."""
+"""Test of the notebook in docs/: its cells run on the outputs of a run."""
 
 import importlib.util
 from pathlib import Path
@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning", "ignore::DeprecationWarning")
-def test_the_notebook_reads_every_tile_and_draws_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_reads_and_draws_every_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = importlib.util.spec_from_file_location("notebook", ROOT / "scripts/write_notebook.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     cells = [cell.source for cell in nbformat.read(ROOT / "docs/tutorials/read-a-run.ipynb", 4).cells]
-    assert cells == script.CELLS, "write it again: python scripts/write_notebook.py OUT"
+    assert cells == script.CELLS, "update the notebook: python scripts/write_notebook.py OUT"
     write_small_run(tmp_path / "out")
     monkeypatch.setenv("OUT", str(tmp_path / "out"))
     found, reflectance, picture, shares = script.run(cells[1::2])

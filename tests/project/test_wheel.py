@@ -1,4 +1,4 @@
-"""The wheel holds what it needs: weights, templates, and no path of the checkout."""
+"""Tests of the wheel: it contains weights and templates, and runs outside the checkout."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("s2ops-*.whl"))
 
 
-def test_it_is_small_and_holds_weights_and_templates_but_no_tests(wheel: Path) -> None:
+def test_wheel_is_small_and_contains_weights_and_templates_but_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert sum(name.endswith(".onnx") for name in names) == len(NETWORKS)
     assert any(name.endswith("page.html.j2") for name in names)
@@ -35,7 +35,7 @@ def test_it_is_small_and_holds_weights_and_templates_but_no_tests(wheel: Path) -
     assert wheel.stat().st_size < 60_000_000
 
 
-def test_it_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+def test_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
