@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the cluster tests (docs/operations/test-cluster.md) take from Debian: etcd, containerd and its helpers, and the builder of images.
-# Does nothing where all is there. Needs root (or sudo) only when something is missing.
+# Install Debian packages for the cluster tests (docs/operations/test-cluster.md): etcd, containerd with its helpers, and
+# buildah. Do nothing if all are installed. Root (or sudo) is needed only if a package is missing.
 set -eu
 
 have() {
@@ -11,7 +11,7 @@ have() {
 }
 
 if have; then
-    echo "the programs of the test cluster are there"
+    echo "the programs of the test cluster are installed"
     exit 0
 fi
 as_root=""

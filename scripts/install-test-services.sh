@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what tests start real programs from, of Debian 12: PostgreSQL 15 with PostGIS (tests/catalog/test_stac_api.py), Prometheus
-# with promtool (tests/telemetry/test_prometheus.py), Chromium with its driver and a font (tests/view/test_browser.py). Does nothing where
-# all are there. Needs root (or sudo) only when something is missing.
+# Install Debian 12 packages for tests that start real programs: PostgreSQL 15 with PostGIS
+# (tests/catalog/test_stac_api.py), Prometheus with promtool (tests/telemetry/test_prometheus.py), and Chromium with its
+# driver and a font (tests/view/test_browser.py). Do nothing if all are installed. Root (or sudo) is needed only if a
+# package is missing.
 set -eu
 
 have() {
@@ -12,7 +13,7 @@ have() {
 }
 
 if have; then
-    echo "PostgreSQL 15 with PostGIS, Prometheus and Chromium are there"
+    echo "PostgreSQL 15 with PostGIS, Prometheus and Chromium are installed"
     exit 0
 fi
 as_root=""
