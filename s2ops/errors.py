@@ -138,7 +138,9 @@ def translate_errors(what_failed: str, *translations: Translation) -> Iterator[N
 
 
 def shorten_message(error: object, max_length: int = 200) -> str:
-    """Return the innermost cause of an exception's message on one line: libraries nest and repeat their messages."""
+    """Return the innermost cause of an exception on one line: libraries nest exceptions and repeat their messages."""
+    if isinstance(error, BaseException):
+        error = error.__cause__ or error
     text = " ".join(str(error).split())
     cause = text.rsplit("Caused by", 1)[-1].split("Debug source", 1)[0].strip(" :.")
     return cause[-max_length:] or type(error).__name__

@@ -17,7 +17,7 @@ from rasterio.vrt import WarpedVRT
 
 from s2ops.acquisition.tiled_cloud_mask import predict_cloud_mask
 from s2ops.constants import BANDS, Float32, UInt8
-from s2ops.errors import ConfigError, RasterError
+from s2ops.errors import ConfigError, RasterError, Translation, translate_errors
 from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.sliding_window import segment_slabs
 from s2ops.landcover.date_fusion import THIN_CLOUD_WEIGHT, DateFusion, compute_date_weight, find_thin_cloud_or_shadow
@@ -174,13 +174,10 @@ def _compute_weight(image: ImageFile, source: Path, options: ImageOptions, res: 
 
 def _translate_errors(source: Path, read: Callable[[int, int], UInt8]) -> Callable[[int, int], UInt8]:
     """Return `read` with rasterio's errors translated to RasterError."""
+    rule = Translation((RasterioError,), RasterError, "replace the file, it is broken or truncated")
 
     def read_rows(top: int, end: int) -> UInt8:
-        try:
+        with translate_errors(f"Cannot read {source} at row {top}", rule):
             return read(top, end)
-        except RasterioError as error:
-            raise RasterError(
-                f"Cannot read {source} at row {top}: {error}; replace the file, it is broken or truncated."
-            ) from error
 
     return read_rows

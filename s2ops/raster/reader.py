@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
@@ -19,7 +19,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from s2ops.constants import UInt8, UInt16
-from s2ops.errors import CatalogUnreachable, RasterError, StoreUnreachable
+from s2ops.errors import CatalogUnreachable, RasterError, StoreUnreachable, Translation, translate_errors
 from s2ops.raster.gdal_env import ALLOWED_DRIVERS, configure_gdal
 from s2ops.telemetry.gdal_network_stats import count_scene_bytes
 
@@ -188,8 +188,7 @@ def _clip_negative(numbers: np.ndarray[tuple[int, int], np.dtype[np.generic]]) -
     return out
 
 
-@contextmanager
-def translate_read_errors(path: str) -> Iterator[None]:
+def translate_read_errors(path: str) -> AbstractContextManager[None]:
     """Translate GDAL's errors while reading a file of the run.
 
     In an object store nearly all errors are transient (no response, connection lost); on a disk the file is damaged.
@@ -198,15 +197,11 @@ def translate_read_errors(path: str) -> Iterator[None]:
         StoreUnreachable: If the file is in an object store.
         RasterError: If it is a local file.
     """
-    try:
-        yield
-    except RasterioError as error:
-        cause = error.__cause__ or error
-        if path.startswith("/vsi"):
-            raise StoreUnreachable(f"Cannot read {path}: {_extract_first_line(cause)}; run again.") from error
-        raise RasterError(
-            f"Cannot read {path}: {_extract_first_line(cause)}; delete it and the .json beside it, then run again."
-        ) from error
+    if path.startswith("/vsi"):
+        rule = Translation((RasterioError,), StoreUnreachable, "run again")
+    else:
+        rule = Translation((RasterioError,), RasterError, "delete it and the .json beside it, then run again")
+    return translate_errors(f"Cannot read {path}", rule)
 
 
 def read_window(path: str, rows: slice, cols: slice | None = None, bands: Sequence[int] | None = None) -> UInt8:

@@ -24,7 +24,7 @@ from s2ops.constants import UInt8
 from s2ops.geo.footprint import merge_bboxes
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import get_source_span, reproject_pixels, get_overview_step
+from s2ops.raster.reader import get_overview_step, get_source_span, reproject_pixels
 from s2ops.runtime.threads import map_ordered_on
 from s2ops.storage.object_store import Store
 

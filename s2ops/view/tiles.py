@@ -25,7 +25,7 @@ from s2ops.constants import UInt8
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.geo.tile_ownership import compute_border_distance_on_map
 from s2ops.raster.gdal_env import configure_gdal
-from s2ops.raster.reader import get_source_span, reproject_pixels, get_overview_step
+from s2ops.raster.reader import get_overview_step, get_source_span, reproject_pixels
 from s2ops.storage import layout
 from s2ops.view.layers import LAYERS, DateColours, MapLayer, Recode, encode_layer
 from s2ops.view.run import RunState, ViewedRun

@@ -12,7 +12,7 @@ from s2ops.runtime.jit import Kernel, compile_kernel
 
 
 @compile_kernel
-def _square(value: float) -> float:
+def _compute_square(value: float) -> float:
     return value * value
 
 
@@ -20,7 +20,7 @@ def _square(value: float) -> float:
 def _sum_squares(values: Float64) -> float:
     total = 0.0
     for value in values:
-        total += _square(value)
+        total += _compute_square(value)
     return total
 
 
@@ -42,14 +42,14 @@ def test_commands_of_a_pod_import_neither_numba_nor_scipy_submodules_nor_inferen
 
 
 def test_kernels_that_call_others_are_compiled_once_by_concurrent_first_calls() -> None:
-    inner, values = _square, np.arange(1000.0)
+    inner, values = _compute_square, np.arange(1000.0)
     with ThreadPoolExecutor(8) as threads:
         sums = list(threads.map(_sum_squares, [values] * 8))
     assert sums == [float((values**2).sum())] * 8
-    assert isinstance(_square, Kernel)
-    assert isinstance(_square.dispatcher, Dispatcher)
-    assert _square is inner, "the module's names stay as they are"
-    assert _square(3.0) == 9.0
+    assert isinstance(_compute_square, Kernel)
+    assert isinstance(_compute_square.dispatcher, Dispatcher)
+    assert _compute_square is inner, "the module's names stay as they are"
+    assert _compute_square(3.0) == 9.0
 
 
 def test_kernel_division_by_zero_is_infinite_as_in_numpy() -> None:
