@@ -275,7 +275,8 @@ def parse_rates(data: bytes, source: str) -> Rates:
         return Rates.model_validate_json(data)
     except ValidationError as error:
         raise ConfigError(
-            f"rates {source} cannot be used: {describe_findings(error)}; give the `out` of a finished run, or omit --rates."
+            f"Rates {source} cannot be used: {describe_findings(error)}; "
+            "give the `out` of a finished run, or omit --rates."
         ) from error
 
 

@@ -124,7 +124,8 @@ class CogWriter:
             self._opened.close()
             vrt = _build_vrt([level.path for level in self._levels])
             copy(
-                str(vrt), str(self.path), driver="COG", COMPRESS=self._profile.compression, LEVEL=str(self._profile.level),
+                str(vrt), str(self.path), driver="COG",
+                COMPRESS=self._profile.compression, LEVEL=str(self._profile.level),
                 BLOCKSIZE="512", PREDICTOR=self._profile.predictor, OVERVIEW_RESAMPLING=self._profile.overviews,
                 NUM_THREADS="ALL_CPUS", BIGTIFF="IF_SAFER",
             )  # fmt: skip

@@ -14,7 +14,8 @@ ALLOWED_DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JPEG", "PNG")
 name any local file."""
 
 _VSI_PREFIXES: Final = {
-    "http": "/vsicurl/http://", "https": "/vsicurl/https://", **{name: VSI_PREFIXES[name] for name in ("s3", "gs", "az")},
+    "http": "/vsicurl/http://", "https": "/vsicurl/https://",
+    **{name: VSI_PREFIXES[name] for name in ("s3", "gs", "az")},
 }  # fmt: skip
 
 

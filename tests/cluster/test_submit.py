@@ -185,7 +185,9 @@ def test_submit_reports_final_failures_of_a_watched_run(cluster: FakeCluster, ku
 
 
 def test_submit_sends_a_run_through_an_argo_server(cluster: FakeCluster, run: Path) -> None:
-    done = run_s2ops("submit", run, "-n", "lands", "--watch", ARGO_SERVER=f"127.0.0.1:{cluster.port}", ARGO_SECURE="false")
+    done = run_s2ops(
+        "submit", run, "-n", "lands", "--watch", ARGO_SERVER=f"127.0.0.1:{cluster.port}", ARGO_SECURE="false"
+    )
     assert done.returncode == 0, done.stderr
     assert "POST /api/v1/workflows/lands" in cluster.seen
     assert parse_sent_config(cluster.created[0]) == parse_config(RUN, "run.yaml")

@@ -431,7 +431,7 @@ def test_rates_that_are_damaged_are_rejected(tmp_path: Path) -> None:
     ):
         path = tmp_path / f"{name}.json"
         path.write_text(broken)
-        with pytest.raises(ConfigError, match=rf"rates .*{name}.json cannot be used: .*{words}"):
+        with pytest.raises(ConfigError, match=rf"Rates .*{name}.json cannot be used: .*{words}"):
             run_history.load_rates(str(path))
     with pytest.raises(ConfigError, match=r"there is no run/rates.json; give the `out` of a finished run"):
         run_history.load_rates(str(tmp_path))

@@ -57,7 +57,8 @@ def write_tiny_weights(folder: Path, name: str = "preview-cloud", width: int = 2
     torch.manual_seed(seed)
     meta = ModelMeta(
         name=name, version="0", bands=network.bands, classes=network.classes, window=network.window, width=width,
-        levels="tci", temperature=1.0 if len(heads) == 1 else (1.0,) * len(heads), trained_on=("nothing",), scores={}, licence="Apache-2.0",
+        levels="tci", temperature=1.0 if len(heads) == 1 else (1.0,) * len(heads),
+        trained_on=("nothing",), scores={}, licence="Apache-2.0",
     )  # fmt: skip
     model = UNet(len(network.bands), len(network.classes), width, heads=heads)
     export_to_onnx(model, meta, folder / f"{name}.onnx")

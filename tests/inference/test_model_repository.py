@@ -184,7 +184,10 @@ def test_config_rejects_other_segmenters(place: str) -> None:
 
 
 def test_config_rejects_models_with_a_server() -> None:
-    with pytest.raises(ConfigError, match=r"models cannot be used with segmenter triton://h:1, which serves its own weights; use segmenter: onnx"):
+    with pytest.raises(
+        ConfigError,
+        match=r"models cannot be used with segmenter triton://h:1, which serves its own weights; use segmenter: onnx",
+    ):
         parse_config(CONFIG, "run.yaml", segmenter="triton://h:1", models="full-width")
 
 

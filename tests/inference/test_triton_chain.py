@@ -14,7 +14,7 @@ import rasterio
 
 from s2ops.constants import UInt8
 from s2ops.inference.triton.server import ServerOptions
-from tests.helpers.chain import compute_checksums, build_command, run_s2ops, write_config
+from tests.helpers.chain import build_command, compute_checksums, run_s2ops, write_config
 from tests.helpers.triton import ServerHost, open_server_host
 
 TILES = ("33TUM",)

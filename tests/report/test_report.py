@@ -17,7 +17,7 @@ from s2ops.report.gather import SeamRecord, SeamSummary, gather_run_facts
 from s2ops.report.maps import Canvas, find_border_midpoint
 from s2ops.storage.done_marker import to_json
 from s2ops.storage.object_store import Store
-from tests.helpers.finished_run import FakeScene, write_small_run, create_scenes
+from tests.helpers.finished_run import FakeScene, create_scenes, write_small_run
 
 TWO = ("33TWL", "33TWM")
 

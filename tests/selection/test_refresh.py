@@ -18,7 +18,7 @@ from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.selection.refresh import refresh_selection
 from s2ops.selection.scene_selection import CostModel, PreviewCandidate
 from s2ops.simulate.writer import simulate
-from tests.helpers.chain import TILE_ROW, compute_checksums, build_command, run_s2ops, write_config
+from tests.helpers.chain import TILE_ROW, build_command, compute_checksums, run_s2ops, write_config
 
 MODEL = CostModel(date(2023, 6, 1), date(2023, 9, 1), date(2023, 9, 1), 3, Selection())
 OPTIONS = Refresh()
@@ -128,7 +128,9 @@ def copy_catalog_with_scenes(catalog: Path, other: Path, names: tuple[str, ...],
 def before(three_tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run over June."""
     folder = tmp_path_factory.mktemp("refresh")
-    done = run_s2ops("run", write_config(folder / "run.yaml", three_tiles, folder / "out", TILE_ROW, max_dates=1), "--workers", 2)
+    done = run_s2ops(
+        "run", write_config(folder / "run.yaml", three_tiles, folder / "out", TILE_ROW, max_dates=1), "--workers", 2
+    )
     assert done.returncode == 0, done.stderr
     return folder
 

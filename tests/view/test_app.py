@@ -35,7 +35,7 @@ from s2ops.view.basemap import Basemap
 from s2ops.view.run import ViewedRun
 from s2ops.view.server import open_listening_socket
 from s2ops.view.static_files import Page
-from tests.helpers.finished_run import write_small_run, create_scenes
+from tests.helpers.finished_run import create_scenes, write_small_run
 
 TWO = ("33TWL", "33TWM")
 MERCATOR = tms.get("WebMercatorQuad")
