@@ -178,8 +178,8 @@ def _read_stated_offset(asset: Json) -> Literal[0, -1000] | None:
     return 0 if round(offset * 10_000) == 0 else -1000
 
 
-def select_newest_processings(granules: Iterable[Granule]) -> tuple[Scene, ...]:
-    """Keep one scene per acquisition: the newest processing (baseline, then generation time).
+def group_processings(granules: Iterable[Granule]) -> list[list[Scene]]:
+    """Group scenes by acquisition, the newest processing (baseline, then generation time) of each group first.
 
     Two granules of a tile are the same acquisition if their platforms agree and their datastrips start within 10 s.
     So both halves of a granule that was split between ground stations remain, and so do different orbits of one day.
@@ -187,13 +187,17 @@ def select_newest_processings(granules: Iterable[Granule]) -> tuple[Scene, ...]:
     decides.
 
     Returns:
-        Scenes sorted by acquisition time and id.
+        Groups sorted by acquisition time and id of their newest scene.
     """
-    kept: list[Granule] = []
+    groups: list[list[Granule]] = []
     for granule in sorted(granules, key=lambda each: (each.scene.processed, each.scene.id), reverse=True):
-        if not any(_is_same_acquisition(granule, other) for other in kept):
-            kept.append(granule)
-    return tuple(sorted((each.scene for each in kept), key=lambda scene: (scene.datetime, scene.id)))
+        group = next((group for group in groups if _is_same_acquisition(granule, group[0])), None)
+        if group is None:
+            groups.append([granule])
+        else:
+            group.append(granule)
+    scenes = [[each.scene for each in group] for group in groups]
+    return sorted(scenes, key=lambda group: (group[0].datetime, group[0].id))
 
 
 def _is_same_acquisition(one: Granule, other: Granule) -> bool:

@@ -34,6 +34,11 @@ class SearchResult:
     """One scene per acquisition, sorted by acquisition time and id."""
     left_out: tuple[tuple[str, str], ...] = ()
     """(item id, reason) of every item that cannot be used, sorted."""
+    excluded: tuple[tuple[str, str], ...] = ()
+    """(scene id, reason) of usable scenes that the search excludes, sorted: too cloudy, or an older processing.
+
+    They are not part of fingerprints: one more cloudy scene in the catalog must not repeat a tile's steps.
+    """
 
 
 class SceneCatalog(Protocol):
@@ -120,9 +125,9 @@ class _Query:
     end: date
     max_cloud: float
 
-    def is_matched_by(self, scene: Scene) -> bool:
-        """Return True if the scene's date and cloud cover are within the limits."""
-        return self.start <= scene.datetime.date() <= self.end and scene.cloud_cover <= self.max_cloud
+    def has_date_of(self, scene: Scene) -> bool:
+        """Return True if the scene's date is within the limits."""
+        return self.start <= scene.datetime.date() <= self.end
 
 
 @dataclass(frozen=True)
@@ -153,15 +158,18 @@ class ApiCatalog:
         return client
 
     def _search(self, query: _Query) -> Iterator[Json]:
-        """Yield the items of the tile and dates; also of adjacent tiles if the API has no property for the tile."""
-        conditions: Json = {"eo:cloud_cover": {"lte": query.max_cloud}}
+        """Yield the items of the tile and dates; also of adjacent tiles if the API has no property for the tile.
+
+        Cloudy items are fetched too, because the records list them with the reason.
+        """
+        conditions: Json = {}
         where: Json = {"intersects": mgrs_tiles.parse_tile(query.tile).footprint.__geo_interface__}
         # Providers differ in the leading zero of zones 1 to 9, so these tiles are searched by footprint only.
         if self.provider.tile_property and not query.tile.startswith("0"):
             conditions[self.provider.tile_property] = {"eq": self.provider.tile_prefix + query.tile}
-        if self._client.conforms_to("QUERY"):
+        if conditions and self._client.conforms_to("QUERY"):
             where["query"] = conditions
-        elif self._client.conforms_to("FILTER"):
+        elif conditions and self._client.conforms_to("FILTER"):
             where |= {"filter": _to_cql2(conditions), "filter_lang": "cql2-json"}
         links = self._client.get_links("search")
         posts = not links or any(link.extra_fields.get("method") == "POST" for link in links)
@@ -195,7 +203,7 @@ class StaticCatalog:
         items, broken = self._content
         query = _Query(tile, start, end, max_cloud)
         found = _collect_scenes(items, Origin.from_location(self.location), query)
-        return SearchResult(found.scenes, tuple(sorted({*found.left_out, *broken})))
+        return SearchResult(found.scenes, tuple(sorted({*found.left_out, *broken})), found.excluded)
 
     @cached_property
     def _content(self) -> tuple[list[tuple[Json, str]], list[tuple[str, str]]]:
@@ -242,9 +250,10 @@ def _parse_document(document: Json) -> tuple[list[Json], list[object]]:
 
 
 def _collect_scenes(items: Iterable[tuple[Json, str]], origin: Origin, query: _Query) -> SearchResult:
-    """Parse (item, its location), keep the scenes that match, and list the tile's items that cannot be used."""
+    """Parse (item, its location), keep the scenes that match, and list the tile's other items of these dates."""
     granules: list[Granule] = []
     left_out: list[tuple[str, str]] = []
+    excluded: list[tuple[str, str]] = []
     for item, base in items:
         try:
             if catalog_items.read_tile_name(item) != query.tile:
@@ -257,16 +266,26 @@ def _collect_scenes(items: Iterable[tuple[Json, str]], origin: Origin, query: _Q
         except CatalogError as error:
             left_out.append((_format_item_id(item), str(error)[:500]))
             continue
-        if query.is_matched_by(granule.scene):
+        scene = granule.scene
+        if not query.has_date_of(scene):
+            continue
+        if scene.cloud_cover > query.max_cloud:
+            reason = f"cloud cover {scene.cloud_cover:g} % is above max_cloud {query.max_cloud:g} %"
+            excluded.append((scene.id, reason))
+        else:
             granules.append(granule)
     scenes: dict[str, Scene] = {}
-    for scene in catalog_items.select_newest_processings(granules):
+    for scene, *older in catalog_items.group_processings(granules):
+        reason = f"older processing of the acquisition that {scene.id} shows"
+        excluded += [(one.id, reason) for one in older if one.id != scene.id]
         if scenes.setdefault(scene.id, scene) is not scene:  # files are named by id
             reason = f"another acquisition has the same id; this one is of {scene.datetime:%Y-%m-%dT%H:%M:%SZ}"
             left_out += [(scene.id, reason)]
     for name, reason in left_out:
         _LOG.warning("scene left out", extra={"scene": name, "tile": query.tile, "reason": reason})
-    return SearchResult(tuple(scenes.values()), tuple(sorted(set(left_out))))
+    for name, reason in excluded:
+        _LOG.info("scene excluded", extra={"scene": name, "tile": query.tile, "reason": reason})
+    return SearchResult(tuple(scenes.values()), tuple(sorted(set(left_out))), tuple(sorted(set(excluded))))
 
 
 def _to_cql2(conditions: Mapping[str, Mapping[str, Any]]) -> Json:

@@ -12,10 +12,10 @@ from s2ops.catalog.hrefs import Origin
 from s2ops.catalog.items import (
     Granule,
     determine_dn_offset,
+    group_processings,
     parse_item,
     read_acquisition_time,
     read_tile_name,
-    select_newest_processings,
 )
 from s2ops.constants import Json
 from s2ops.errors import CatalogError
@@ -33,8 +33,8 @@ def load_recorded_items(name: str) -> list[Json]:
 
 
 def deduplicate(*items: Json) -> list[str]:
-    """Return the ids that remain after deduplication."""
-    return [scene.id for scene in select_newest_processings(parse(item) for item in items)]
+    """Return the ids of the newest processings."""
+    return [newest.id for newest, *_ in group_processings(parse(item) for item in items)]
 
 
 def parse(item: Json) -> Granule:
@@ -176,7 +176,7 @@ def test_parse_item_accepts_no_id_that_leaves_its_folder(name: str) -> None:
     assert re.fullmatch(r"(?!\.)[A-Za-z0-9._-]{1,200}", scene.id)
 
 
-def test_select_newest_processings_keeps_the_newest_of_one_acquisition() -> None:
+def test_group_processings_puts_the_newest_of_one_acquisition_first() -> None:
     old = make_item("S2A_33TWL_20230815_0_L2A")
     new = make_item("S2A_33TWL_20230815_1_L2A", **{"s2:processing_baseline": "05.10"})
     later = make_item("S2A_33TWL_20230815_2_L2A", **{"s2:generation_time": "2023-08-16T00:00:00Z"})
@@ -184,14 +184,14 @@ def test_select_newest_processings_keeps_the_newest_of_one_acquisition() -> None
     assert deduplicate(later, old) == deduplicate(old, later) == ["S2A_33TWL_20230815_2_L2A"]
 
 
-def test_select_newest_processings_keeps_both_halves_of_a_split_granule() -> None:
+def test_group_processings_keeps_both_halves_of_a_split_granule() -> None:
     upper = make_item("S2A_33TWL_20230815_0_L2A")
     strip = "S2A_OPER_MSI_L2A_DS_VGS4_20230815T155057_S20230815T095755_N05.09"
     lower = make_item("S2A_33TWL_20230815_1_L2A", **{"s2:datastrip_id": strip})
     assert deduplicate(upper, lower) == ["S2A_33TWL_20230815_0_L2A", "S2A_33TWL_20230815_1_L2A"]
 
 
-def test_select_newest_processings_keeps_different_orbits_platforms_and_tiles_of_one_day() -> None:
+def test_group_processings_keeps_different_orbits_platforms_and_tiles_of_one_day() -> None:
     names = ["S2A_33TWL_20230815_0_L2A", "S2B_33TWL_20230815_0_L2A", "S2A_33TWM_20230815_0_L2A"]
     other_orbit = make_item(
         "S2A_33TWL_20230815_1_L2A",
@@ -204,7 +204,7 @@ def test_select_newest_processings_keeps_different_orbits_platforms_and_tiles_of
     assert len(deduplicate(*(make_item(name) for name in names), other_orbit)) == 4
 
 
-def test_select_newest_processings_compares_time_or_day_and_orbit_without_datastrips() -> None:
+def test_group_processings_compares_time_or_day_and_orbit_without_datastrips() -> None:
     first = make_item("S2A_33TWL_20230815_0_L2A", **{"s2:datastrip_id": None})
     shifted = {"s2:datastrip_id": None, "datetime": "2023-08-15T09:50:31Z"}
     assert len(deduplicate(first, make_item("S2A_33TWL_20230815_1_L2A", **shifted))) == 1
@@ -213,7 +213,7 @@ def test_select_newest_processings_compares_time_or_day_and_orbit_without_datast
 
 
 @given(st.permutations([make_item(f"S2A_33TWL_202308{day}_{n}_L2A") for day in (10, 15, 20) for n in (0, 1)]))
-def test_select_newest_processings_does_not_depend_on_the_order_of_items(items: list[Json]) -> None:
+def test_group_processings_does_not_depend_on_the_order_of_items(items: list[Json]) -> None:
     assert deduplicate(*items) == [f"S2A_33TWL_202308{day}_1_L2A" for day in (10, 15, 20)]
 
 

@@ -107,6 +107,20 @@ def test_find_scenes_leaves_out_the_second_of_two_acquisitions_with_one_id(tmp_p
     assert (name, "another acquisition has the same id" in reason) == ("S2A_33TWL_20230815_0_L2A", True)
 
 
+def test_find_scenes_lists_cloudy_scenes_and_older_processings_with_the_reason(tmp_path: Path) -> None:
+    newest = make_item("S2A_33TWL_20230815_1_L2A", **{"s2:processing_baseline": "05.10"})
+    cloudy = make_item("S2A_33TWL_20230820_0_L2A", **{"eo:cloud_cover": 97.0})
+    late = make_item("S2A_33TWL_20230901_0_L2A", **{"eo:cloud_cover": 99.0})
+    path = write_catalog(tmp_path, make_item(), newest, cloudy, late)
+    found = open_catalog(path).find_scenes("33TWL", date(2023, 8, 1), date(2023, 8, 31), 80.0)
+    assert [scene.id for scene in found.scenes] == ["S2A_33TWL_20230815_1_L2A"]
+    assert found.left_out == ()
+    assert found.excluded == (
+        ("S2A_33TWL_20230815_0_L2A", "older processing of the acquisition that S2A_33TWL_20230815_1_L2A shows"),
+        ("S2A_33TWL_20230820_0_L2A", "cloud cover 97 % is above max_cloud 80 %"),
+    )
+
+
 def test_static_catalog_can_be_limited_to_a_collection(tmp_path: Path) -> None:
     raw = make_item("S2A_33TWL_20230820_0_L1C") | {"collection": "sentinel-2-l1c"}
     path = write_catalog(tmp_path, make_item(), raw)

@@ -203,6 +203,7 @@ def test_api_catalog_finds_the_same_scenes_with_any_page_size(apis: Mapping[str,
     assert {scene.tile for scene in found.scenes} == {"33TWL"}
     assert found.scenes[0].id == "S2A_33TWL_20230801_1_L2A"  # the newer processing
     assert [(name, "file:///etc/passwd" in why) for name, why in found.left_out] == [("S2B_33TWL_20230808_0_L2A", True)]
+    assert [name for name, _ in found.excluded] == ["S2A_33TWL_20230801_0_L2A", "S2B_33TWL_20230803_0_L2A"]
 
 
 @pytest.mark.parametrize("kind", ["query", "filter"])

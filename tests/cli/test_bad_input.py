@@ -118,6 +118,16 @@ def test_run_rejects_and_records_a_scene_without_a_band(world: Path, tmp_path: P
     assert "nir" in read_reasons(out)[item["id"]]
 
 
+def test_run_records_a_scene_above_max_cloud(world: Path, tmp_path: Path) -> None:
+    catalog = copy_world(world, tmp_path / "world")
+    item = json.loads(list_item_paths(catalog)[0].read_text())
+    item["properties"]["eo:cloud_cover"] = 97
+    list_item_paths(catalog)[0].write_text(json.dumps(item))
+    code, stderr, out = run_chain(catalog, tmp_path)
+    assert code == 0, stderr
+    assert read_reasons(out)[item["id"]] == "cloud cover 97 % is above max_cloud 95 %"
+
+
 @pytest.mark.parametrize("kept", [0.3, 0.0])
 def test_run_rejects_only_the_scene_of_a_truncated_asset(world: Path, tmp_path: Path, kept: float) -> None:
     catalog = copy_world(world, tmp_path / "world")

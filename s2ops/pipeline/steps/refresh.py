@@ -30,7 +30,7 @@ from s2ops.selection.scene_selection import CostModel, PreviewCandidate, build_c
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class RefreshInputs:
     scenes: list[Scene]
     """Scenes from `since` on that the earlier run did not examine."""
     left_out: list[LeftOut]
-    """Scenes that the catalog search left out."""
+    """Items that the catalog search could not use."""
+    excluded: list[LeftOut]
+    """Scenes that the catalog search excluded: too cloudy, or an older processing. Not part of the fingerprint."""
     weights: list[str]
     """SHA-256 of the weights of the preview networks; empty if there is nothing to do."""
 
@@ -101,8 +103,9 @@ def prepare(ctx: RunContext, tile: Tile, base: RefreshBase) -> RefreshInputs:
     found, known = ctx.find_newer_scenes(tile), {one.id for one in base.record.record.candidates}
     scenes = [scene for scene in found.scenes if scene.id not in known]
     left_out = [LeftOut(id=scene, reason=reason) for scene, reason in found.left_out]
+    excluded = [LeftOut(id=scene, reason=reason) for scene, reason in found.excluded if scene not in known]
     weights = read_weights_checksums(ctx) if scenes or base.is_stored else []
-    return RefreshInputs(ctx.config, base, scenes, left_out, weights)
+    return RefreshInputs(ctx.config, base, scenes, left_out, excluded, weights)
 
 
 def fingerprint(inputs: RefreshInputs) -> str:
@@ -132,7 +135,7 @@ def run(ctx: RunContext, tile: Tile, inputs: RefreshInputs) -> StepResult:
     )
     stacks |= {one.scene.id: one.stack for one in previews}
     write_previews(ctx, tile, list(stacks.items()))
-    left_out = (*inputs.left_out, *unusable.left_out)
+    left_out = (*inputs.left_out, *inputs.excluded, *unusable.left_out)
     record = _build_record(inputs, renewal, previews, left_out, _compute_coverable(stacks.values()))
     ctx.store.put(layout.TileKeys(tile.name).selection, record.write())
     facts = {"candidates": len(previews), "selected": len(renewal.added), "dropped": len(renewal.dropped)}

@@ -23,7 +23,7 @@ from s2ops.selection.scene_selection import CostModel, SceneSelection, build_can
 from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _build_record(
     choice: SceneSelection,
 ) -> SelectRecord:
     rule = CostModel.from_config(inputs.config)
-    left_out = [LeftOut(id=scene, reason=reason) for scene, reason in inputs.found.left_out]
+    left_out = [LeftOut(id=scene, reason=reason) for scene, reason in (*inputs.found.left_out, *inputs.found.excluded)]
     return SelectRecord(
         tile=tile.name,
         start=rule.start.isoformat(),
