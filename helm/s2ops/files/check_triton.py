@@ -1,4 +1,4 @@
-"""What `helm test` runs in the steps' image: waits until Triton is ready and lists every network of the chain.
+"""Check of `helm test`, run in the steps' image: wait until Triton is ready and lists every network of the chain.
 
 Usage: check_triton.py HOST:PORT SECONDS
 """
@@ -12,8 +12,8 @@ from tritonclient.utils import InferenceServerException
 NETWORKS = {"preview-cloud", "preview-haze", "scene-cloud", "water", "vegetation", "building", "landcover"}
 
 
-def missing(client: InferenceServerClient) -> set[str]:
-    """The networks that the server does not list as ready; all of them while it does not answer."""
+def list_missing(client: InferenceServerClient) -> set[str]:
+    """Return the networks that the server does not list as ready; all of them if it does not respond."""
     try:
         models = client.get_model_repository_index(as_json=True).get("models", [])
     except InferenceServerException:
@@ -22,10 +22,10 @@ def missing(client: InferenceServerClient) -> set[str]:
 
 
 def main() -> int:
-    """Wait for the server at argv[1] for argv[2] seconds; 0 when every network is ready."""
+    """Wait for the server at argv[1] for argv[2] seconds; return 0 if every network is ready."""
     address, deadline = sys.argv[1], time.monotonic() + float(sys.argv[2])
     client = InferenceServerClient(address)
-    while lost := missing(client):
+    while lost := list_missing(client):
         if time.monotonic() > deadline:
             print(f"Triton at {address}: not ready: {', '.join(sorted(lost))}; see kubectl logs deploy/s2ops-triton")
             return 1
