@@ -44,7 +44,7 @@ class ComparisonLine:
 
     @property
     def is_within_goal(self) -> bool:
-        """Whether the error is at most MAX_RELATIVE_ERROR."""
+        """True if the error is at most MAX_RELATIVE_ERROR."""
         return self.relative_error is not None and abs(self.relative_error) <= MAX_RELATIVE_ERROR
 
 
