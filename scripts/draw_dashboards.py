@@ -2,7 +2,8 @@
 
 Usage: draw_dashboards.py PROMETHEUS OUT START END [NAME ...]
 
-START and END are seconds since 1970; writes OUT/dashboard-NAME.png. Prometheus must still be running, because its data are queried.
+START and END are seconds since 1970; writes OUT/dashboard-NAME.png. Prometheus must
+still be running, because its data are queried.
 """
 
 import json
