@@ -1,4 +1,4 @@
-"""Requirements on blending: no line at tile borders, no blur in the overlap, no change of colour away from the edges."""
+"""Requirements on blending: no line at tile borders, no blur in the overlap, no change of colour inside tiles."""
 
 import runpy
 from collections.abc import Callable
