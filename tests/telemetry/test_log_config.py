@@ -67,7 +67,8 @@ def test_third_party_events_begin_at_warning_and_name_their_logger(capsys: pytes
     assert capsys.readouterr().err == "driver X is missing logger=rasterio._env\n"
 
 
-def test_configured_log_format_is_none_before_configure_logging() -> None:
+def test_configured_log_format_is_none_before_configure_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # commands in other test files configure logging too
     assert get_log_format() is None
 
 
