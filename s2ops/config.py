@@ -135,7 +135,7 @@ class RunConfig(_Strict):
     ] = None
     max_scenes: Annotated[int, Field(ge=1, le=64, description="maximum number of scenes to acquire per tile")] = 12
     models: Annotated[
-        str | None, Field(description="folder or URI of the six weights files; default: those in the package")
+        str | None, Field(description="folder or URI of the weights of all networks; default: those in the package")
     ] = None
     segmenter: Annotated[
         str,

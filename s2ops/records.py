@@ -5,7 +5,8 @@ the clock. Fractions are parts of the whole tile, 0 to 1, unless a field states 
 """
 
 import json
-from typing import Annotated, Literal, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +21,11 @@ def _round_six_digits(value: float) -> float:
 Number: TypeAlias = Annotated[float, AfterValidator(_round_six_digits)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1), AfterValidator(_round_six_digits)]
 Decision: TypeAlias = Literal["taken", "spare", "left"]
+"""Decision on a candidate as records store it: selected, kept as a fallback for holes, or rejected."""
+
+DECISION_LABELS: Final[Mapping[Decision, str]] = {"taken": "selected", "spare": "fallback", "left": "rejected"}
+"""Decisions as people read them."""
+
 SolverStatus: TypeAlias = Literal["optimal", "time limit", "nothing to cover", "refreshed"]
 StopReason: TypeAlias = Literal["covered", "no candidates left", "scene cap"]
 

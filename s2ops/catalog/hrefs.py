@@ -47,15 +47,15 @@ class Origin:
             CatalogError: If the href is malformed or leaves the catalog's folder.
         """
         if not isinstance(href, str) or not href or len(href) > _MAX_HREF_LENGTH or _UNSAFE_CHARACTERS.search(href):
-            raise CatalogError(f"its href {str(href)[:80]!r} is no plain path or URL")
+            raise CatalogError(f"its href {str(href)[:80]!r} is not a valid path or URL")
         try:
             scheme = urlsplit(href).scheme.lower()
         except ValueError as error:
-            raise CatalogError(f"its href {href!r} is no URL: {error}") from error
+            raise CatalogError(f"its href {href!r} is not a valid URL: {error}") from error
         if scheme in REMOTE_SCHEMES:
             return _check_url(href)
         if scheme or href.startswith(("//", "/vsi")):
-            raise CatalogError(f"its href {href!r} is none of {', '.join(REMOTE_SCHEMES)} or a relative path")
+            raise CatalogError(f"its href {href!r} is neither a relative path nor a URL of {', '.join(REMOTE_SCHEMES)}")
         if self.local and not is_remote(base):
             return self._resolve_path(href, base)
         return self._resolve_url(href, base)
@@ -65,9 +65,9 @@ class Origin:
         try:
             path = (Path(base).parent / href).resolve()
         except (OSError, RuntimeError) as error:  # name too long, or a cycle of symbolic links
-            raise CatalogError(f"its href {href!r} leads nowhere: {error}") from error
+            raise CatalogError(f"its href {href!r} cannot be resolved: {error}") from error
         if not path.is_relative_to(self.root):
-            raise CatalogError(f"its href {href!r} leaves the catalog's folder {self.root}")
+            raise CatalogError(f"its href {href!r} is outside the catalog's folder {self.root}")
         return str(path)
 
     def _resolve_url(self, href: str, base: str) -> str:
@@ -75,7 +75,7 @@ class Origin:
             raise CatalogError(f"its href {href!r} is an absolute path in a remote catalog")
         url = _check_url(urljoin(base, href))
         if _contains_parent_folder(href) and not url.startswith(self.root):
-            raise CatalogError(f"its href {href!r} leaves the catalog's folder {self.root}")
+            raise CatalogError(f"its href {href!r} is outside the catalog's folder {self.root}")
         return url
 
 
@@ -92,7 +92,7 @@ def _check_url(href: str) -> str:
     """Return the URL unchanged; raise CatalogError if it names no host, has a password, or contains '..'."""
     parts = urlsplit(href)
     if not parts.netloc or "@" in parts.netloc:
-        raise CatalogError(f"its href on {parts.netloc.rpartition('@')[2]!r} names no host, or carries a password")
+        raise CatalogError(f"its href on {parts.netloc.rpartition('@')[2]!r} has no host, or contains a password")
     if _contains_parent_folder(parts.path):
-        raise CatalogError(f"its href {href!r} holds '..'")
+        raise CatalogError(f"its href {href!r} contains '..'")
     return href

@@ -63,11 +63,11 @@ def read_json(io: StacApiIO, href: str) -> Json:
     except APIError as error:
         raise translate_api_error(href, error) from error
     except OSError as error:
-        raise CatalogError(f"cannot read {href}: {error.strerror}; give the path of a catalog.json") from error
+        raise CatalogError(f"Cannot read {href}: {error.strerror}; give the path of a catalog.json.") from error
     except (ValueError, RecursionError) as error:
-        raise CatalogError(f"{href} is not JSON: {error}") from error
+        raise CatalogError(f"Cannot parse {href}: it is not JSON ({error}).") from error
     if not isinstance(content, dict):
-        raise CatalogError(f"{href} holds no JSON object but {str(content)[:40]!r}")
+        raise CatalogError(f"Cannot parse {href}: expected a JSON object, found {str(content)[:40]!r}.")
     return content
 
 
@@ -75,7 +75,10 @@ def translate_api_error(href: str, error: APIError) -> CatalogError | CatalogUnr
     """Translate an error of pystac-client: HTTP 4xx to CatalogError, transient failures to CatalogUnreachable."""
     status = getattr(error, "status_code", None)  # pystac-client sets it only if the server has responded
     if status is not None and 400 <= status < 500 and status not in {408, 429}:
-        return CatalogError(f"{href} answers {status}: {str(error)[:200]!r}; check the URL and the collection")
+        return CatalogError(
+            f"Cannot read {href}: the server responds with status {status} ({str(error)[:200]!r}); "
+            "check the URL and the collection."
+        )
     found = f"the server responds with status {status}" if status else f"no response ({_extract_cause(error)})"
     return CatalogUnreachable(f"Cannot reach {href}: {found}; try again later, or check the network and the URL.")
 

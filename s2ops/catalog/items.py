@@ -65,15 +65,15 @@ def parse_item(item: Json, base: str, origin: Origin) -> Granule:
     name = item.get("id")
     if not isinstance(name, str) or not _SAFE_ID.fullmatch(name) or name == "acquired" or name.endswith(".mask"):
         raise CatalogError(
-            "its id is unsafe as a file name: take 1 to 200 of A-Z a-z 0-9 . _ - with no dot first; "
-            "'acquired' and '.mask' at the end are ours"
+            "Cannot use its id as a file name: allowed are 1 to 200 characters of A-Z a-z 0-9 . _ -, not starting with "
+            "a dot; 'acquired' and the suffix '.mask' are reserved."
         )
     try:
         return Granule(_build_scene(name, item, base, origin), _read_datastrip_start(item))
     except (CatalogError, GridError) as error:
-        raise CatalogError(f"item {name}: {error}") from error
+        raise CatalogError(f"Cannot use item {name}: {error}.") from error
     except MALFORMED_JSON_ERRORS as error:
-        raise CatalogError(f"item {name} is malformed: {type(error).__name__} {error}") from error
+        raise CatalogError(f"Cannot parse item {name}: {type(error).__name__} {error}.") from error
 
 
 def _build_scene(name: str, item: Json, base: str, origin: Origin) -> Scene:
@@ -107,7 +107,9 @@ def read_tile_name(item: Json) -> str:
         return mgrs_tiles.parse_tile(f"{zone:02}{band}{properties['mgrs:grid_square']}").name
     match = _TILE_IN_ID.search(str(item.get("id")))
     if match is None:
-        raise CatalogError("no tile: it has none of grid:code, s2:mgrs_tile, mgrs:utm_zone, and its id names none")
+        raise CatalogError(
+            "it has no tile: grid:code, s2:mgrs_tile and mgrs:utm_zone are missing, and its id contains no tile name"
+        )
     return mgrs_tiles.parse_tile(match[1].zfill(5)).name
 
 
@@ -163,7 +165,9 @@ def determine_dn_offset(item: Json) -> Literal[0, -1000]:
     if stated is not None:
         return stated
     if version is None:
-        raise CatalogError("no DN offset: it states neither s2:processing_baseline nor an offset of its red band")
+        raise CatalogError(
+            "the DN offset is unknown: s2:processing_baseline and the offset of its red band are missing"
+        )
     return -1000
 
 
@@ -174,7 +178,7 @@ def _read_stated_offset(asset: Json) -> Literal[0, -1000] | None:
     if offset is None:
         return None
     if round(offset * 10_000) not in {0, -1000}:
-        raise CatalogError(f"its red band states an offset of {offset}, not 0 or -0.1")
+        raise CatalogError(f"the offset of its red band is {offset}; expected 0 or -0.1")
     return 0 if round(offset * 10_000) == 0 else -1000
 
 
@@ -217,7 +221,7 @@ def _find_band_asset(item: Json, band: str) -> Json:
             return asset
     found = ", ".join(sorted(item["assets"])) or "none"
     keys = ", ".join(_BAND_ASSET_KEYS[band])
-    raise CatalogError(f"band {band} is missing: it has none of {keys}, but {found[:200]}")
+    raise CatalogError(f"band {band} is missing: expected one of the assets {keys}; found {found[:200]}")
 
 
 def _find_preview(item: Json, base: str, origin: Origin, remote: bool) -> str | None:
@@ -236,7 +240,7 @@ def _find_preview(item: Json, base: str, origin: Origin, remote: bool) -> str | 
 def _read_cloud_cover(properties: Json) -> float:
     cover = properties.get("eo:cloud_cover")
     if isinstance(cover, bool) or not isinstance(cover, int | float) or not 0 <= cover <= 100 or math.isnan(cover):
-        raise CatalogError(f"its eo:cloud_cover is {cover!r}, not a percentage")
+        raise CatalogError(f"its eo:cloud_cover is {cover!r}; expected a percentage (0 to 100)")
     return float(cover)
 
 

@@ -244,7 +244,7 @@ def _parse_document(document: Json) -> tuple[list[Json], list[object]]:
         return [item for item in document.get("features") or [] if isinstance(item, dict)], []
     links = document.get("links")
     if kind not in {"Catalog", "Collection"} or not isinstance(links, list):
-        raise CatalogError(f"a STAC document of type {kind!r} holds no items: give a catalog.json")
+        raise CatalogError(f"Cannot read items from a STAC document of type {kind!r}; give a catalog.json.")
     wanted = [link for link in links if isinstance(link, dict) and link.get("rel") in {"child", "item"}]
     return [], [link.get("href") for link in wanted]
 
@@ -259,7 +259,7 @@ def _collect_scenes(items: Iterable[tuple[Json, str]], origin: Origin, query: _Q
             if catalog_items.read_tile_name(item) != query.tile:
                 continue
         except (CatalogError, GridError, *MALFORMED_JSON_ERRORS) as error:
-            left_out.append((_format_item_id(item), f"no tile can be told: {error}"[:500]))
+            left_out.append((_format_item_id(item), f"Cannot determine the tile: {error}"[:500]))
             continue
         try:
             granule = catalog_items.parse_item(item, base, origin)
@@ -270,16 +270,18 @@ def _collect_scenes(items: Iterable[tuple[Json, str]], origin: Origin, query: _Q
         if not query.has_date_of(scene):
             continue
         if scene.cloud_cover > query.max_cloud:
-            reason = f"cloud cover {scene.cloud_cover:g} % is above max_cloud {query.max_cloud:g} %"
+            reason = f"Its cloud cover of {scene.cloud_cover:g} % is above max_cloud ({query.max_cloud:g} %)."
             excluded.append((scene.id, reason))
         else:
             granules.append(granule)
     scenes: dict[str, Scene] = {}
     for scene, *older in catalog_items.group_processings(granules):
-        reason = f"older processing of the acquisition that {scene.id} shows"
+        reason = f"Older processing of the same acquisition as {scene.id}."
         excluded += [(one.id, reason) for one in older if one.id != scene.id]
         if scenes.setdefault(scene.id, scene) is not scene:  # files are named by id
-            reason = f"another acquisition has the same id; this one is of {scene.datetime:%Y-%m-%dT%H:%M:%SZ}"
+            reason = (
+                f"Another acquisition has the same id; this one was acquired at {scene.datetime:%Y-%m-%dT%H:%M:%SZ}."
+            )
             left_out += [(scene.id, reason)]
     for name, reason in left_out:
         _LOG.warning("scene left out", extra={"scene": name, "tile": query.tile, "reason": reason})

@@ -15,7 +15,9 @@ Device = Literal["cpu", "gpu"]
 Models = Annotated[
     str | None,
     typer.Option(
-        "--models", envvar="S2OPS_MODELS", help="Folder or URI of the six weights; default: weights of the package."
+        "--models",
+        envvar="S2OPS_MODELS",
+        help="Folder or URI of the weights of all networks; default: weights of the package.",
     ),
 ]
 Instances = Annotated[

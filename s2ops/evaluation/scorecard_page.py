@@ -22,56 +22,57 @@ Written by `s2ops score`; do not edit. `s2ops score --quick --check docs/referen
 again and
 fails where a figure has moved by more than 0.02.
 
-- *training*: places `held out` were never shown to it, `seen` were; `no training` marks thresholds and methods of
-  others.
-- Intervals come from 1,000 draws of places, scenes or blocks with replacement. Blocks of one place say nothing of other
-  places, and where every draw is right the interval is a point: that is no proof of perfection.
-- *s2ops network* is the most probable class; *s2ops mask (grown)* is what `s2ops mask` writes: specks dropped, clouds
-  grown by 40 m (at 120 m and on previews into doubtful neighbours). That costs IoU against an exact truth; it is there
-  because people draw clouds generously, and so that no cloud is left in a mosaic. *clouds grown by 40 m* is the same
-  done to what another finds.
-- The simulated world is our own: its figures say that the networks learnt it, not how they do on the Earth.
-- ESA's SCL is a reference, not the truth: it misses thin cloud and takes bright roofs for cloud.
+- *training*: `held out` places were not in the training data, `seen` places were; `no training` marks thresholds and
+  methods of others.
+- Intervals come from 1,000 draws of places, scenes or blocks with replacement. Blocks of one place give no information
+  on other places. If every draw is correct, the interval is a point, which is not a proof of perfection.
+- *s2ops network* is the most probable class; *s2ops mask (grown)* is the output of `s2ops mask`: small objects
+  removed, clouds dilated by 40 m (at 120 m and on previews into doubtful neighbours). This lowers the IoU
+  against an exact truth, but human masks are generous, and no cloud must remain in a mosaic. *clouds grown by 40 m* is
+  the same dilation applied to another method.
+- The simulated world is our own: its figures show that the networks learnt it, not how they perform on the Earth.
+- ESA's SCL is a reference, not the truth: it misses thin cloud and classifies bright roofs as cloud.
 - At Boadella, water is where band 11 of the same date is darker than halfway between the water and the land nearby,
-  within the basin that the clear dates of summer show. Its pixels are 20 m, so those near a shore are left open unless
-  it says "shore included". No hand has drawn this reference. No index has a part in it: over dark water MNDWI and NDWI
-  are 0 where a tenth of a pixel is land, so a reference by MNDWI would like narrow lakes.
-- Series: four places 2.5 km wide (31 km at 120 m) of each of four tiles, one sky a date. All ways are judged on the
-  same pixels, clear on at least one of six dates; a single date counts with its clouds, as `s2ops classify` gives it.
-  Best, middle: chosen by the truth, which nobody has. Where a tile has a date without clouds, that date alone is nearly
-  as good as all: in this world a class looks much the same from April to September.
-- *drawn by hand*: boxes and polygons that we drew over the images (`s2ops/scoring/data`), where we were sure: no rims,
-  so all methods look better than they are. Built is residential or industrial; grass is meadows and green crops.
-  Exeter's woods were drawn anew in November 2026: boxes before had meadows in them. Four of its five dates lie on one
-  another, and they alone are fused: the fifth (17 June) lies 80 m beside them.
-  What a mask leaves unclassified counts as wrong. Zurich's quarters were outlined for training too, by others of us.
+  within the basin that the clear dates of summer show. Its pixels are 20 m, so pixels near a shore are excluded, except
+  in rows with "shore included". The reference is not drawn by hand and uses no index: over dark water MNDWI and NDWI
+  are 0 where a tenth of a pixel is land, so a reference by MNDWI would favour narrow lakes.
+- Series: four places 2.5 km wide (31 km at 120 m) of each of four tiles, one sky per date. All methods are scored on
+  the same pixels, clear on at least one of six dates; a single date counts with its clouds, as `s2ops classify` returns
+  it. Best and middle are chosen by the truth, which users do not have. If a tile has a date without clouds, that date
+  alone is nearly as good as all dates: in this world a class looks similar from April to September.
+- *drawn by hand*: boxes and polygons that we drew over the images (`s2ops/evaluation/data`) where we were certain,
+  without rims, so all methods score too high. Built is residential or industrial; grass is meadows and green crops.
+  Exeter's woods were drawn again in November 2026, because the earlier boxes contained meadows. Only four of its five
+  dates are fused: the fifth (17 June) is displaced by 80 m.
+  Unclassified pixels count as wrong. Zurich's quarters were also outlined for training, by other people.
 - Dynamic World is run from its published model on one date (its crops with an NDVI below 0.3 count as barren), and
   s2cloudless by its published classifier at 0.4, pixel by pixel; both where their packages are installed.
-- EuroSAT chips do not say where they lie: chips of one town may be on both sides of the split.
+- EuroSAT chips have no location: chips of one town may be on both sides of the split.
 """
 
-NEVER_CLEAR: Final = """- In the series "never clear" every date has 20 to 70 % of cloud over the places that are
-  judged: there single dates leave holes, and filling them is what fusion is for.
+NEVER_CLEAR: Final = """- In the series "never clear" every date has 20 to 70 % of cloud over the scored places:
+  single dates have holes, which fusion fills.
 """
 
 CALIBRATION: Final = """
 ## Calibration
 
-Expected calibration error of the most probable class, and the part of pixels that are right among those with a
-confidence of 0.3 to 0.4, 0.4 to 0.5, ... (in brackets: their share of all pixels). Honest is 0.35, 0.45, ..., 0.95.
+Expected calibration error of the most probable class, and the fraction of correct pixels among those with a
+confidence of 0.3 to 0.4, 0.4 to 0.5, ... (in brackets: their share of all pixels). Perfect calibration gives 0.35,
+0.45, ..., 0.95.
 """
 
 CONTEXT: Final = """
-## What others publish
+## Published figures of others
 
-Overall accuracy on other pixels, for context alone: WorldCover 74.4 % (2020) and 76.7 % (2021), by its authors; Dynamic
+Overall accuracy on other pixels, for context only: WorldCover 74.4 % (2020) and 76.7 % (2021), by its authors; Dynamic
 World 73.8 % (Brown et al. 2022); on the same points Esri 75 %, Dynamic World 72 %, WorldCover 65 %
 (Venter et al. 2022). Clouds: OmniCloudMask 92.2 % clear, 91.2 % cloud, 80.5 % shadow (balanced, by its authors).
 
-## What is not here yet
+## Not covered yet
 
-Cloud masks of people at 10 m, and points that people have visited: our polygons are drawn from the image alone, by
-those who made the networks. Networks of full width. Snow, the tropics, cities of other continents."""
+Human cloud masks at 10 m, and points visited in the field: our polygons are drawn from the image alone, by
+the authors of the networks. Networks of full width. Snow, the tropics, cities of other continents."""
 
 
 def format_lines(figures: Sequence[Figure]) -> list[str]:

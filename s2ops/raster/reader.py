@@ -125,20 +125,25 @@ class BandFile:
             RasterError: If `src` is not 16-bit, not in the tile's CRS, does not span the tile, or is too coarse.
         """
         if src.dtypes[0] not in {"uint16", "int16"}:
-            raise RasterError(f"{self.label} holds {src.dtypes[0]}, not uint16: give digital numbers, not a rendering")
+            raise RasterError(
+                f"{self.label} is {src.dtypes[0]} instead of uint16; use digital numbers, not a rendered image."
+            )
         wanted = geobox.crs.epsg if geobox.crs else None
         found = src.crs.to_epsg() if src.crs else None
         if found != wanted:
             raise RasterError(
-                f"{self.label} is in EPSG:{found}, its tile in EPSG:{wanted}: the item names another tile"
+                f"{self.label} is in EPSG:{found}, but its tile is in EPSG:{wanted}; the item names another tile."
             )
         box = geobox.boundingbox
         if max(abs(a - b) for a, b in zip(src.bounds, (box.left, box.bottom, box.right, box.top), strict=True)) > 1:
-            raise RasterError(f"{self.label} spans {tuple(src.bounds)}, its tile {tuple(box.bbox)}: not this tile")
+            raise RasterError(
+                f"{self.label} covers {tuple(src.bounds)}, but its tile covers {tuple(box.bbox)}; "
+                "it belongs to another tile."
+            )
         if src.width < geobox.width:
             have, want = (box.right - box.left) / src.width, abs(geobox.resolution.x)
             raise RasterError(
-                f"{self.label} has {have:g} m pixels, coarser than resolution {want:g}: set it to {have:g}"
+                f"{self.label} has {have:g} m pixels, coarser than resolution {want:g}; set resolution to {have:g}."
             )
 
     def read(self, geobox: GeoBox, rows: slice) -> UInt16:
@@ -169,10 +174,10 @@ class BandFile:
         except RasterioError as error:
             if _is_transient(self.path, str(error)):
                 raise CatalogUnreachable(
-                    f"{self.label} cannot be read for now ({_extract_first_line(error)}): run again"
+                    f"Cannot read {self.label} at the moment ({_extract_first_line(error)}); run again."
                 ) from error
             raise RasterError(
-                f"{self.label} cannot be read ({_extract_first_line(error)}): broken, truncated or gone"
+                f"Cannot read {self.label} ({_extract_first_line(error)}): broken, truncated or missing."
             ) from error
         return _clip_negative(pixels.filled(0))
 

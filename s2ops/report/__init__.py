@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from s2ops.cost.comparison import ComparisonLine, compare_stored_plan
 from s2ops.cost.number_formats import format_amount, format_exact_duration
 from s2ops.errors import InputError
+from s2ops.records import DECISION_LABELS
 from s2ops.report import layers, tables
 from s2ops.report.gather import RunFacts, gather_run_facts
 from s2ops.report.maps import Canvas
@@ -52,7 +53,12 @@ def render_report(store: Store, facts: RunFacts) -> str:
     environment = Environment(
         loader=PackageLoader("s2ops", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"duration": format_exact_duration, "ordered": sort_candidates, "amount": format_amount}
+    environment.filters |= {
+        "duration": format_exact_duration,
+        "ordered": sort_candidates,
+        "amount": format_amount,
+        "label": DECISION_LABELS.__getitem__,
+    }
     return environment.get_template("page.html.j2").render(
         facts=facts,
         layers=shown,

@@ -176,7 +176,7 @@ def _draw_imagery_layer(
     if product == "mosaic":
         note = "Red, green and blue after balancing and blending. Grey: no data."
         return ReportLayer("mosaic", "Mosaic", uri, "Cloud-free true-colour mosaic of the region", note)
-    note = "The tiles before balancing and blending, laid side by side: seams show here if there were any."
+    note = "Tiles before balancing and blending, side by side; seams are visible here."
     return ReportLayer("before", "Before blending", uri, "The same region from unblended composites", note)
 
 

@@ -46,7 +46,7 @@ def build_headline(facts: RunFacts) -> list[HeadlineFigure]:
     looked = sum(one.looked or 0 for one in facts.tiles)
     used = sum(one.used or 0 for one in facts.tiles)
     if any(one.used is not None for one in facts.tiles):
-        figures.append(HeadlineFigure(str(used), "scenes in the mosaic", f"of {looked} looked at"))
+        figures.append(HeadlineFigure(str(used), "scenes in the mosaic", f"of {looked} candidates"))
     holes = [float(one.mosaic["s2ops:holes"]) for one in facts.tiles if one.mosaic and "s2ops:holes" in one.mosaic]
     if holes:
         covered = 100 * (1 - float(np.mean(holes)))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from s2ops.constants import Float32, Mask, UInt8
 from s2ops.errors import InputError
-from s2ops.records import Candidate, Decision, SelectRecord
+from s2ops.records import DECISION_LABELS, Candidate, Decision, SelectRecord
 
 CLOUD_COLOUR: Final = (226, 60, 48)
 CLOUD_OPACITY: Final = 0.45
@@ -33,15 +33,15 @@ def format_headline(record: SelectRecord) -> str:
     """Format the result in one line."""
     if record.renewed is not None:
         taken, dropped = len(record.renewed.taken), len(record.renewed.dropped)
-        what = f"{taken} newer taken, {dropped} dropped" if taken else "no newer scene improves it: nothing changed"
+        what = f"{taken} newer scenes added, {dropped} dropped" if taken else "no newer scene improves the tile"
         return (
             f"refreshed since {record.renewed.since}: {what}; {len(record.selected)} scenes cover "
             f"{100 * record.covered:.2f} % of the tile"
         )
-    proof = "proven smallest" if record.status == "optimal" else f"{record.status}, gap {100 * record.gap:.1f} %"
+    proof = "proven optimal" if record.status == "optimal" else f"{record.status}, gap {100 * record.gap:.1f} %"
     return (
         f"{len(record.selected)} of {len(record.candidates)} scenes cover {100 * record.covered:.2f} % of the tile; "
-        f"all together see {100 * record.coverable:.2f} % ({proof})"
+        f"all candidates together cover {100 * record.coverable:.2f} % ({proof})"
     )
 
 
@@ -66,13 +66,14 @@ def build_table(record: SelectRecord) -> Table:
 
 def list_reasons(record: SelectRecord) -> list[str]:
     """List the reason for each candidate, then for each scene whose preview was not used; one line per scene."""
-    looked = [f"{format_badge(one)} {one.id}: {one.reason}" for one in sort_candidates(record)]
-    return looked + [f"not looked at {left.id}: {left.reason}" for left in record.left_out]
+    reasons = [f"{format_badge(one)} {one.id}: {one.reason}" for one in sort_candidates(record)]
+    return reasons + [f"not a candidate {left.id}: {left.reason}" for left in record.left_out]
 
 
 def format_badge(candidate: Candidate) -> str:
-    """Format a decision with its rank: 'taken 1', 'spare 2' or 'left'."""
-    return f"{candidate.decision} {candidate.rank}" if candidate.rank else candidate.decision
+    """Format a decision with its rank: 'selected 1', 'fallback 2' or 'rejected'."""
+    label = DECISION_LABELS[candidate.decision]
+    return f"{label} {candidate.rank}" if candidate.rank else label
 
 
 def draw_previews(record: SelectRecord, previews: UInt8) -> Image.Image:
@@ -157,9 +158,9 @@ def _draw_caption(draw: ImageDraw.ImageDraw, one: Candidate, corner: tuple[int, 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, top: int) -> None:
     entries: Sequence[tuple[str | tuple[int, ...], str]] = (
-        (DECISION_COLOURS["taken"], "taken, in the composite's order"),
-        (DECISION_COLOURS["spare"], "spare, in the order tried"),
-        (DECISION_COLOURS["left"], "left"),
+        (DECISION_COLOURS["taken"], "selected, in composite order"),
+        (DECISION_COLOURS["spare"], "fallback, in order of use"),
+        (DECISION_COLOURS["left"], "rejected"),
         (CLOUD_COLOUR, "cloud"),
         (NODATA_COLOUR, "no data"),
     )

@@ -52,10 +52,10 @@ class RefreshGain:
     def describe(self, options: Refresh) -> str:
         """Describe the three fractions and their thresholds."""
         return (
-            f"fills {format_percent(self.filled)} of the tile ({format_percent(options.min_fill)} asked for), makes "
-            f"{format_percent(self.fresher)} at least {options.fresher_days} days fresher "
-            f"({format_percent(options.min_fresher)}), "
-            f"takes haze from {format_percent(self.clearer)} ({format_percent(options.min_clearer)})"
+            f"fills {format_percent(self.filled)} of the tile (min_fill {format_percent(options.min_fill)}), makes "
+            f"{format_percent(self.fresher)} at least {options.fresher_days} days more recent "
+            f"(min_fresher {format_percent(options.min_fresher)}), removes haze from {format_percent(self.clearer)} "
+            f"(min_clearer {format_percent(options.min_clearer)})"
         )
 
 
@@ -102,7 +102,7 @@ def refresh_selection(
         if not gain.is_enough(options):
             continue
         if len(_drop_superseded(trial, base, model)) > model.max_scenes:
-            reasons[candidate.id] += f"; but the cap of {model.max_scenes} scenes is reached"
+            reasons[candidate.id] += f"; max_scenes ({model.max_scenes}) is reached"
         else:
             order = trial
     kept = _drop_superseded(order, base, model) if len(order) > len(base) else order
@@ -170,11 +170,12 @@ def _explain_decisions(
         place = places.get(one.id)
         gain = _compute_fraction(one.clear & (times == (0 if place is None else 1)))
         if one.id in reasons:
-            reason = f"newer: {reasons[one.id]}"
+            reason = f"Newer scene: {reasons[one.id]}."
         elif place is not None:
-            reason = f"of the earlier list: shows {format_percent(_compute_fraction(sources == place))} of the tile"
+            provided = format_percent(_compute_fraction(sources == place))
+            reason = f"Kept from the earlier list: provides {provided} of the tile."
         else:
-            reason = "of the earlier list: newer scenes show all that it showed; kept for holes at full resolution"
+            reason = "Dropped from the earlier list: newer scenes replace all its pixels. Fallback for holes."
         decision: Decision = "taken" if place is not None else "spare" if one.id in fallbacks else "left"
         rank = {"taken": (place or 0) + 1, "spare": fallbacks.get(one.id, 0) + 1, "left": None}[decision]
         coverage = _compute_fraction(one.clear)

@@ -245,7 +245,7 @@ def _explain_decisions(
         rank = (selected if s in selected else fallbacks).index(s) + 1 if word != "left" else None
         decision = CandidateDecision(word, rank, costs[s], float(coverage[s]), gain, reason="")
         better = [t for t in selected if not gain and not (seen[s] & ~seen[t]).any()]
-        rival = f"{candidates[better[0]].id} at a cost of {costs[better[0]].total:.2f}" if better else ""
+        rival = f"{candidates[better[0]].id} (cost {costs[better[0]].total:.2f})" if better else ""
         capped = len(selected) >= model.max_scenes
         if word == "taken":
             reason = _explain_selected(decision)
@@ -257,8 +257,8 @@ def _explain_decisions(
 
 def _explain_selected(decision: CandidateDecision) -> str:
     return (
-        f"clear over {format_percent(decision.coverage)} of the tile, {format_percent(decision.gain)} of it "
-        f"in no other scene taken, at a cost of {decision.cost.total:.2f}"
+        f"Selected: clear over {format_percent(decision.coverage)} of the tile, {format_percent(decision.gain)} of it "
+        f"in no other selected scene; cost {decision.cost.total:.2f}."
     )
 
 
@@ -269,23 +269,23 @@ def _explain_rejected(
     least, cost = 1 / model.compute_penalty(candidate.clear.size), decision.cost.total
     gain = format_percent(decision.gain)
     if not decision.coverage:
-        return "all cloud" if candidate.valid.any() else "no pixel of the tile lies in its swath"
+        reason = "the preview is completely cloudy" if candidate.valid.any() else "its swath does not cover the tile"
+        return f"Rejected: {reason}."
     if decision.coverage < least:
-        return f"clear over {format_percent(decision.coverage)} of the tile only, less than {format_percent(least)}"
+        coverage, min_gain = format_percent(decision.coverage), format_percent(least)
+        return f"Rejected: clear over only {coverage} of the tile, less than min_gain ({min_gain})."
     if rival:
-        why = f"all that it sees clear is seen by {rival}, against {cost:.2f}"
+        why = f"everything it shows clear is also clear in {rival}; its own cost is {cost:.2f}"
     elif decision.gain < least * cost:
         floor = format_percent(least * cost)
-        why = f"adds {gain} of the tile, less than the {floor} that its cost of {cost:.2f} asks for"
+        why = f"it would add {gain} of the tile; its cost of {cost:.2f} requires at least {floor}"
     elif capped:
-        why = f"would add {gain} of the tile, but the cap of {model.max_scenes} scenes is reached"
+        why = f"it would add {gain} of the tile, but max_scenes ({model.max_scenes}) is reached"
     else:
-        why = f"would add {gain} of the tile, but the time limit ended the search"
-    return (
-        f"{why}; kept for holes at full resolution"
-        if decision.decision == "spare"
-        else f"{why}; enough spares lie before it"
-    )
+        why = f"it would add {gain} of the tile, but the time limit ended the search"
+    if decision.decision == "spare":
+        return f"Fallback for holes at full resolution: {why}."
+    return f"Rejected: {why}, and the fallback list is full."
 
 
 def format_percent(fraction: float) -> str:

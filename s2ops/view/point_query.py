@@ -84,7 +84,7 @@ def _list_left_out(chosen: SelectRecord | None, acquired: AcquireRecord | None) 
 
 def _describe_proof(record: SelectRecord) -> str:
     """Describe whether the scene list is proven to be optimal."""
-    return "proven smallest list" if record.status == "optimal" else f"{record.status}, gap {100 * record.gap:.1f} %"
+    return "proven optimal list" if record.status == "optimal" else f"{record.status}, gap {100 * record.gap:.1f} %"
 
 
 def _locate_pixel(run: ViewedRun, tile: Tile, lon: float, lat: float) -> _Pixel | None:

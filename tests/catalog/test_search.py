@@ -92,11 +92,11 @@ def test_static_catalog_leaves_out_unreadable_items_and_finds_the_others(tmp_pat
     found = open_catalog(path).find_scenes("33TWL", *ALWAYS)
     assert [scene.id for scene in found.scenes] == ["S2A_33TWL_20230820_0_L2A"]
     reasons = dict(found.left_out)
-    assert "is not JSON" in reasons["item.json"]
+    assert "it is not JSON" in reasons["item.json"]
     assert "No such file" in reasons["gone.json"]
-    assert "none of http" in reasons["passwd"]
-    assert "leaves the catalog's folder" in reasons["catalog.json"]
-    assert "no plain path or URL" in reasons["None"]
+    assert "is neither a relative path nor a URL of http" in reasons["passwd"]
+    assert "is outside the catalog's folder" in reasons["catalog.json"]
+    assert "is not a valid path or URL" in reasons["None"]
 
 
 def test_find_scenes_leaves_out_the_second_of_two_acquisitions_with_one_id(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_find_scenes_leaves_out_the_second_of_two_acquisitions_with_one_id(tmp_p
     found = open_catalog(write_catalog(tmp_path, other, make_item())).find_scenes("33TWL", *ALWAYS)
     assert [scene.date for scene in found.scenes] == ["2023-08-15"]
     ((name, reason),) = found.left_out
-    assert (name, "another acquisition has the same id" in reason) == ("S2A_33TWL_20230815_0_L2A", True)
+    assert (name, "Another acquisition has the same id" in reason) == ("S2A_33TWL_20230815_0_L2A", True)
 
 
 def test_find_scenes_lists_cloudy_scenes_and_older_processings_with_the_reason(tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_find_scenes_lists_cloudy_scenes_and_older_processings_with_the_reason(t
     assert [scene.id for scene in found.scenes] == ["S2A_33TWL_20230815_1_L2A"]
     assert found.left_out == ()
     assert found.excluded == (
-        ("S2A_33TWL_20230815_0_L2A", "older processing of the acquisition that S2A_33TWL_20230815_1_L2A shows"),
-        ("S2A_33TWL_20230820_0_L2A", "cloud cover 97 % is above max_cloud 80 %"),
+        ("S2A_33TWL_20230815_0_L2A", "Older processing of the same acquisition as S2A_33TWL_20230815_1_L2A."),
+        ("S2A_33TWL_20230820_0_L2A", "Its cloud cover of 97 % is above max_cloud (80 %)."),
     )
 
 
@@ -130,7 +130,11 @@ def test_static_catalog_can_be_limited_to_a_collection(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "is not JSON"), ("[]", "holds no JSON object"), ('{"type": "Banana"}', "a STAC document of type 'Banana'")],
+    [
+        ("{", "it is not JSON"),
+        ("[]", "expected a JSON object"),
+        ('{"type": "Banana"}', "a STAC document of type 'Banana'"),
+    ],
 )
 def test_static_catalog_raises_for_a_file_that_is_not_a_catalog(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "catalog.json"
@@ -263,7 +267,7 @@ def test_api_catalog_searches_by_get_if_the_api_has_no_post() -> None:
 def test_catalog_does_not_retry_a_wrong_url() -> None:
     with (
         serve_json(lambda _: (404, {"code": "NotFound"})) as (url, requested),
-        pytest.raises(CatalogError, match=r"answers 404: .*; check the URL"),
+        pytest.raises(CatalogError, match=r"responds with status 404 .*; check the URL"),
     ):
         open_catalog(url).find_scenes("33TWL", *ALWAYS)
     assert len(requested) == 1

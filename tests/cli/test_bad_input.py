@@ -125,7 +125,7 @@ def test_run_records_a_scene_above_max_cloud(world: Path, tmp_path: Path) -> Non
     list_item_paths(catalog)[0].write_text(json.dumps(item))
     code, stderr, out = run_chain(catalog, tmp_path)
     assert code == 0, stderr
-    assert read_reasons(out)[item["id"]] == "cloud cover 97 % is above max_cloud 95 %"
+    assert read_reasons(out)[item["id"]] == "Its cloud cover of 97 % is above max_cloud (95 %)."
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.0])
@@ -136,7 +136,7 @@ def test_run_rejects_only_the_scene_of_a_truncated_asset(world: Path, tmp_path: 
     asset.write_bytes(asset.read_bytes()[: int(asset.stat().st_size * kept)])
     code, stderr, out = run_chain(catalog, tmp_path)
     assert code == 0, stderr
-    assert "broken, truncated or gone" in read_reasons(out)[broken.stem]
+    assert "broken, truncated or missing" in read_reasons(out)[broken.stem]
     assert not (out / f"scenes/{TILE}/{broken.stem}.tif").exists()
 
 
@@ -175,7 +175,7 @@ def test_run_rejects_only_the_scene_of_an_asset_in_another_projection(world: Pat
         dst.crs = "EPSG:32633"
     code, stderr, out = run_chain(catalog, tmp_path)
     assert code == 0, stderr
-    assert "EPSG:32633, its tile in EPSG:32632" in read_reasons(out)[broken.stem]
+    assert "EPSG:32633, but its tile is in EPSG:32632" in read_reasons(out)[broken.stem]
 
 
 @pytest.fixture

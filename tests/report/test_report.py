@@ -85,10 +85,10 @@ def test_report_does_not_depend_on_the_order_of_tiles(store: Store, page: str) -
 def test_report_contains_scenes_seams_and_costs(page: str) -> None:
     text = extract_text(page)
     assert "tiles 2 23,054 km²" in text
-    assert "scenes in the mosaic 4 of 4 looked at" in text
+    assert "scenes in the mosaic 4 of 4 candidates" in text
     assert "covered 100 % no holes" in text
     assert "worst seam 1.02 was 1.90" in text
-    assert "taken 1 2023-08-20 S2A_33TWL_20230820_0_L2A" in text
+    assert "selected 1 2023-08-20 S2A_33TWL_20230820_0_L2A" in text
     assert "S2B_CLOUDY cloud cover 97 % is above max_cloud 80" in text
     assert "peak memory 660 MiB" in text
     assert "Contains modified Copernicus Sentinel data" in text
@@ -99,7 +99,7 @@ def test_report_lists_failed_tiles_with_their_error(tmp_path: Path) -> None:
     record = {"step": "acquire", "tile": "33TWL", "error": "B04.tif <b>is cut off</b>: take another catalog"}
     store.put("run/acquire/33TWL.failed.json", to_json({**record, "kind": "RasterError", "exit_code": 2}))
     page = build_report(store, TWO)
-    assert "tile step why 33TWL acquire B04.tif &lt;b&gt;is cut off&lt;/b&gt;: take another catalog" in extract_text(
+    assert "tile step reason 33TWL acquire B04.tif &lt;b&gt;is cut off&lt;/b&gt;: take another catalog" in extract_text(
         page
     )
     assert page.count('id="failed"') == 1
@@ -193,9 +193,9 @@ def test_report_states_that_land_cover_is_disabled(tmp_path: Path) -> None:
 
 def test_report_of_an_empty_folder_states_what_is_missing(tmp_path: Path) -> None:
     text = extract_text(build_report(Store(str(tmp_path)), ("33TWL",)))
-    assert "There is no picture: no tile has a mosaic with data." in text
+    assert "There is no picture, because no tile has a mosaic with data." in text
     assert "There is no scene list (select/33TWL.json)." in text
-    assert "The run left no times" in text
+    assert "The run has no run records" in text
 
 
 def test_report_leaves_out_a_truncated_raster(tmp_path: Path) -> None:

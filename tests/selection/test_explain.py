@@ -79,21 +79,26 @@ def make_previews(count: int, height: int = 60, width: int = 70) -> UInt8:
 
 def test_sort_candidates_puts_selected_first_then_fallbacks_then_rejected() -> None:
     assert [c.id for c in sort_candidates(make_record(*FOUR))] == ["a", "b", "c", "d"]
-    assert [format_badge(c) for c in sort_candidates(make_record(*FOUR))] == ["taken 1", "taken 2", "spare 1", "left"]
+    assert [format_badge(c) for c in sort_candidates(make_record(*FOUR))] == [
+        "selected 1",
+        "selected 2",
+        "fallback 1",
+        "rejected",
+    ]
 
 
 def test_format_headline_states_coverage_and_proof() -> None:
     assert format_headline(make_record(*FOUR)) == (
-        "2 of 4 scenes cover 99.90 % of the tile; all together see 100.00 % (time limit, gap 25.0 %)"
+        "2 of 4 scenes cover 99.90 % of the tile; all candidates together cover 100.00 % (time limit, gap 25.0 %)"
     )
-    assert format_headline(make_record(*FOUR).model_copy(update={"status": "optimal"})).endswith("(proven smallest)")
+    assert format_headline(make_record(*FOUR).model_copy(update={"status": "optimal"})).endswith("(proven optimal)")
 
 
 def test_build_table_and_list_reasons_name_every_scene_and_reason() -> None:
     console = Console(width=220, record=True, file=StringIO())
     console.print(build_table(make_record(*FOUR)))
     text = console.export_text() + "\n".join(list_reasons(make_record(*FOUR)))
-    for expected in ("because of a", "because of d", "taken 2", "spare 1", "late", "91 % cloud", "1.70", "90.00"):
+    for expected in ("because of a", "because of d", "selected 2", "fallback 1", "late", "91 % cloud", "1.70", "90.00"):
         assert expected in text
     assert text.index("because of a") < text.index("because of c") < text.index("because of d")
 

@@ -39,14 +39,16 @@ def test_refresh_selection_replaces_scenes_that_a_clear_newer_scene_covers() -> 
     assert (found.selected, found.added, found.dropped) == (("new",), ("new",), ("old",))
     assert found.decisions["old"].decision == "spare"
     assert "fills 10.00 % of the tile" in found.decisions["new"].reason
-    assert "90.00 % at least 15 days fresher" in found.decisions["new"].reason
+    assert "90.00 % at least 15 days more recent" in found.decisions["new"].reason
     assert found.covered == 1
 
 
 def test_refresh_selection_rejects_a_newer_scene_below_the_thresholds_and_names_them() -> None:
     found = refresh_selection([OLD], [make_candidate("new", date(2023, 8, 20), 0.0, 0.05)], MODEL, OPTIONS)
     assert (found.selected, found.added) == (("old",), ())
-    assert found.decisions["new"].reason.startswith("newer: fills 0.00 % of the tile (0.20 % asked for), makes 5.00 %")
+    assert found.decisions["new"].reason.startswith(
+        "Newer scene: fills 0.00 % of the tile (min_fill 0.20 %), makes 5.00 %"
+    )
 
 
 def test_refresh_selection_adds_a_scene_of_the_same_days_only_for_a_hole() -> None:
@@ -59,7 +61,7 @@ def test_refresh_selection_adds_a_scene_with_less_haze_even_if_it_is_hardly_more
     hazy = make_candidate("old", date(2023, 6, 10), haze=0.8)
     found = refresh_selection([hazy], [make_candidate("new", date(2023, 6, 12), 0.0, 0.5, haze=0.1)], MODEL, OPTIONS)
     assert found.selected == ("new", "old")
-    assert "takes haze from 50.00 %" in found.decisions["new"].reason
+    assert "removes haze from 50.00 %" in found.decisions["new"].reason
 
 
 def test_refresh_selection_rejects_a_hazy_newer_scene_over_a_clear_older_one() -> None:
@@ -71,7 +73,7 @@ def test_refresh_selection_respects_the_maximum_number_of_scenes() -> None:
     base = [make_candidate(str(n), date(2023, 6, 10), n / 4, (n + 1) / 4) for n in range(3)]
     found = refresh_selection(base, [make_candidate("new", date(2023, 8, 20), 0.75, 1.0)], MODEL, OPTIONS)
     assert found.added == ()
-    assert "but the cap of 3 scenes is reached" in found.decisions["new"].reason
+    assert "max_scenes (3) is reached" in found.decisions["new"].reason
 
 
 def test_refresh_selection_does_not_depend_on_the_order_of_newer_scenes() -> None:
@@ -178,8 +180,8 @@ def test_refresh_with_cloudier_scenes_rewrites_nothing_and_explains_them(
     assert pending["select"] == 3
     assert [pending[step] for step in CHAIN] == [0] * len(CHAIN)
     explained = run_s2ops("explain", tmp_path / "out", "33TUM", "--picture", tmp_path / "picture.png").stdout
-    assert f"refreshed since {SINCE}: no newer scene improves it: nothing changed" in " ".join(explained.split())
-    assert "newer: fills" in explained
+    assert f"refreshed since {SINCE}: no newer scene improves the tile" in " ".join(explained.split())
+    assert "Newer scene: fills" in explained
 
 
 def test_refresh_with_a_clear_scene_of_one_tile_rewrites_it_and_its_neighbours_blend(

@@ -102,10 +102,11 @@ def test_select_scenes_prefers_the_newer_of_two_equal_scenes_and_explains_the_fa
     selection = select_scenes([old, new], MODEL)
     assert (selection.selected, selection.fallbacks) == (("new",), ("old",))
     assert selection.decisions["old"].reason == (
-        "all that it sees clear is seen by new at a cost of 1.06, against 1.50; kept for holes at full resolution"
+        "Fallback for holes at full resolution: everything it shows clear is also clear in new (cost 1.06); "
+        "its own cost is 1.50."
     )
     assert selection.decisions["new"].reason == (
-        "clear over 100.00 % of the tile, 100.00 % of it in no other scene taken, at a cost of 1.06"
+        "Selected: clear over 100.00 % of the tile, 100.00 % of it in no other selected scene; cost 1.06."
     )
 
 
@@ -133,7 +134,7 @@ def test_select_scenes_respects_and_names_the_maximum_number_of_scenes() -> None
     (fifth,) = (v for v in selection.decisions.values() if v.decision == "spare")
     assert len(selection.selected) == 4
     assert selection.covered == pytest.approx(0.8)
-    assert "would add 20.00 % of the tile, but the cap of 4 scenes is reached" in fifth.reason
+    assert "it would add 20.00 % of the tile, but max_scenes (4) is reached" in fifth.reason
 
 
 def test_select_scenes_rejects_a_scene_for_a_sliver() -> None:
@@ -143,12 +144,15 @@ def test_select_scenes_rejects_a_scene_for_a_sliver() -> None:
         [make_candidate("wide", mark_columns(*range(9))), make_candidate("sliver", sliver | mark_columns(0, 1))], MODEL
     )
     assert selection.selected == ("wide",)
-    assert "adds 2.50 % of the tile, less than the 5.00 %" in selection.decisions["sliver"].reason
+    assert (
+        "it would add 2.50 % of the tile; its cost of 1.00 requires at least 5.00 %"
+        in selection.decisions["sliver"].reason
+    )
     alone = select_scenes(
         [make_candidate("wide", mark_columns(*range(9))), make_candidate("sliver", sliver)], MODEL
     ).decisions["sliver"]
     assert (alone.decision, alone.rank) == ("left", None)
-    assert alone.reason == "clear over 2.50 % of the tile only, less than 5.00 %"
+    assert alone.reason == "Rejected: clear over only 2.50 % of the tile, less than min_gain (5.00 %)."
 
 
 def test_select_scenes_is_empty_without_candidates_or_under_full_cloud() -> None:
@@ -157,9 +161,9 @@ def test_select_scenes_is_empty_without_candidates_or_under_full_cloud() -> None
     cloudy = select_scenes([make_candidate("a", mark_columns()), make_candidate("b", mark_columns())], MODEL)
     assert (cloudy.selected, cloudy.fallbacks, cloudy.coverable) == ((), (), 0.0)
     assert cloudy.status == "nothing to cover"
-    assert cloudy.decisions["a"].reason == "all cloud"
+    assert cloudy.decisions["a"].reason == "Rejected: the preview is completely cloudy."
     outside = PreviewCandidate("c", END, 0, mark_columns(), mark_columns())
-    assert select_scenes([outside], MODEL).decisions["c"].reason == "no pixel of the tile lies in its swath"
+    assert select_scenes([outside], MODEL).decisions["c"].reason == "Rejected: its swath does not cover the tile."
 
 
 def test_fallbacks_cover_holes_first_then_pixels_that_depend_on_one_scene() -> None:

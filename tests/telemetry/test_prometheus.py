@@ -147,7 +147,7 @@ def test_logs_of_worker_processes_are_json_lines_with_fields(scraped: Prometheus
     events = [json.loads(line) for line in (scraped.folder / "run.log").read_text().splitlines() if line[0] == "{"]
     left_out = [one for one in events if one["event"] == "scene left out" and one.get("step") == "acquire"]
     assert {(one["scene"][:18], one["tile"]) for one in left_out} == {("S2A_32TQS_20230622", "32TQS")}
-    assert all("cannot be read" in one["reason"] for one in left_out)
+    assert all("Cannot read" in one["reason"] for one in left_out)
     retries = [one for one in events if one["event"] == "catalog request retried"]
     assert {one["reason"] for one in retries} == {"503"}
 

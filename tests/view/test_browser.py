@@ -151,7 +151,7 @@ def test_click_explains_the_pixel_and_the_scene_list_of_its_tile(page: Chrome) -
     wait_until(page, lambda driver: "Scene list" in get_text(driver, "here-body"))
     said = get_text(page, "here")
     for words in ("Pixel in 33TWL", "45.6", "15.7", "barren", "% confidence", "20 August 2023", "Reflectance",
-                  "S2A_33TWL_20230820_0_L2A", "taken 1", "seam 1.02, 1.90 before blending"):  # fmt: skip
+                  "S2A_33TWL_20230820_0_L2A", "selected 1", "seam 1.02, 1.90 before blending"):  # fmt: skip
         assert words in said, words
     page.find_element(By.CSS_SELECTOR, "#here .scene button").click()
     wait_until_settled(page)

@@ -120,7 +120,9 @@ class _Acquisition:
         key = layout.SceneKeys(self.tile.name, scene_id).record
         data = self.ctx.store.get(key)
         if data is None:
-            raise RasterError(f"{scene_id} is of the earlier list, but neither in the catalog nor in the run any more")
+            raise RasterError(
+                f"Cannot find {scene_id} of the earlier list: it is neither in the catalog nor in the run any more."
+            )
         return SceneRecord.read(data, key)
 
     def leave_out(self, scene_id: str, error: RasterError) -> None:

@@ -58,7 +58,7 @@ def acquire_scene(ctx: RunContext, tile: Tile, scene: Scene) -> SceneRecord:
 
         mask = predict_cloud_mask(ctx.open_segmenter("scene-cloud"), read_levels, geobox.height, width, ctx.res)
         if not has_data:
-            raise SceneOutsideTile(f"{scene.id} holds no data over {tile.name}: the swath misses it")
+            raise SceneOutsideTile(f"{scene.id} contains no data over {tile.name}: the swath does not cover the tile.")
         for part in split_rows(geobox.height):
             mask_file.write(mask[None, part])
         image_sha256, mask_sha256 = writer.put(

@@ -70,7 +70,7 @@ def _read_preview(ctx: RunContext, tile: Tile, scene: Scene) -> ScenePreview:
     rgb, source = read_preview(scene, tile)
     valid: Bool = (rgb != 0).any(axis=0)
     if not valid.any():
-        raise SceneOutsideTile(f"the preview of {scene.id} is all no data: the swath misses the tile")
+        raise SceneOutsideTile(f"The preview of {scene.id} contains no data: the swath does not cover the tile.")
     mask = compute_preview_mask(segment(ctx.open_segmenter("preview-cloud"), rgb), valid)
     haze = float(ctx.haze_classifier.score(rgb[None])[0]) / 255
     look = PreviewCandidate(scene.id, scene.datetime.date(), haze, mask == Mask.CLEAR, valid)

@@ -234,7 +234,7 @@ def _update_candidate(one: Candidate, renewal: RefreshResult, spares: Sequence[s
         update |= {"cost": verdict.cost, "gain": verdict.gain, "decision": verdict.decision, "reason": verdict.reason}
         update["rank"] = verdict.rank
     elif one.decision == "taken":
-        update |= {"decision": "left", "reason": "of the earlier list: it could not be used at full resolution"}
+        update |= {"decision": "left", "reason": "Dropped from the earlier list: unusable at full resolution."}
     return Candidate.model_validate({**one.model_dump(), **update})
 
 

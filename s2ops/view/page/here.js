@@ -3,6 +3,7 @@
 import { STATUS } from './map.js';
 import { ask, day, el, percent, swatch } from './words.js';
 
+const DECISIONS = { taken: 'selected', spare: 'fallback', left: 'rejected' };
 const CLASS_ORDER = ['water', 'grass', 'tree', 'residential', 'industrial/commercial', 'barren'];
 
 /** Fill `body` with the values at a point; return the name of the tile, or null outside the run. */
@@ -93,7 +94,7 @@ function shares(areas, colours) {
 }
 
 function scene(one, pixel, on) {
-  const head = el('div.head', el('strong', day(one.date)), el(`span.badge.${one.decision}`, one.rank ? `${one.decision} ${one.rank}` : one.decision));
+  const head = el('div.head', el('strong', day(one.date)), el(`span.badge.${one.decision}`, one.rank ? `${DECISIONS[one.decision]} ${one.rank}` : DECISIONS[one.decision]));
   if (one.use) {
     const show = el('button', 'Show');
     show.type = 'button';
