@@ -93,7 +93,7 @@ def test_plan_file_contains_its_assumptions_and_adds_up(folder: Path) -> None:
 
 def test_report_shows_the_plan_beside_the_run(folder: Path) -> None:
     page = (folder / "other/report/index.html").read_text()
-    assert "What the plan said before the run" in page
+    assert "Prediction of the plan and actual figures of the run" in page
     assert "processor time of landcover" in page
 
 
