@@ -4,7 +4,7 @@ Pixels of one place resemble each other. Intervals therefore come from resamplin
 replacement, and never from resampling pixels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -19,6 +19,9 @@ BOOTSTRAP_DRAWS: Final = 1000
 
 CONFIDENCE_BINS: Final = 10
 """Number of equal bins of confidence from 0 to 1."""
+
+BLOCK_SIZE_PX: Final = 64
+"""Side of the blocks of one place that are resampled for intervals, pixels."""
 
 UNKNOWN_TRUTH: Final = 255
 """Truth of pixels that do not count."""
@@ -122,6 +125,15 @@ def estimate_interval(counts: Float64, score: Score) -> tuple[float, float | Non
         return value, None, None
     low, high = np.percentile(sound, (2.5, 97.5))
     return value, round(float(low), 4), round(float(high), 4)
+
+
+def iterate_blocks(where: Bool) -> Iterator[tuple[slice, slice]]:
+    """Yield the blocks (rows, columns) of an image that contain a pixel of `where` (y, x)."""
+    for top in range(0, where.shape[0], BLOCK_SIZE_PX):
+        for left in range(0, where.shape[1], BLOCK_SIZE_PX):
+            block = slice(top, top + BLOCK_SIZE_PX), slice(left, left + BLOCK_SIZE_PX)
+            if where[block].any():
+                yield block
 
 
 def build_iou_score(code: int) -> Score:

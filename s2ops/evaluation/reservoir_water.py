@@ -12,12 +12,14 @@ from s2ops.acquisition.cloud_mask import dilate
 from s2ops.constants import Bool, Float32, Int64, LandCover, UInt8
 from s2ops.evaluation import baseline_methods
 from s2ops.evaluation.accuracy import (
+    BLOCK_SIZE_PX,
     UNKNOWN_TRUTH,
     Subject,
     TrainingExposure,
     build_f1_score,
     build_iou_score,
     count_probs_by_confidence,
+    iterate_blocks,
 )
 from s2ops.evaluation.simulated_scenes import HEAD_METHOD, SINGLE_TASK_METHOD, FigureCollection
 from s2ops.imaging.classification_metrics import count_confusion
@@ -29,9 +31,6 @@ from s2ops.single_image import ImageOptions, classify
 from s2ops.training.datasets.label_fusion import detect_reservoir
 from s2ops.training.datasets.real_scenes import RealScene, read_scenes
 from s2ops.training.datasets.shoreline_labels import SURE_DISTANCE_PX, classify_water_by_swir
-
-BLOCK_SIZE_PX: Final = 64
-"""Side of the blocks of one place that are resampled for intervals, pixels."""
 
 HAZY_DATES: Final = ("2020-01-13", "2021-06-26")
 """Dates under an even veil of haze, through which band 11 shows the water."""
@@ -141,12 +140,8 @@ def _score_ndwi(tally: FigureCollection, data: str, truths: dict[str, UInt8], in
 
 def _count_blocks(truth: UInt8, found: UInt8) -> Iterator[Int64]:
     """Count a confusion matrix for each block that contains known truth."""
-    for top in range(0, truth.shape[0], BLOCK_SIZE_PX):
-        for left in range(0, truth.shape[1], BLOCK_SIZE_PX):
-            block = slice(top, top + BLOCK_SIZE_PX), slice(left, left + BLOCK_SIZE_PX)
-            table = count_confusion(truth[block], found[block], 2)
-            if table.any():
-                yield table
+    for block in iterate_blocks(truth != UNKNOWN_TRUTH):
+        yield count_confusion(truth[block], found[block], 2)
 
 
 def _add_figures(
