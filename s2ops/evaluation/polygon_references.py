@@ -45,6 +45,15 @@ CLEAR_DATE: Final = "2024-06-02"
 MISREGISTERED_DATE: Final = "2024-06-17"
 """Date of Exeter that lies 80 m beside the others: the files were aligned without the shift of their datum."""
 
+EXETER_OPTIONS: Final = ImageOptions(bands=(3, 2, 1, 4), offset=-1000)
+"""Bands and offset of the files of Exeter."""
+
+
+def list_exeter_files(root: Path) -> list[Path]:
+    """List the aligned dates of Exeter, the clear one first."""
+    paths = [path for path in (root / "exeter-series").glob("*.tif") if MISREGISTERED_DATE not in path.name]
+    return sorted(paths, key=lambda path: (CLEAR_DATE not in path.name, path.name))
+
 
 def rasterize_polygons(name: str, crs: str, transform: Affine, shape: tuple[int, int]) -> tuple[list[str], UInt16]:
     """Rasterize the polygons of a file.
@@ -76,11 +85,9 @@ def score_towns(tally: FigureCollection, root: Path) -> None:
     """Score land cover of Exeter (20 m; its clear date, and all aligned dates) and of Zurich (10 m, one date)."""
     with TemporaryDirectory() as folder:
         work = Path(folder)
-        found = (path for path in (root / "exeter-series").glob("*.tif") if MISREGISTERED_DATE not in path.name)
-        dates = sorted(found, key=lambda path: (CLEAR_DATE not in path.name, path.name))
-        bands = ImageOptions(bands=(3, 2, 1, 4), offset=-1000)
-        _score_town(tally, "exeter", "Exeter, 20 m, its clear date", dates[:1], bands, work, [])
-        _score_town(tally, "exeter", "Exeter, 20 m, four dates", dates, bands, work, [])
+        dates = list_exeter_files(root)
+        _score_town(tally, "exeter", "Exeter, 20 m, its clear date", dates[:1], EXETER_OPTIONS, work, [])
+        _score_town(tally, "exeter", "Exeter, 20 m, four dates", dates, EXETER_OPTIONS, work, [])
         plain = work / "zurich.tif"
         plain.write_bytes(decompress(next((root / "zurich").glob("*.xz")).read_bytes()))
         scene = next(scene for scene in read_scenes(root) if scene.place == "zurich")

@@ -27,13 +27,19 @@ from s2ops.training.datasets.label_fusion import group_chips_by_class, select_pa
 from s2ops.training.datasets.packed_scenes import CHIP_COVER_CODES, decode_chip
 from s2ops.training.datasets.real_scenes import convert_scl_to_mask, read_scenes
 
+REAL_DATA_SETS: Final = (
+    "boadella-series", "dsen2_l1c_crops", "eurosat_ms_200", "eurosat_rgb_1200_per_class.zip", "exeter-series",
+    "spyndex_s2_10m", "virginia", "worldcereal_patch", "xrspatial_patagonia", "zagreb-two-tiles", "zurich",
+)  # fmt: skip
+"""Members of the folder of the real data that are scored."""
+
 CHIP_SIZE_PX: Final = 64
 BUILDING_CLASSES: Final = ("none", "residential", "industrial")
 
 
 def check_folder(root: Path) -> None:
     """Raise ConfigError if `root` is not the folder of the real data."""
-    for name in ("boadella-series", "exeter-series", "zagreb-two-tiles", "eurosat_rgb_1200_per_class.zip"):
+    for name in REAL_DATA_SETS:
         if not (root / name).exists():
             raise ConfigError(
                 f"Cannot score real scenes: {root} has no {name}; give their folder as --data, or omit it."

@@ -17,6 +17,7 @@ from s2ops.evaluation import (
     reservoir_water,
     simulated_scenes,
     single_network_comparison,
+    world_checks,
 )
 from s2ops.evaluation.accuracy import Figure, ReliabilityCurve
 from s2ops.evaluation.scorecard_page import render_page
@@ -99,6 +100,7 @@ def _list_jobs(data: Path | None, all_classes: str | None, *, quick: bool) -> It
             yield "EuroSAT, clear", partial(eurosat_chips.score_clear_chips, root=data)
             yield "clouds drawn by hand", partial(polygon_references.score_clouds, root=data)
             yield "towns drawn by hand", partial(polygon_references.score_towns, root=data)
+            yield "world checks", partial(world_checks.score_world, root=data)
 
 
 def hash_weights() -> dict[str, str]:

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Final
 
 from s2ops.evaluation.accuracy import CONFIDENCE_BINS, Figure, ReliabilityCurve
+from s2ops.evaluation.world_gates import WORLD, find_gate
 
 TITLES: Final = {
     "scene-cloud": "Clouds and shadows",
@@ -14,6 +15,7 @@ TITLES: Final = {
     "vegetation": "Vegetation",
     "building": "Buildings",
     "land cover": "Land cover of all six classes",
+    WORLD: "World checks",
 }
 
 INTRODUCTION: Final = """# Scorecard
@@ -52,6 +54,28 @@ fails where a figure has moved by more than 0.02.
 
 NEVER_CLEAR: Final = """- In the series "never clear" every date has 20 to 70 % of cloud over the scored places:
   single dates have holes, which fusion fills.
+"""
+
+WORLD_CHECKS: Final = """\
+Shares of pixels on real scenes where the right class is certain without a reference by people: by an index, by place
+or by construction. `s2ops classify` makes every map. *Target* is the goal; `met` and `missed` are the status of these
+weights. Lines without a target are told because their truth is not known. A test fails where a value falls behind the
+gate in `s2ops/evaluation/world_gates.py`. `python -m s2ops.evaluation.world_checks` repeats this section.
+
+- Open sea: the easternmost 283 columns of Virginia, as L1C and after subtraction of the path reflectance of clean air;
+  in Australia the largest body with NDWI > 0. Narrow water: at most four pixels wide.
+- Tree: share of land (NDWI < 0) that is called tree although its NDVI is too low; at Boadella the greenest and the mean
+  of eight clear dates, on the map of all twelve dates.
+- Beach: NDVI < 0.15, blue reflectance > 0.12, within 300 m of the sea. In Australia the red coast, its salt pans and
+  dry tidal flats: NDWI < 0, near infrared > 0.15. Fields: pixels whose NDVI is below 0.3 in one month and above 0.6 in
+  another, each month classified alone.
+- Snow: patches of simulated snow on real semi-desert rock; the real scenes contain no snow. Built is residential or
+  industrial. Dusk: three clear scenes scaled to a reflectance of 0.01 to 0.02, where no class deserves confidence.
+- Windows shifted: classified again after 256 rows and columns were cut off (Zagreb: 128 on all sides), compared 256
+  (128) pixels away from the cut.
+- Minus the best single date: negative if fusion is worse than the date that the truth selects; met if the interval
+  reaches 0. Boadella is scored on water and land that band 11 shows unchanged on all clear dates. Zurich has one date.
+- Error of the confidence: expected calibration error against the drawn polygons.
 """
 
 CALIBRATION: Final = """
@@ -97,6 +121,9 @@ def render_page(figures: Sequence[Figure], curves: Sequence[ReliabilityCurve]) -
     ordered = sorted(figures, key=lambda figure: order.index(figure.network))
     for network, group in groupby(ordered, key=lambda figure: figure.network):
         text.append(f"\n## {TITLES[network]}\n")
+        if network == WORLD:
+            text += [WORLD_CHECKS, *_render_world_table(list(group))]
+            continue
         for data, part in groupby(group, key=lambda figure: figure.data):
             rows = [figure for figure in part if figure.score != "calibration error"]
             if rows:
@@ -118,6 +145,23 @@ def _render_table(title: str, rows: Sequence[Figure]) -> list[str]:
     if rows[0].weights is not None:
         head += [f"Of earlier weights: {rows[0].weights}. The network for all classes was not at hand again.", ""]
     return [*head, "| method | score | value | 95 % interval | training |", "|---|---|---|---|---|", *body, ""]
+
+
+def _render_world_table(rows: Sequence[Figure]) -> list[str]:
+    """Render the world checks as a Markdown table with target and status."""
+    body = []
+    for figure in rows:
+        gate = find_gate(figure)
+        interval = _format_interval(figure).strip(" ()") or "-"
+        body.append(
+            f"| {figure.data} | {figure.score} | {figure.value:.3f} | {interval} | {gate.format_target()} | "
+            f"{gate.format_status(figure)} | {figure.pixels:,} | {figure.units} | {figure.seen} |"
+        )
+    return [
+        "| where | score | value | 95 % interval | target | status | px | units | training |",
+        "|---" * 9 + "|",
+        *body,
+    ]
 
 
 def _render_calibration(figures: Sequence[Figure], curves: Sequence[ReliabilityCurve]) -> list[str]:

@@ -14,7 +14,8 @@ from time import perf_counter
 from typing import Final
 
 from s2ops.errors import ConfigError
-from s2ops.evaluation import world_ground, world_stability
+from s2ops.evaluation import world_conditions, world_ground, world_stability
+from s2ops.evaluation.real_scenes import check_folder
 from s2ops.evaluation.simulated_scenes import FigureCollection
 from s2ops.evaluation.world_gates import format_checks
 from s2ops.evaluation.world_maps import WorldMaps
@@ -27,8 +28,8 @@ CHECKS: Final[dict[str, Callable[[FigureCollection, WorldMaps], None]]] = {
     "sand": world_ground.score_sand,
     "fields": world_ground.score_fields,
     "chips": world_ground.score_chips,
-    "snow": world_ground.score_snow,
-    "dusk": world_ground.score_dusk,
+    "snow": world_conditions.score_snow,
+    "dusk": world_conditions.score_dusk,
     "window-shift": world_stability.score_window_shift,
     "exeter": world_stability.score_exeter,
     "boadella": world_stability.score_boadella,
@@ -54,11 +55,12 @@ def score_world(
         report: Called with the name of each check before it starts.
 
     Raises:
-        ConfigError: If `only` names an unknown check.
+        ConfigError: If `only` names an unknown check, or a data set is missing.
     """
     unknown = [name for name in only if name not in CHECKS]
     if unknown:
         raise ConfigError(f"Unknown world check: {', '.join(unknown)}; choose from {', '.join(CHECKS)}.")
+    check_folder(root)
     with TemporaryDirectory() as folder:
         maps = WorldMaps(root, Path(folder), ImageOptions(models=models, threads=os.cpu_count() or 1))
         for name, check in CHECKS.items():
@@ -78,7 +80,10 @@ def main() -> None:
         parser.error("no real data: give --data or set S2OPS_REAL_DATA")
     tally, start = FigureCollection(), perf_counter()
     only = [name for name in given.only.split(",") if name]
-    score_world(tally, given.data, given.models, only, lambda name: print(f"check {name}", file=sys.stderr))
+    try:
+        score_world(tally, given.data, given.models, only, lambda name: print(f"check {name}", file=sys.stderr))
+    except ConfigError as error:
+        parser.error(str(error))
     print(*format_checks(tally.figures), sep="\n")
     print(f"{perf_counter() - start:.0f} s", file=sys.stderr)
 

@@ -1,19 +1,17 @@
-"""World checks of the ground: sea, dry ground, beach, bare soil, rivers, houses, snow, dusk, on real scenes.
+"""World checks of the ground on real scenes: sea, narrow water, dry ground, beach, bare soil, houses.
 
 Reference pixels come from indices where these are certain, never from a network. All shares are of the reference
 pixels of a place, with blocks of the place as the units of the intervals; pixels without a class count as wrong.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from scipy import ndimage
 
-from s2ops.constants import Bool, Float32, Float64, Int64, LandCover, UInt8
-from s2ops.evaluation.accuracy import BLOCK_SIZE_PX, Subject, TrainingExposure, iterate_blocks
+from s2ops.constants import Int64, LandCover, UInt8
+from s2ops.evaluation.accuracy import BLOCK_SIZE_PX, TrainingExposure
 from s2ops.evaluation.simulated_scenes import FigureCollection
-from s2ops.evaluation.world_gates import WORLD
 from s2ops.evaluation.world_maps import (
     WorldMaps,
     compute_indices,
@@ -22,10 +20,9 @@ from s2ops.evaluation.world_maps import (
     read_l1c_levels,
     read_worldcereal_months,
 )
+from s2ops.evaluation.world_shares import BUILT, add_share, count_by_block
 from s2ops.imaging.tone_curve import invert_tone_curve
 from s2ops.training.datasets.real_scenes import read_eurosat_ms
-
-METHOD: Final = "s2ops classify"
 
 OPEN_SEA_COLUMNS: Final = 283
 """Number of columns at Virginia's eastern edge that contain the open Atlantic only."""
@@ -43,6 +40,8 @@ BEACH_BLUE: Final = 0.12
 BEACH_DISTANCE_PX: Final = 30
 """Maximum distance of a beach from the largest water body, pixels."""
 DESERT_NDVI: Final = 0.2
+DESERT_NIR: Final = 0.15
+"""Minimum reflectance of desert and dry tidal flats in near infrared; turbid sea is darker."""
 
 BARE_FIELD_NDVI: Final = 0.3
 GREEN_FIELD_NDVI: Final = 0.6
@@ -51,49 +50,6 @@ NARROW_WATER_PX: Final = 4
 """Maximum width of narrow water, pixels."""
 COARSE_FACTOR: Final = 3
 """Factor by which river chips are averaged, to pixels of 30 m."""
-
-DUSK_REFLECTANCE: Final = (0.01, 0.02)
-"""Reflectance at dusk that the 1st and 99th percentile of a clear scene are scaled to."""
-
-SNOW_REFLECTANCE: Final = (0.86, 0.87, 0.88, 0.80)
-"""Reflectance of old snow in red, green, blue, nir (earthlib has none at 10 m)."""
-SNOW_SHARE: Final = 0.3
-"""Share of the ground under patches of snow."""
-SNOW_PATCH_SIGMA_PX: Final = 5.0
-"""Standard deviation of the Gaussian whose noise outlines the patches, pixels."""
-
-_BUILT: Final = (LandCover.RESIDENTIAL, LandCover.INDUSTRIAL)
-
-
-def compute_ratio(counts: Float64) -> float:
-    """Return the share of hits from counts (hits, pixels); NaN without pixels."""
-    return float(counts[0] / counts[1]) if counts[1] else float("nan")
-
-
-def count_by_block(hit: Bool, where: Bool) -> list[Int64]:
-    """Count (hits, pixels) of the reference pixels `where` (y, x) in each block that contains any."""
-    return [
-        np.array([(hit[block] & where[block]).sum(), where[block].sum()], np.int64) for block in iterate_blocks(where)
-    ]
-
-
-def add_share(
-    tally: FigureCollection, data: str, score: str, counts: Sequence[Int64], seen: TrainingExposure, unit: str = ""
-) -> None:
-    """Add the share of hits as a figure.
-
-    Args:
-        tally: Collection to add to.
-        data: Reference pixels, as `Gate.data`.
-        score: Name of the share, as `Gate.score`.
-        counts: (hits, pixels) per unit; nothing is added if it is empty.
-        seen: Use of the places in training.
-        unit: Plural noun of the units; blocks of one place if empty.
-    """
-    if counts:
-        subject = Subject(WORLD, data, METHOD, unit or f"blocks of {BLOCK_SIZE_PX} px", seen)
-        pixels = int(sum(count[1] for count in counts))
-        tally.figures.append(subject.build_figure(score, counts, compute_ratio, pixels))
 
 
 def score_sea(tally: FigureCollection, maps: WorldMaps) -> None:
@@ -154,7 +110,7 @@ def score_sand(tally: FigureCollection, maps: WorldMaps) -> None:
     barren = maps.classify_scenes("virginia").classes == LandCover.BARREN
     add_share(tally, "Virginia, beach", "barren", count_by_block(barren, beach), "seen")
     found = compute_indices(maps.scenes["dsen2-australia"].levels)
-    desert = (found.ndvi < DESERT_NDVI) & (found.ndwi < 0)
+    desert = (found.ndvi < DESERT_NDVI) & (found.ndwi < 0) & (found.reflectance[3] > DESERT_NIR)
     barren = maps.classify_scenes("dsen2-australia").classes == LandCover.BARREN
     title = f"Western Australia, land with NDVI < {DESERT_NDVI}"
     add_share(tally, title, "barren", count_by_block(barren, desert), "seen")
@@ -193,7 +149,7 @@ def score_chips(tally: FigureCollection, maps: WorldMaps) -> None:
         for number, name in enumerate(labels):
             if name == label:
                 classes = maps.classify_levels([levels[number]]).classes
-                built = np.isin(classes, _BUILT)
+                built = np.isin(classes, BUILT)
                 counts_of_kind.append(np.array([(classes == code).sum(), built.sum()], np.int64))
         data = f"EuroSAT, {label.lower()} chips, built pixels"
         add_share(tally, data, label.lower(), [count for count in counts_of_kind if count[1]], "seen", "chips")
@@ -212,38 +168,3 @@ def average_pixels(levels: UInt8, factor: int) -> UInt8:
     rows, columns = height // factor, width // factor
     reflectance = invert_tone_curve(levels[:, : rows * factor, : columns * factor])
     return encode_reflectance(reflectance.reshape(band, rows, factor, columns, factor).mean(axis=(2, 4)))
-
-
-def score_snow(tally: FigureCollection, maps: WorldMaps) -> None:
-    """Score the share of buildings on semi-desert rock with simulated patches of snow; no real scene has snow."""
-    classes = maps.classify_levels([add_snow(maps.scenes["patagonia"].levels)]).classes
-    counts = count_by_block(np.isin(classes, _BUILT), np.ones(classes.shape, np.bool_))
-    add_share(tally, "Patagonia with simulated snow patches", "built", counts, "seen")
-
-
-def add_snow(levels: UInt8) -> UInt8:
-    """Cover part of an image (4, y, x) with patches of snow with soft edges, always the same."""
-    noise = np.random.default_rng(9).standard_normal(levels.shape[1:])
-    field: Float32 = ndimage.gaussian_filter(noise, SNOW_PATCH_SIGMA_PX).astype(np.float32)
-    field = (field - np.quantile(field, 1 - SNOW_SHARE)) / field.std()
-    cover = np.clip(0.5 + 2 * field, 0, 1).astype(np.float32)
-    snow = np.array(SNOW_REFLECTANCE, np.float32)[:, None, None]
-    return encode_reflectance(cover * snow + (1 - cover) * invert_tone_curve(levels))
-
-
-def score_dusk(tally: FigureCollection, maps: WorldMaps) -> None:
-    """Score the share of confident pixels in scenes that are scaled to the reflectance of dusk."""
-    counts = []
-    for name in ("dsen2-germany", "boadella-2020-06-21", "spyndex"):
-        confidence = maps.classify_levels([simulate_dusk(maps.scenes[name].levels)]).confidence
-        sure = (confidence > 50) & (confidence <= 100)
-        counts.append(np.array([sure.sum(), sure.size], np.int64))
-    add_share(tally, "three clear scenes at dusk", "confidence above 50", counts, "held out", "scenes")
-
-
-def simulate_dusk(levels: UInt8) -> UInt8:
-    """Scale an image (4, y, x) linearly, all bands alike, to the reflectance of dusk."""
-    reflectance = invert_tone_curve(levels)
-    low, high = np.percentile(reflectance, (1, 99))
-    share = np.clip((reflectance - low) / (high - low), 0, 1).astype(np.float32)
-    return encode_reflectance(DUSK_REFLECTANCE[0] + share * np.float32(DUSK_REFLECTANCE[1] - DUSK_REFLECTANCE[0]))

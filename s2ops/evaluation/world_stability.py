@@ -23,18 +23,18 @@ from s2ops.evaluation.accuracy import (
 )
 from s2ops.evaluation.polygon_references import (
     CLASSES,
-    CLEAR_DATE,
+    EXETER_OPTIONS,
     LAND_COVER_INDEX,
-    MISREGISTERED_DATE,
     OTHER_CLASS,
     assign_classes,
+    list_exeter_files,
     rasterize_polygons,
 )
 from s2ops.evaluation.reservoir_water import map_reference_water
 from s2ops.evaluation.simulated_scenes import FigureCollection
 from s2ops.evaluation.world_gates import WORLD
-from s2ops.evaluation.world_ground import METHOD, add_share, count_by_block
 from s2ops.evaluation.world_maps import LandCoverMap, WorldMaps, read_zagreb_levels
+from s2ops.evaluation.world_shares import BUILT, METHOD, add_share, count_by_block
 from s2ops.imaging.classification_metrics import compute_macro_f1, compute_overall_accuracy, count_confusion
 from s2ops.single_image import ImageOptions
 from s2ops.training.datasets.label_fusion import detect_reservoir
@@ -43,10 +43,6 @@ SHIFT_PX: Final = 256
 """Number of rows and columns that are cropped off Virginia; pixels this close to the crop's new edges do not count."""
 SMALL_SHIFT_PX: Final = 128
 """The same on all four sides of the tile of Zagreb, which is 915 px wide."""
-
-EXETER_OPTIONS: Final = ImageOptions(bands=(3, 2, 1, 4), offset=-1000)
-
-_BUILT: Final = (LandCover.RESIDENTIAL, LandCover.INDUSTRIAL)
 
 
 def score_window_shift(tally: FigureCollection, maps: WorldMaps) -> None:
@@ -66,7 +62,7 @@ def score_window_shift(tally: FigureCollection, maps: WorldMaps) -> None:
 def _add_changes(tally: FigureCollection, data: str, first: UInt8, second: UInt8) -> None:
     """Add the share of pixels that differ between two maps (y, x) where both have a class."""
     both, changed = (first > 0) & (second > 0), first != second
-    built = both & (np.isin(first, _BUILT) | np.isin(second, _BUILT))
+    built = both & (np.isin(first, BUILT) | np.isin(second, BUILT))
     seen: TrainingExposure = "seen" if data.startswith("Virginia") else "held out"
     for kind, where in (("all", both), ("built", built)):
         add_share(tally, data, f"changed, {kind} pixels", count_by_block(changed, where), seen)
@@ -74,8 +70,7 @@ def _add_changes(tally: FigureCollection, data: str, first: UInt8, second: UInt8
 
 def score_exeter(tally: FigureCollection, maps: WorldMaps) -> None:
     """Score four dates of Exeter minus the best single date, against the drawn polygons, and the confidence."""
-    paths = [path for path in (maps.root / "exeter-series").glob("*.tif") if MISREGISTERED_DATE not in path.name]
-    paths.sort(key=lambda path: (CLEAR_DATE not in path.name, path.name))
+    paths = list_exeter_files(maps.root)
     fused = maps.classify_files(paths, EXETER_OPTIONS)
     tables = _count_by_polygon(fused, paths[0], "exeter")
     alone = [_count_by_polygon(maps.classify_files([path], EXETER_OPTIONS), path, "exeter") for path in paths]

@@ -9,11 +9,14 @@ import pytest
 from s2ops.constants import UInt8
 from s2ops.errors import ConfigError
 from s2ops.evaluation.accuracy import Figure, iterate_blocks
+from s2ops.evaluation.scorecard_page import render_page
 from s2ops.evaluation.simulated_scenes import FigureCollection
-from s2ops.evaluation.world_checks import score_world
+from s2ops.evaluation.world_checks import main, score_world
+from s2ops.evaluation.world_conditions import DUSK_REFLECTANCE, add_snow, simulate_dusk
 from s2ops.evaluation.world_gates import GATES, WORLD, Gate, find_gate, format_checks
-from s2ops.evaluation.world_ground import DUSK_REFLECTANCE, add_snow, average_pixels, count_by_block, simulate_dusk
+from s2ops.evaluation.world_ground import average_pixels
 from s2ops.evaluation.world_maps import compute_indices, encode_reflectance, extract_largest_body
+from s2ops.evaluation.world_shares import count_by_block
 from s2ops.evaluation.world_stability import add_gains
 from s2ops.imaging.classification_metrics import compute_overall_accuracy
 from s2ops.imaging.tone_curve import invert_tone_curve
@@ -87,6 +90,14 @@ def test_checks_are_formatted_with_target_gate_and_status() -> None:
     assert below.startswith("BELOW GATE")
 
 
+def test_scorecard_page_shows_target_and_status_of_the_world_checks() -> None:
+    page = render_page([make_figure(0.99), make_figure(0.5, 0.4, 0.6)], [])
+    assert "## World checks" in page
+    assert "| Virginia, beach | barren | 0.990 | - | >= 0.9 | met | 1,200 | 3 blocks | seen |" in page
+    assert "| Virginia, beach | barren | 0.500 | 0.400 to 0.600 | >= 0.9 | missed | 1,200 | 3 blocks | seen |" in page
+    assert "World checks" not in render_page([], [])
+
+
 def test_figure_without_gate_is_an_error() -> None:
     with pytest.raises(LookupError, match="No gate for Virginia, beach, unknown: add it to GATES"):
         find_gate(make_figure(1.0).model_copy(update={"score": "unknown"}))
@@ -95,6 +106,24 @@ def test_figure_without_gate_is_an_error() -> None:
 def test_unknown_check_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Unknown world check: moon; choose from sea"):
         score_world(FigureCollection(), tmp_path, only=["moon"])
+
+
+def test_missing_data_set_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no boadella-series; give their folder as --data"):
+        score_world(FigureCollection(), tmp_path)
+
+
+def test_command_prints_checks_and_rejects_unknown_ones(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["world_checks", "--data", str(tmp_path), "--only", "moon"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "Unknown world check: moon; choose from sea" in capsys.readouterr().err
+    if REAL is not None:
+        monkeypatch.setattr("sys.argv", ["world_checks", "--data", REAL, "--only", "dusk"])
+        main()
+        assert "three clear scenes at dusk: confidence above 50" in capsys.readouterr().out
 
 
 def test_blocks_cover_each_reference_pixel_once() -> None:
