@@ -7,8 +7,9 @@ import numpy as np
 
 from s2ops.constants import Float32
 from s2ops.simulate.ground import Climate, Ground
-from s2ops.simulate.ground_types import HIGH_SPECTRA, LOW_SPECTRA, GroundType, collect_weights
+from s2ops.simulate.ground_types import GroundType, collect_weights
 from s2ops.simulate.noise import SamplePoints, compute_fbm, compute_value_noise
+from s2ops.simulate.palette import WORLD_PALETTE, Palette
 
 MEAN_POSITIONS: Final = collect_weights("level")
 PARCEL_WEIGHTS: Final = collect_weights("parcel")
@@ -56,8 +57,14 @@ def compute_texture(seed: int, land: Ground, at: SamplePoints) -> SurfaceTexture
     return SurfaceTexture(land, place, np.maximum(bright, np.float32(0.35), out=bright))
 
 
-def compute_reflectance(ground: SurfaceTexture, day: int) -> Float32:
-    """Compute surface reflectance (4, y, x) of red, green, blue and nir, float32, without atmosphere, gain or noise."""
+def compute_reflectance(ground: SurfaceTexture, day: int, palette: Palette = WORLD_PALETTE) -> Float32:
+    """Compute surface reflectance (4, y, x) of red, green, blue and nir, float32, without atmosphere, gain or noise.
+
+    Args:
+        ground: Texture of the window.
+        day: Day of the year.
+        palette: Spectra of the ground types.
+    """
     land = ground.land
     kind = land.kind
     place = ground.place + SEASON_WEIGHTS[kind] * np.maximum(
@@ -66,8 +73,8 @@ def compute_reflectance(ground: SurfaceTexture, day: int) -> Float32:
     np.clip(place, -0.1, 1.15, out=place)
     out = np.empty((4, *kind.shape), np.float32)
     for band in range(4):
-        low = LOW_SPECTRA[band]
-        out[band] = (low[kind] + place * (HIGH_SPECTRA[band] - low)[kind]) * ground.bright
+        low = palette.low[band]
+        out[band] = (low[kind] + place * (palette.high[band] - low)[kind]) * ground.bright
     return np.maximum(out, np.float32(0.001), out=out)
 
 

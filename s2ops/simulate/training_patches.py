@@ -11,6 +11,7 @@ from s2ops.imaging.tone_curve import apply_tone_curve, compute_tci_levels
 from s2ops.simulate.atmosphere import Sky, apply_atmosphere, compute_sun_position, draw_sky
 from s2ops.simulate.ground import Ground, project_to_world, simulate_ground
 from s2ops.simulate.noise import SamplePoints
+from s2ops.simulate.palette import WORLD_PALETTE, Palette
 from s2ops.simulate.reflectance import compute_reflectance, compute_texture
 from s2ops.simulate.towns import find_large_town
 
@@ -33,19 +34,30 @@ class TrainingPatch:
     """(y, x) 0 clear, 1 cloud, 2 shadow, 255 no data."""
     haze: float
     """Mean path reflectance in blue; hazy from `atmosphere.MIN_HAZY_PATH`."""
+    kind: UInt8
+    """(y, x) codes of `GroundType`."""
+    ground: Float32
+    """(4, y, x) true surface reflectance, without sky and sensor."""
 
 
-def simulate_patch(seed: int, size: int, res: int) -> TrainingPatch:
-    """Simulate a random sample of `size` x `size` pixels of `res` metres; equal arguments give equal samples."""
+def simulate_patch(seed: int, size: int, res: int, palette: Palette = WORLD_PALETTE) -> TrainingPatch:
+    """Simulate a random sample; equal arguments give equal samples.
+
+    Args:
+        seed: Seed of the sample.
+        size: Side in pixels.
+        res: Pixel size in metres.
+        palette: Spectra of the ground types.
+    """
     rng = np.random.default_rng([seed, res, 1])
     clear = rng.random() < 0.3
     cover = 0.0 if clear else float(rng.beta(1.1, 1.6))
-    view = _simulate_view(rng, size, res, cover, town=res <= 20 and rng.random() < 0.6)
+    view = _simulate_view(rng, size, res, cover, town=res <= 20 and rng.random() < 0.6, palette=palette)
     image = np.rint(apply_tone_curve(view.image)).astype(np.uint8)
     classes = view.land.classes
     out = view.outside
     image[:, out], classes[out], view.mask[out] = 0, LandCover.NODATA, Mask.NODATA
-    return TrainingPatch(image, classes, view.mask, view.sky.haze)
+    return TrainingPatch(image, classes, view.mask, view.sky.haze, view.land.kind, view.ground)
 
 
 def simulate_preview(seed: int, size: int = 343) -> tuple[UInt8, UInt8, float]:
@@ -75,9 +87,12 @@ class _View:
     mask: UInt8
     sky: Sky
     outside: Bool
+    ground: Float32  # (4, y, x) surface reflectance
 
 
-def _simulate_view(rng: np.random.Generator, size: int, res: int, cover: float, town: bool) -> _View:
+def _simulate_view(
+    rng: np.random.Generator, size: int, res: int, cover: float, town: bool, palette: Palette = WORLD_PALETTE
+) -> _View:
     world = int(rng.integers(WORLD_COUNT)) * 1000
     lon, lat = rng.uniform(-140, 200), float(np.clip(rng.normal(38, 15), -5, 62)) * rng.choice((1, 1, 1, -1))
     cx, cy = (float(v) for v in project_to_world(np.array(lon), np.array(lat)))
@@ -89,9 +104,10 @@ def _simulate_view(rng: np.random.Generator, size: int, res: int, cover: float, 
     day = int(rng.integers(1, 366))
     sky = draw_sky(rng, cover, compute_sun_position(lat, day), bool(rng.random() < 0.35))
     land = simulate_ground(world, at)
-    image = compute_reflectance(compute_texture(world, land, at), day)
+    image = compute_reflectance(compute_texture(world, land, at), day, palette)
+    ground = image.copy()
     mask, _ = apply_atmosphere(sky, image, at)
-    return _View(_apply_sensor(rng, image), land, mask, sky, _find_outside_swath(rng, at))
+    return _View(_apply_sensor(rng, image), land, mask, sky, _find_outside_swath(rng, at), ground)
 
 
 def _apply_sensor(rng: np.random.Generator, image: Float32) -> Float32:

@@ -99,6 +99,7 @@ def augment_radiometry(
     bands: tuple[str, ...],
     jitter: tuple[float, float, float],
     haze: float,
+    noise: float,
     random: torch.Generator,
 ) -> Tensor:
     """Change brightness, haze and noise of the samples; no data stays 0.
@@ -110,6 +111,8 @@ def augment_radiometry(
         bands: Names of the bands.
         jitter: Standard deviations of the random shift of a sample, a band and a pixel, levels.
         haze: Maximum path reflectance in blue; 0 adds no haze.
+        noise: Maximum standard deviation of noise in reflectance; 0 adds none. It is weak far more often than strong,
+            and half of it is alike in all bands, as waves are.
         random: Generator of the step.
 
     Returns:
@@ -125,6 +128,11 @@ def augment_radiometry(
     count, channels, height, width = levels.shape
     scene, band, pixel = jitter
     moved = levels + scene * draw_normal(count, 1, 1, 1) + band * draw_normal(count, channels, 1, 1)
+    if noise > 0:
+        sigma = noise * draw_uniform(count, 1, 1, 1) ** 3
+        rough = 0.7 * (draw_normal(count, channels, height, width) + draw_normal(count, 1, height, width))
+        ground = TOE * torch.expm1((moved - 1) / float(LEVELS_PER_LOG)) + sigma * rough
+        moved = 1 + float(LEVELS_PER_LOG) * torch.log1p(torch.clamp(ground, 0, TOP) / TOE)
     if haze > 0:
         colour = torch.tensor([float(HAZE_SPECTRUM[BANDS.index(name)]) for name in bands], device=levels.device)
         thick = haze * draw_uniform(count, 1, 1, 1) ** 2 * (draw_uniform(count, 1, 1, 1) < HAZE_PROBABILITY)

@@ -24,6 +24,17 @@ class Batch(NamedTuple):
     """Labels (n, y, x), or (n,) for networks that classify whole samples; uint8."""
     plain: Tensor
     """Levels of the same windows before light, foliage and bands were changed."""
+    taught: Tensor
+    """Whether the teacher knows the sample's pool, bool (n,)."""
+
+
+class _PoolPart(NamedTuple):
+    """Samples of one pool on the training device."""
+
+    image: Tensor  # levels (n, band, y, x)
+    label: Tensor
+    share: float
+    taught: bool
 
 
 class BatchSampler:
@@ -55,18 +66,18 @@ class BatchSampler:
                 f"Cannot train {network}: it has no near-infrared band; remove `leaves`, `season` and `without_nir`."
             )
         self.tone_curve = not network.startswith("preview")
-        self.parts: dict[int, list[tuple[Tensor, Tensor, float]]] = {}
+        self.parts: dict[int, list[_PoolPart]] = {}
         for name, share in config.shares.items():
             pool = made[name] if name in made else Pool.load(pools / name)
             image = torch.from_numpy(select_images(network, pool)).to(device)
             label = torch.from_numpy(derive_labels(network, pool)).to(device)
             side = min(config.crop, image.shape[-1])
-            self.parts.setdefault(side, []).append((image, label, share))
+            self.parts.setdefault(side, []).append(_PoolPart(image, label, share, name not in config.untaught))
         self._require_classes(network)
 
     def _require_classes(self, network: str) -> None:
         """Raise ConfigError if no sample has one of the classes: the network could never predict it."""
-        given = [label for parts in self.parts.values() for _, label, _ in parts]
+        given = [part.label for parts in self.parts.values() for part in parts]
         counts: dict[tuple[int, str], int] = {}
         for label in given:
             for head, one in enumerate(iterate_targets(network, label)):
@@ -81,7 +92,7 @@ class BatchSampler:
 
     def draw(self, config: TrainConfig, random: torch.Generator) -> Batch:
         """Draw the batch of one step; all random numbers come from `random`."""
-        plain, label = self._crop_batch(config, random)
+        plain, label, taught = self._crop_batch(config, random)
         levels = plain.clone()
         if config.leaves:
             brighten_trees(levels[:, self.bands.index("nir")], mask_trees(self.network, label), config.leaves, random)
@@ -91,18 +102,21 @@ class BatchSampler:
             lost = torch.rand(len(levels), generator=random, device=random.device) < config.without_nir
             levels[lost, self.bands.index("nir")] = 0
         haze = config.haze if self.tone_curve else 0.0
-        return Batch(augment_radiometry(levels, self.bands, config.jitter, haze, random), label, plain)
+        light = augment_radiometry(levels, self.bands, config.jitter, haze, config.noise, random)
+        return Batch(light, label, plain, taught)
 
-    def _crop_batch(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _crop_batch(self, config: TrainConfig, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Crop random windows of one size with their labels, and apply the random geometry."""
-        weights = torch.tensor([sum(share for _, _, share in parts) for parts in self.parts.values()])
+        weights = torch.tensor([sum(part.share for part in parts) for parts in self.parts.values()])
         pick = torch.multinomial(weights.to(random.device), 1, generator=random)
         side = list(self.parts)[int(pick)]
         parts = self.parts[side]
-        image, label = [], []
-        for (source, truth, _), count in zip(parts, _split_batch(parts, config, side), strict=True):
+        image, label, taught = [], [], []
+        for part, count in zip(parts, _split_batch(parts, config, side), strict=True):
             if count == 0:
                 continue
+            source, truth = part.image, part.label
+            taught += [part.taught] * count
             index = torch.randint(len(source), (count,), generator=random, device=random.device)
             room = source.shape[-1] - side
             y, x = (int(v) for v in torch.randint(room + 1, (2,), generator=random, device=random.device))
@@ -111,12 +125,12 @@ class BatchSampler:
             moved = augment_geometry(cut, known, random)
             image.append(moved[0])
             label.append(moved[1])
-        return torch.cat(image), torch.cat(label)
+        return torch.cat(image), torch.cat(label), torch.tensor(taught, device=image[0].device)
 
 
-def _split_batch(parts: list[tuple[Tensor, Tensor, float]], config: TrainConfig, side: int) -> list[int]:
+def _split_batch(parts: list[_PoolPart], config: TrainConfig, side: int) -> list[int]:
     """Split the batch into numbers of samples per pool, in proportion to the shares."""
     batch = config.batch * (config.crop // side) ** 2
-    total = sum(share for _, _, share in parts)
-    ends = [round(batch * sum(share for _, _, share in parts[: index + 1]) / total) for index in range(len(parts))]
+    total = sum(part.share for part in parts)
+    ends = [round(batch * sum(part.share for part in parts[: index + 1]) / total) for index in range(len(parts))]
     return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]

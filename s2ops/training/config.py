@@ -17,6 +17,10 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: Annotated[dict[str, float], Field(description="share of each batch by pool of samples")] = {}
+    untaught: Annotated[
+        tuple[str, ...],
+        Field(description="pools that are learned from their labels alone, without the teacher"),
+    ] = ()
     validation: Annotated[tuple[str, ...], Field(description="held-out pools for validation")] = ()
     folders: Annotated[tuple[FolderConfig, ...], Field(description="folders of your own images with labels")] = ()
     trained_on: Annotated[
@@ -69,6 +73,10 @@ class TrainConfig(BaseModel):
             description="maximum path reflectance in blue of the haze that is added to half of the samples",
         ),
     ] = 0.0
+    noise: Annotated[
+        float,
+        Field(ge=0, le=0.03, description="maximum standard deviation of the noise added to reflectance"),
+    ] = 0.0
     without_nir: Annotated[
         float, Field(ge=0, lt=1, description="fraction of the samples whose near infrared is removed (no data, 0)")
     ] = 0.0
@@ -104,6 +112,9 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 "nothing is held out for validation; name pools as validation, or files of a folder as val"
             )
+        unknown = set(self.untaught) - set(self.shares)
+        if unknown:
+            raise ValueError(f"untaught names {', '.join(sorted(unknown))}; name only pools of sources or folders")
         if self.learn == "last" and self.start is None:
             raise ValueError("learn: last needs weights to start from; name them as start")
         if self.keep and (self.start is None or self.start.suffix != ".onnx"):

@@ -42,12 +42,21 @@ class HeadTeachers(nn.Module):
             self._classes.append(classes)
 
     @torch.no_grad()
-    def forward(self, levels: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return per head the logits (n, class, y, x), and where all bands of its teacher have data (n, y, x)."""
+    def forward(self, levels: Tensor, known: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Evaluate the teachers.
+
+        Args:
+            levels: Levels (n, band, y, x) of the network in training.
+            known: Samples whose pool the teachers know, bool (n,).
+
+        Returns:
+            Per head the logits (n, class, y, x), and where its teacher counts (n, y, x): in known samples, where all
+            of its bands have data.
+        """
         answers = []
         for member, bands, classes in zip(self.members, self._bands, self._classes, strict=True):
             seen = levels[:, bands]
-            answers.append((member(seen)[:, classes], (seen > 0).all(dim=1)))
+            answers.append((member(seen)[:, classes], (seen > 0).all(dim=1) & known[:, None, None]))
         return answers
 
 

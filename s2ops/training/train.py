@@ -62,7 +62,7 @@ class TrainingRun:
             ModelError: If the loss is not finite; the weights are not changed then.
         """
         random = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
-        image, label, plain = samples.draw(self.config, random)
+        image, label, plain, known = samples.draw(self.config, random)
         self.model.train()
         if self.step >= (1 - self.config.settle) * self.config.steps:
             for layer in self.model.modules():
@@ -71,7 +71,7 @@ class TrainingRun:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.model(image)
             if self.teacher is not None:
-                taught = self.teacher(plain if self.config.teacher_sees == "plain" else image)
+                taught = self.teacher(plain if self.config.teacher_sees == "plain" else image, known)
         if label.ndim == 1:
             loss = compute_haze_loss(logits, label)
         else:

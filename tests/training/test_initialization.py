@@ -252,7 +252,7 @@ def test_radiometric_augmentation_brightens_dark_blue_most_and_keeps_no_data() -
     dark = int(apply_tone_curve(np.array([0.03], np.float32)).round()[0])
     levels = torch.full((64, 4, 8, 8), dark, dtype=torch.uint8)
     levels[:, :, 0] = 0
-    seen = augment_radiometry(levels, ("red", "green", "blue", "nir"), (0.0, 0.0, 0.0), 0.1, make_generator())
+    seen = augment_radiometry(levels, ("red", "green", "blue", "nir"), (0.0, 0.0, 0.0), 0.1, 0.0, make_generator())
     assert (seen[:, :, 0] == 0).all()
     lift = invert_tone_curve(seen[:, :, 1:].numpy()).mean(axis=(2, 3)) - invert_tone_curve(np.uint8(dark))
     hazy = lift[:, 2] > 0.01

@@ -148,7 +148,11 @@ def test_packed_chips_label_green_pixels_of_built_up_chips_as_garden(tmp_path: P
     Image.fromarray(np.moveaxis(linear, 0, -1)).save(stream, "JPEG", quality=98, subsampling=0)
     chips = ChipSet(np.full((1, 4, 64, 64), 90, np.uint8), np.full((1, 64, 64), 3, np.uint8))
     names = ["Residential", "HerbaceousVegetation"]
-    save_packed(PackedData((), {"chips-ms": chips}), (names, [stream.getvalue()] * 2), tmp_path / "real.npz")
+    save_packed(
+        PackedData((), {"chips-ms": chips}, {"soil": np.ones((2, 4), np.float32)}),
+        (names, [stream.getvalue()] * 2),
+        tmp_path / "real.npz",
+    )
     cover = load_packed(tmp_path / "real.npz").chips["chips-rgb"].cover
     assert (cover[0, 10:14, 10:14] == GARDEN).all()
     assert (cover[0, 20:] == LandCover.RESIDENTIAL).all()
@@ -203,7 +207,7 @@ def test_pools_are_made_by_place_and_kind(tmp_path: Path) -> None:
     cover, mask = np.full(SHAPE, 3, np.uint8), np.full(SHAPE, 1, np.uint8)
     scenes = tuple(PackedScene(place, place, False, image, cover, mask) for place in ("here", "there"))
     chips = {"chips-ms": ChipSet(np.stack([image] * 10), np.stack([cover] * 10))}
-    make_pools(tmp_path, PackedData(scenes, chips), 16, 1, ("real", "chips"))
+    make_pools(tmp_path, PackedData(scenes, chips, {}), 16, 1, ("real", "chips"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "chips-ms", "chips-ms-single", "chips-ms-single-val", "chips-ms-val",
         "clouds-here", "clouds-there", "cover-here", "cover-there",

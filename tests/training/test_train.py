@@ -84,7 +84,7 @@ def test_multi_task_network_learns_three_tasks_whose_probabilities_sum_to_one(po
     drawn = training.BatchSampler("landcover", of_plain, pools, torch.device("cpu"), {})
     runs = [training.TrainingRun("landcover", one, tmp_path, torch.device("cpu")) for one in (taught, of_plain)]
     assert runs[0].advance(drawn) != runs[1].advance(drawn)  # both start from the same weights
-    image, label, plain = drawn.draw(of_plain, torch.Generator().manual_seed(1))
+    image, label, plain, _ = drawn.draw(of_plain, torch.Generator().manual_seed(1))
     assert int(plain.min()) > 0  # unchanged, including near infrared
     assert float((image > plain)[:, 3][label == 3].float().mean()) > 0.7  # trees
     image = next(make_samples(1, 5))[0][None]

@@ -3,18 +3,29 @@
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from s2ops.constants import Bool, LandCover, UInt8
+from s2ops.constants import Bool, Float64, LandCover, UInt8
 from s2ops.imaging.tone_curve import apply_tone_curve, build_reflectance_table
+from s2ops.simulate.ground_types import GroundType
 from s2ops.simulate.training_patches import overlay_sky, simulate_patch, simulate_preview
-from s2ops.training.datasets.packed_scenes import CHIP_REFLECTANCE_PER_LEVEL, RAYLEIGH_REFLECTANCE, PackedData
-from s2ops.training.datasets.pools import Pool, Sample
+from s2ops.training.datasets.biomes import BiomeSampler, relabel_by_greenness
+from s2ops.training.datasets.packed_scenes import (
+    CHIP_REFLECTANCE_PER_LEVEL,
+    RAYLEIGH_REFLECTANCE,
+    ChipSet,
+    PackedData,
+)
+from s2ops.training.datasets.pools import BUILT, Pool, Sample
+from s2ops.training.datasets.recolour import Recolourer
+from s2ops.training.datasets.spectral_library import SpectralLibrary
 from s2ops.training.datasets.vegetation_labels import MAX_FOLIAGE_LEVELS, brighten_foliage
+from s2ops.training.datasets.water_samples import WaterSimulator
 
 SAMPLE_SIZE_PX: Final = 256
 """Side of the samples in pixels."""
@@ -22,8 +33,14 @@ SAMPLE_SIZE_PX: Final = 256
 RESOLUTIONS_M: Final = (10, 10, 10, 20, 20, 60, 60, 120, 120)
 """Pixel sizes of successive simulated samples, metres; 10 m is frequent, since ground varies most there."""
 
-POOL_KINDS: Final = ("simulated", "preview", "overlaid", "real", "chips")
+POOL_KINDS: Final = ("simulated", "preview", "overlaid", "real", "chips", "biomes", "open-water", "recoloured")
 """Kinds of pools that `make_pools` makes."""
+
+CHIP_MOSAICS: Final = 120
+"""Number of mosaics of chips that are recoloured."""
+
+CHIP_SHARE: Final = 0.4
+"""Fraction of the recoloured samples that come from mosaics of chips instead of scenes."""
 
 FIRST_VALIDATION_SEED: Final = 50_000_000
 """First seed of the validation samples."""
@@ -51,6 +68,61 @@ def _brighten_trees(nir: UInt8, trees: Bool, rng: np.random.Generator) -> None:
     """
     added = np.full(np.count_nonzero(trees), rng.uniform(0, MAX_FOLIAGE_LEVELS), np.float32)
     nir[trees] = brighten_foliage(nir[trees].astype(np.float32), added).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class BiomeSimulator:
+    """Simulator of samples in the colours of random biomes; equal seeds give equal samples."""
+
+    library: SpectralLibrary
+
+    def __call__(self, seed: int) -> Sample:
+        """Make one sample; plants that are not green are labelled by what they are (`relabel_by_greenness`)."""
+        rng = np.random.default_rng([seed, 31])
+        palette = BiomeSampler(self.library, rng).draw_palette()
+        made = simulate_patch(seed, SAMPLE_SIZE_PX, RESOLUTIONS_M[seed % len(RESOLUTIONS_M)], palette)
+        leafless = np.isin(made.kind, (GroundType.BROADLEAF, GroundType.CONIFER))
+        return made.image, relabel_by_greenness(made.classes, made.ground, leafless), made.mask
+
+
+@dataclass(frozen=True)
+class RecolouredCrops:
+    """Sampler of random windows of labelled real scenes and chips, recoloured into other biomes."""
+
+    packed: PackedData
+
+    def __call__(self, seed: int) -> Sample:
+        """Make one sample."""
+        rng = np.random.default_rng([seed, 37])
+        source = self.sources[rng.choice(len(self.sources), p=self.weights)]
+        factor = int(rng.choice((1, 1, 2)))
+        layers = [downsample(source[:4], factor, rng), *(downsample(layer, factor, rng) for layer in source[4:])]
+        stack = np.concatenate([layers[0], layers[1][None], layers[2][None]])
+        window = rotate_or_flip(crop_random(stack, rng), int(rng.integers(8)))
+        return Recolourer(self.packed.spectra).recolour((window[:4], window[4], window[5]), rng)
+
+    @cached_property
+    def sources(self) -> tuple[UInt8, ...]:
+        """Stacks (6, y, x) of levels, cover and mask: every labelled scene, and every mosaic of chips."""
+        scenes = [scene for scene in self.packed.scenes if np.isin(scene.cover, tuple(LandCover)[1:]).any()]
+        chips = self.packed.chips["chips-ms"]
+        chosen = _list_training_chips(chips)
+        mosaics = build_chip_mosaics(chips.levels[chosen], chips.cover[chosen], CHIP_MOSAICS, seed=3)
+        made = [(scene.levels, scene.cover, scene.mask) for scene in scenes] + list(mosaics)
+        return tuple(np.concatenate([image, cover[None], mask[None]]) for image, cover, mask in made)
+
+    @cached_property
+    def weights(self) -> Float64:
+        """Probability (n,) of each source: scenes by the root of their labelled area, and `CHIP_SHARE` for chips."""
+        labelled = (*tuple(LandCover)[1:], BUILT)
+        known = np.array([np.isin(one[4], labelled).sum() for one in self.sources[:-CHIP_MOSAICS]], np.float64)
+        scenes = (1 - CHIP_SHARE) * np.sqrt(known) / np.sqrt(known).sum()
+        return np.concatenate([scenes, np.full(CHIP_MOSAICS, CHIP_SHARE / CHIP_MOSAICS)])
+
+
+def _list_training_chips(chips: ChipSet) -> list[int]:
+    """List the chips that are not for validation: every fifth one is."""
+    return [index for index in range(len(chips.levels)) if index % 5]
 
 
 def simulate_preview_sample(seed: int) -> Sample:
@@ -233,6 +305,9 @@ def make_pools(out: Path, packed: PackedData, patches: int, processes: int, kind
         "simulated": (simulate_sample, patches),
         "preview": (simulate_preview_sample, patches // 3),
         "overlaid": (ground, patches // 2),
+        "biomes": (BiomeSimulator(packed.spectra), patches),
+        "open-water": (WaterSimulator(packed.spectra, SAMPLE_SIZE_PX), patches // 6),
+        "recoloured": (RecolouredCrops(packed), patches // 2),
     }
     for kind, (job, count) in jobs.items():
         if kind in kinds:

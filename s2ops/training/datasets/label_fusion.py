@@ -16,14 +16,29 @@ from s2ops.training.datasets.label_rasters import rasterize_labels
 from s2ops.training.datasets.packed_scenes import CHIP_COVER_CODES, ChipSet, PackedData, PackedScene
 from s2ops.training.datasets.pools import BUILT, GREEN, LAND, OPEN
 from s2ops.training.datasets.real_scenes import RGBN_BANDS, RealScene, convert_scl_to_mask, read_eurosat_ms, read_scenes
-from s2ops.training.datasets.shoreline_labels import classify_water_by_swir, detect_basin, refine_shoreline
+from s2ops.training.datasets.shoreline_labels import (
+    classify_water_by_swir,
+    detect_basin,
+    detect_open_water,
+    refine_shoreline,
+)
+from s2ops.training.datasets.spectral_library import build_library
 from s2ops.training.datasets.teacher_models import (
     DYNAMIC_WORLD_BANDS,
+    MAX_SHRUB_NDVI,
     label_clouds,
     label_clouds_cloudsen,
     label_land_cover,
 )
-from s2ops.training.datasets.vegetation_labels import MIN_VEGETATION_NDVI, classify_vegetation, compute_ndvi, is_smooth
+from s2ops.training.datasets.vegetation_labels import (
+    MAX_BARE_NDVI,
+    MIN_GRASS_NDVI,
+    MIN_TREE_NDVI,
+    MIN_VEGETATION_NDVI,
+    classify_vegetation,
+    compute_ndvi,
+    is_smooth,
+)
 
 CLOUD_TEACHER_PLACES: Final = ("boadella", "exeter", "zurich", "brandenburg")
 """Places labelled by the cloud teachers; all other scenes are clear by visual inspection."""
@@ -167,6 +182,67 @@ def propagate_lasting_trees(dates: dict[str, UInt8]) -> dict[str, UInt8]:
     return {name: np.where(often, LandCover.TREE, land).astype(np.uint8) for name, land in dates.items()}
 
 
+def limit_trees_to_green(dates: dict[str, UInt8], greenest: Float32) -> dict[str, UInt8]:
+    """Limit trees to ground that is green on at least one date.
+
+    Args:
+        dates: Cover codes (y, x) by date.
+        greenest: Highest NDVI over the clear dates (y, x).
+
+    Returns:
+        Cover codes by date: where the greenest date is below `MIN_TREE_NDVI` trees are grass, or barren below
+        `MIN_GRASS_NDVI`; trees that are hardly greener than the limit are unknown.
+    """
+    found = {}
+    for name, cover in dates.items():
+        land = cover.copy()
+        trees = land == LandCover.TREE
+        land[trees & (greenest < MIN_TREE_NDVI + 0.1)] = LandCover.NODATA
+        land[trees & (greenest < MIN_TREE_NDVI)] = LandCover.GRASS
+        land[trees & (greenest < MIN_GRASS_NDVI)] = LandCover.BARREN
+        found[name] = land
+    return found
+
+
+def label_sparse_cover(cover: UInt8, image: Float32, sparse: Bool) -> UInt8:
+    """Label ground that is sparsely covered on most dates: rock, scrub and fields, which the teacher leaves open.
+
+    Args:
+        cover: Cover codes (y, x); water, built-up and shores keep theirs.
+        image: Reflectance (4, y, x) of red, green, blue, nir of this date.
+        sparse: Sparsely covered ground (y, x).
+
+    Returns:
+        Cover codes (y, x): grass or barren by the NDVI of this date.
+    """
+    ndvi = compute_ndvi(image)
+    shore = ndimage.binary_dilation(cover == LandCover.WATER, iterations=3)
+    open_ground = sparse & ~shore & np.isin(cover, (LandCover.NODATA, LAND, LandCover.TREE))
+    out = cover.copy()
+    out[open_ground] = np.where(ndvi >= MIN_GRASS_NDVI, LandCover.GRASS, LandCover.BARREN)[open_ground]
+    return out
+
+
+def label_bare_ground(image: Float32, water: Bool) -> UInt8:
+    """Label bare ground and open water of a place without a teacher.
+
+    Args:
+        image: Reflectance (4, y, x) of red, green, blue, nir.
+        water: Open water (y, x).
+
+    Returns:
+        Cover codes (y, x): water, barren where NDVI is at most `MAX_BARE_NDVI`, grass or "no building" elsewhere.
+    """
+    ndvi = compute_ndvi(image)
+    near = ndimage.binary_dilation(water, iterations=3)
+    cover = np.full(water.shape, OPEN, np.uint8)
+    cover[(ndvi >= MIN_GRASS_NDVI + 0.05) & (ndvi < MIN_TREE_NDVI)] = LandCover.GRASS
+    cover[(ndvi < MAX_BARE_NDVI) & (image[3] > image[1])] = LandCover.BARREN
+    cover[near] = LandCover.NODATA
+    cover[water] = LandCover.WATER
+    return cover
+
+
 def pack_real_data(
     root: Path, clouds: dict[str, UInt8], stronger: dict[str, UInt8], cover: dict[str, UInt8], drawn: Path | None
 ) -> PackedData:
@@ -181,7 +257,10 @@ def pack_real_data(
     """
     packed = []
     lake = detect_reservoir(root)
-    cover = cover | propagate_lasting_trees({name: land for name, land in cover.items() if name.startswith("boadella")})
+    series = {name: land for name, land in cover.items() if name.startswith(RESERVOIR_PLACE)}
+    greenness = _read_greenness(root)
+    cover = cover | limit_trees_to_green(propagate_lasting_trees(series), greenness.max(axis=0))
+    sparse = np.median(greenness, axis=0) < MAX_SHRUB_NDVI
     for scene in read_scenes(root):
         mask = fuse_cloud_labels(scene, clouds.get(scene.name), stronger.get(scene.name))
         land = np.zeros_like(mask)
@@ -194,10 +273,15 @@ def pack_real_data(
                 _read_quarters(root, scene, drawn),
                 lake if scene.place == RESERVOIR_PLACE else None,
             )
+            if scene.place == RESERVOIR_PLACE and scene.clear:
+                land = label_sparse_cover(land, _to_reflectance(scene.levels), sparse)
         elif scene.place in UNINHABITED_PLACES:
-            land[mask == 0] = OPEN
+            image = _to_reflectance(scene.levels)
+            land = np.where(mask == 0, label_bare_ground(image, detect_open_water(image)), land)
         elif scene.place in FOUR_BAND_PLACES:
-            land = np.where(mask == 0, classify_vegetation(_to_reflectance(scene.levels), land), land)
+            image = _to_reflectance(scene.levels)
+            land = np.where(mask == 0, classify_vegetation(image, land), land)
+            land[detect_open_water(image) & (mask == 0)] = LandCover.WATER
         middle = tuple(
             slice(max((side - MAX_SCENE_SIDE_PX) // 2, 0), (side + MAX_SCENE_SIDE_PX) // 2) for side in mask.shape
         )
@@ -208,7 +292,18 @@ def pack_real_data(
     images = _to_reflectance(levels)
     taught = cover["eurosat"]
     sure = np.stack([_fuse_chip_cover(*chip) for chip in zip(names, taught, images, strict=True)])
-    return PackedData(tuple(packed), {"chips-ms": ChipSet(levels, sure)})
+    return PackedData(tuple(packed), {"chips-ms": ChipSet(levels, sure)}, build_library(root / "earthlib"))
+
+
+def _read_greenness(root: Path) -> Float32:
+    """Read NDVI (date, y, x) of the reservoir's surroundings on its clear dates."""
+    return np.stack(
+        [
+            compute_ndvi(_to_reflectance(scene.levels))
+            for scene in read_scenes(root)
+            if scene.place == RESERVOIR_PLACE and scene.clear
+        ]
+    )
 
 
 def detect_reservoir(root: Path) -> Bool:

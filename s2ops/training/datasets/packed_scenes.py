@@ -11,6 +11,7 @@ from PIL import Image
 from s2ops.constants import LandCover, UInt8
 from s2ops.imaging.tone_curve import apply_tone_curve, build_reflectance_table
 from s2ops.training.datasets.pools import GARDEN, OPEN
+from s2ops.training.datasets.spectral_library import SpectralLibrary
 from s2ops.training.datasets.vegetation_labels import is_green
 
 RAYLEIGH_REFLECTANCE: Final = (0.022, 0.042, 0.075, 0.008)
@@ -56,10 +57,11 @@ class ChipSet:
 
 @dataclass(frozen=True)
 class PackedData:
-    """All labelled real data for training: scenes, and sets of chips by name."""
+    """All real data for training: labelled scenes, sets of chips by name, and spectra."""
 
     scenes: tuple[PackedScene, ...]
     chips: dict[str, ChipSet]
+    spectra: SpectralLibrary
 
 
 CHIP_REFLECTANCE_PER_LEVEL: Final = 0.2754 / 255
@@ -89,6 +91,7 @@ def save_packed(packed: PackedData, rgb: tuple[list[str], list[bytes]], path: Pa
         arrays |= {f"{key}/levels": scene.levels, f"{key}/cover": scene.cover, f"{key}/mask": scene.mask}
     for name, chips in packed.chips.items():
         arrays |= {f"chips/{name}/levels": chips.levels, f"chips/{name}/cover": chips.cover}
+    arrays |= {f"spectra/{name}": found for name, found in packed.spectra.items()}
     arrays["rgb/labels"] = np.array(rgb[0])
     arrays["rgb/sizes"] = np.array([len(item) for item in rgb[1]])
     arrays["rgb/bytes"] = np.frombuffer(b"".join(rgb[1]), np.uint8)
@@ -110,6 +113,7 @@ def load_packed(path: Path) -> PackedData:
             for key in data.files
             if key.startswith("chips/") and key.endswith("/levels")
         }
+        spectra = {key.split("/")[1]: data[key] for key in data.files if key.startswith("spectra/")}
         ends = np.cumsum(data["rgb/sizes"])
         stream = data["rgb/bytes"].tobytes()
         levels = np.stack(
@@ -119,4 +123,4 @@ def load_packed(path: Path) -> PackedData:
     cover = np.broadcast_to(codes[:, None, None], (len(codes), 64, 64)).copy()
     built = np.isin(codes, (LandCover.RESIDENTIAL, LandCover.INDUSTRIAL))[:, None, None]
     cover[built & is_green(np.nan_to_num(build_reflectance_table())[levels])] = GARDEN
-    return PackedData(tuple(found), chips | {"chips-rgb": ChipSet(levels, cover)})
+    return PackedData(tuple(found), chips | {"chips-rgb": ChipSet(levels, cover)}, spectra)

@@ -37,6 +37,13 @@ MAX_SUMMER_WATER_SWIR: Final = 0.06
 """Maximum reflectance of water in band 11 in summer, when no shadow is so dark."""
 
 
+MAX_OPEN_WATER_NIR: Final = 0.08
+"""Maximum reflectance of open water in near infrared."""
+
+MIN_OPEN_WATER_PX: Final = 2500
+"""Minimum area of open water that is labelled by its colour alone, pixels."""
+
+
 def detect_basin(summer: Iterable[Mapping[str, Float32]]) -> Bool:
     """Detect the basin of a reservoir: its water on any summer date, dilated by `BASIN_MARGIN_PX`.
 
@@ -110,4 +117,23 @@ def refine_shoreline(water: Bool, image: Float32, within: Bool) -> Bool:
     part_water = (np.tensordot(axis, image, axes=1) - axis @ means[1]) / (axis @ (means[0] - means[1]))
     near = (inside <= SURE_DISTANCE_PX) & (outside <= SURE_DISTANCE_PX)
     out: Bool = np.where(near, (part_water > MIN_WATER_FRACTION) & within, water)
+    return out
+
+
+def detect_open_water(image: Float32) -> Bool:
+    """Detect seas and large lakes without band 11: NDWI above zero (McFeeters 1996), dark in near infrared, and wide.
+
+    Args:
+        image: Reflectance (4, y, x) of red, green, blue, nir.
+
+    Returns:
+        Water (y, x); small bodies and everything that could be a shadow or a roof are left out.
+    """
+    green, nir = image[1], image[3]
+    dark = (green > nir) & (nir < MAX_OPEN_WATER_NIR) & (green > 0)
+    parts, _ = ndimage.label(ndimage.binary_opening(dark, iterations=2))
+    large = np.bincount(parts.ravel()) >= MIN_OPEN_WATER_PX
+    large[0] = False
+    # pixels that noise keeps out of the opening belong to the sea that surrounds them
+    out: Bool = ndimage.binary_closing(large[parts], iterations=4) & (nir < MAX_OPEN_WATER_NIR)
     return out

@@ -18,6 +18,7 @@ from scipy import ndimage
 from s2ops.constants import Float32, LandCover, UInt8
 from s2ops.training.datasets.pools import BUILT
 from s2ops.training.datasets.real_scenes import RealScene
+from s2ops.training.datasets.vegetation_labels import MIN_GRASS_NDVI, MIN_TREE_NDVI
 
 CSMASK_MEAN: Final = np.array([0.26681778, 0.27799085, 0.28811994, 0.36494744], np.float32)
 CSMASK_STD: Final = np.array([0.33637598, 0.3125456, 0.31114848, 0.27260706], np.float32)
@@ -55,7 +56,7 @@ _DYNAMIC_WORLD_CODES: Final = (
     LandCover.GRASS,
     LandCover.NODATA,  # flooded vegetation: neither water nor plants
     LandCover.GRASS,  # crops; bare fields are separated by NDVI
-    LandCover.NODATA,  # shrub: tree or dry grass
+    LandCover.NODATA,  # shrub: by NDVI (MAX_SHRUB_NDVI)
     BUILT,
     LandCover.BARREN,
     LandCover.NODATA,  # snow
@@ -64,6 +65,9 @@ _DYNAMIC_WORLD_CODES: Final = (
 
 DYNAMIC_WORLD_PLANTS: Final = (1, 2, 4)
 """Classes of trees, grass and crops in Dynamic World."""
+
+MAX_SHRUB_NDVI: Final = 0.45
+"""NDVI below which Dynamic World's shrub is low, sparse cover (grass or barren) rather than closed scrub."""
 
 MIN_PROBABILITY: Final = 0.45
 MIN_PLANT_PROBABILITY: Final = 0.33
@@ -193,6 +197,10 @@ def label_land_cover(model: Path, bands: dict[str, Float32]) -> UInt8:
     ndvi = (nir - red) / np.maximum(nir + red, 0.01)
     cover[(best == 4) & (ndvi < 0.3)] = LandCover.BARREN  # a ploughed field is barren in our classes
     cover[(best == 4) & (ndvi >= 0.3) & (ndvi < 0.4)] = LandCover.NODATA
+    shrub = best == 5
+    cover[shrub & (ndvi >= MIN_GRASS_NDVI) & (ndvi < MAX_SHRUB_NDVI)] = LandCover.GRASS
+    cover[shrub & (ndvi < MIN_GRASS_NDVI)] = LandCover.BARREN
+    cover[(best == 1) & (ndvi < MIN_TREE_NDVI)] = LandCover.NODATA
     agreed = np.isin(best, DYNAMIC_WORLD_PLANTS) & (ndvi > 0.6)  # pixels classified as plants whose NDVI agrees
     cover[probs.max(axis=-1) < np.where(agreed, MIN_PLANT_PROBABILITY, MIN_PROBABILITY)] = LandCover.NODATA
     out: UInt8 = cover
