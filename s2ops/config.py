@@ -3,12 +3,17 @@
 import os
 import re
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from s2ops.errors import ConfigError
+
+NetworkChoice: TypeAlias = Literal["separate", "shared", "both"]
+"""Networks that make the land-cover map (docs/explanation/landcover.md)."""
+
+DEFAULT_NETWORKS: Final[NetworkChoice] = "shared"
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -104,6 +109,13 @@ class LandCoverOptions(_Strict):
     """Options of the land-cover map (docs/explanation/landcover.md)."""
 
     enabled: Annotated[bool, Field(description="produce the land-cover map")] = True
+    networks: Annotated[
+        NetworkChoice,
+        Field(
+            description="separate: a network each for water, vegetation and buildings; shared: one network with three "
+            "heads; both: the mean of the two"
+        ),
+    ] = DEFAULT_NETWORKS
     source: Annotated[
         Literal["scenes", "mosaic"],
         Field(description="scenes: classify each acquired scene and fuse the results; mosaic: classify the mosaic"),

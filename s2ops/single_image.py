@@ -7,6 +7,7 @@ levels that `enhance` writes. Several dates of one place may have different proj
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from odc.geo.geobox import GeoBox
@@ -16,8 +17,10 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from s2ops.acquisition.tiled_cloud_mask import predict_cloud_mask
+from s2ops.config import DEFAULT_NETWORKS, NetworkChoice
 from s2ops.constants import BANDS, Float32, UInt8
 from s2ops.errors import ConfigError, RasterError, Translation, translate_errors
+from s2ops.inference.landcover_networks import open_landcover_segmenter
 from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.sliding_window import segment_slabs
 from s2ops.landcover.date_fusion import THIN_CLOUD_WEIGHT, DateFusion, compute_date_weight, find_thin_cloud_or_shadow
@@ -46,6 +49,8 @@ class ImageOptions:
     models: str | None = None
     """Folder or URI of the weights; None: those of the package."""
     threads: int = 1
+    networks: NetworkChoice = DEFAULT_NETWORKS
+    """Networks that classify land cover."""
 
 
 def _open_image(stack: ExitStack, path: Path, options: ImageOptions, grid: GeoBox | None = None) -> ImageFile:
@@ -136,7 +141,8 @@ def classify(sources: Sequence[Path], target: Path, options: ImageOptions) -> Pa
         Path of the confidence, beside `target`.
     """
     confidence_path = target.with_suffix(".confidence.tif")
-    network = open_segmenter(LANDCOVER, options.models, threads=options.threads)
+    open_network = partial(open_segmenter, models=options.models, threads=options.threads)
+    network = open_landcover_segmenter(options.networks, open_network)
     with configure_gdal(), ExitStack() as stack:
         images: list[ImageFile] = []
         for source in sources:

@@ -1,12 +1,14 @@
 """Single-file commands (no catalog, no run): mask, enhance, classify."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from s2ops.cli.options import SINGLE_FILES_PANEL
+from s2ops.config import DEFAULT_NETWORKS, NetworkChoice
 from s2ops.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,6 +70,14 @@ def _classify(
     bands: Bands = None,
     offset: Offset = 0,
     models: Models = None,
+    networks: Annotated[
+        NetworkChoice,
+        typer.Option(
+            "--networks",
+            help="Networks: separate (one each for water, vegetation and buildings), shared (one with three heads), "
+            "or both (the mean of the two).",
+        ),
+    ] = DEFAULT_NETWORKS,
 ) -> None:
     """Classify one image, or several dates of one place, into six land-cover classes."""
     from s2ops import single_image  # noqa: PLC0415
@@ -81,7 +91,8 @@ def _classify(
         raise ConfigError(
             f"classify would overwrite its input {target}: give another output file as the last argument."
         )
-    confidence = single_image.classify(sources, target, _build_options(bands, offset, models))
+    options = replace(_build_options(bands, offset, models), networks=networks)
+    confidence = single_image.classify(sources, target, options)
     typer.echo(f"land cover {target}")
     typer.echo(f"confidence {confidence}")
 

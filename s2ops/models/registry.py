@@ -3,17 +3,19 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+import numpy as np
 import obstore
 from obstore.exceptions import BaseError as StoreError
 from obstore.store import ObjectStore, from_url
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from s2ops.config import NetworkChoice, RunConfig
 from s2ops.constants import UInt8
 from s2ops.errors import ModelError, StoreUnreachable
 
@@ -67,6 +69,20 @@ TRAINABLE: Final[dict[str, NetworkSpec]] = NETWORKS | {
 """All networks that can be trained: those of the pipeline, and the baseline `all-classes` for comparison only."""
 
 
+LANDCOVER_NETWORKS: Final[Mapping[NetworkChoice, tuple[str, ...]]] = {
+    "separate": NETWORKS[LANDCOVER].heads,
+    "shared": (LANDCOVER,),
+    "both": (LANDCOVER, *NETWORKS[LANDCOVER].heads),
+}
+"""Networks that each pixel of the land-cover map passes through, by the user's choice."""
+
+
+def list_run_networks(config: RunConfig) -> tuple[str, ...]:
+    """Return the names of the networks that a run needs."""
+    cover = LANDCOVER_NETWORKS[config.landcover.networks] if config.landcover.enabled else ()
+    return ("preview-cloud", "preview-haze", "scene-cloud", *cover)
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkTask:
     """Task (head) of a network: consecutive classes whose probabilities sum to 255."""
@@ -114,6 +130,19 @@ def list_transmitted_classes(head_sizes: Sequence[int]) -> list[int]:
     """
     references = list_reference_classes(head_sizes)
     return [index for index in range(sum(head_sizes)) if index not in references]
+
+
+def fill_reference_classes(probs: UInt8, head_sizes: Sequence[int]) -> None:
+    """Set the first class of each head to 255 minus the sum of the head's other classes, in place.
+
+    Args:
+        probs: uint8 probabilities (n, class, y, x).
+        head_sizes: Number of classes of each head.
+    """
+    for first, size in zip(list_reference_classes(head_sizes), head_sizes, strict=True):
+        # rounding can make the sum of the others 256
+        others = probs[:, first + 1 : first + size].sum(axis=1, dtype=np.uint16)
+        probs[:, first] = 255 - np.minimum(others, 255)
 
 
 class ModelMeta(BaseModel):

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from odc.geo.geobox import GeoBox
 
+from s2ops.config import NetworkChoice
 from s2ops.constants import BANDS, CLASS_COLOURS, CLASS_NAMES, Json, LandCover
 from s2ops.geo import mgrs_tiles
 from s2ops.geo.footprint import compute_bbox, to_geojson
@@ -48,7 +49,13 @@ TITLES: Final[dict[Product, str]] = {
 LINEAGES: Final[dict[Product, str]] = {
     "composite": "Scenes masked for cloud and shadow, fused per pixel, recent first, with cross-faded patch borders.",
     "mosaic": "Composite balanced over the whole region, then blended with the overlaps of all neighbouring tiles.",
-    "landcover": "Three networks (water, vegetation, buildings) per date, fused over dates, combined to six classes.",
+}
+"""Processing of the products that is equal in every run; that of land cover depends on its networks."""
+
+_LANDCOVER_NETWORKS: Final[dict[NetworkChoice, str]] = {
+    "separate": "Three networks (water, vegetation, buildings)",
+    "shared": "One network with three heads (water, vegetation, buildings)",
+    "both": "Mean of three networks (water, vegetation, buildings) and of one network with three heads for the same",
 }
 
 
@@ -112,6 +119,17 @@ def list_landcover_classes() -> list[Json]:
     ]
 
 
+def describe_landcover_lineage(networks: NetworkChoice, *, has_dates: bool) -> str:
+    """Describe how a land-cover map was made.
+
+    Args:
+        networks: Networks that made it.
+        has_dates: Whether dates were classified and fused; otherwise the mosaic was classified.
+    """
+    source = "per date, fused over dates," if has_dates else "on the mosaic,"
+    return f"{_LANDCOVER_NETWORKS[networks]} {source} combined to six classes."
+
+
 def encode_multihash(sha256: str) -> str:
     """Encode a SHA-256 as multihash (file extension): 0x12 is the code of SHA-256, 0x20 its length in bytes."""
     return f"1220{sha256}"
@@ -145,7 +163,7 @@ def build_tile_item(
         geobox: Pixel grid of the files.
         dates: First and last acquisition; for an empty tile, the date range of the run.
         assets: Files by asset name.
-        properties: Values named `s2ops:...` (docs/how-to/read-the-outputs.md).
+        properties: Values named `s2ops:...` (docs/how-to/read-the-outputs.md); also the lineage of a land-cover map.
         derived_from: Hrefs of the source items, relative to this item.
     """
     tile, res = mgrs_tiles.parse_tile(tile_name), abs(geobox.resolution.x)
@@ -171,7 +189,7 @@ def build_tile_item(
             "proj:shape": list(geobox.shape),
             "proj:transform": list(geobox.transform)[:6],
             "processing:level": "L3",
-            "processing:lineage": LINEAGES[kind],
+            **({"processing:lineage": LINEAGES[kind]} if kind in LINEAGES else {}),
             "processing:software": {"s2ops": version("s2ops")},
             **dict(properties),
             **imagery,

@@ -10,6 +10,7 @@ from s2ops.catalog.search import SceneCatalog, SearchResult, open_catalog
 from s2ops.config import RunConfig
 from s2ops.geo.mgrs_tiles import Tile, find_neighbours
 from s2ops.inference.instrumented import InstrumentedSegmenter
+from s2ops.inference.landcover_networks import open_landcover_segmenter
 from s2ops.inference.networks import open_networks
 from s2ops.inference.protocols import ImageClassifier, Networks, Segmenter, WeightsInfo
 from s2ops.storage.object_store import Store
@@ -87,6 +88,10 @@ class RunContext:
     def open_segmenter(self, network: str) -> Segmenter:
         """Open a segmentation network, once per process; its windows and time are counted in the metrics."""
         return InstrumentedSegmenter(self._networks.get_segmenter(network), network)
+
+    def open_landcover_segmenter(self) -> Segmenter:
+        """Open the networks that make the land-cover map, as one segmenter with the classes of all three tasks."""
+        return open_landcover_segmenter(self.config.landcover.networks, self.open_segmenter)
 
     @property
     def haze_classifier(self) -> ImageClassifier:

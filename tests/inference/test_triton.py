@@ -18,7 +18,9 @@ from prometheus_client import REGISTRY
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
+from s2ops.config import NetworkChoice
 from s2ops.errors import ConfigError, InferenceUnreachable, ModelError, TransientError
+from s2ops.inference.landcover_networks import open_landcover_segmenter
 from s2ops.inference.networks import OnnxNetworks
 from s2ops.inference.sliding_window import segment
 from s2ops.inference.triton.client import ClientLimits
@@ -105,6 +107,16 @@ def test_triton_result_does_not_depend_on_other_requests_of_the_batch(shared: Tr
     with ThreadPoolExecutor(6) as threads:
         alone = list(threads.map(lambda number: network.predict(windows[number : number + 1])[0], range(6)))
     np.testing.assert_array_equal(np.stack(alone), together)
+
+
+@pytest.mark.parametrize("choice", ["separate", "both"])
+def test_land_cover_networks_on_triton_equal_onnx_within_rounding(
+    shared: TritonNetworks, in_process: OnnxNetworks, choice: NetworkChoice
+) -> None:
+    there, here = (open_landcover_segmenter(choice, one.get_segmenter) for one in (shared, in_process))
+    windows = build_ground_windows(2, 4, here.window)
+    # the first class of a head is what the others leave of 255, in each of the networks
+    assert np.abs(there.predict(windows).astype(int) - here.predict(windows)).max() <= 2
 
 
 # requests that a server rejects

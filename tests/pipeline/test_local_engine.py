@@ -8,12 +8,15 @@ import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 
+from s2ops.config import NetworkChoice
 from s2ops.geo.mgrs_tiles import parse_tile
+from s2ops.models.registry import LANDCOVER_NETWORKS, find_weights
 from s2ops.pipeline import local_engine
 from s2ops.results import StepResult
 from s2ops.run.load_config import load_config
@@ -163,6 +166,38 @@ def test_landcover_can_classify_the_mosaic_alone(catalog: Path, undisturbed: Pat
         with rasterio.open(tmp_path / f"out/mosaic/{name}/mosaic.tif") as src:
             np.testing.assert_array_equal(found > 0, src.read(1) > 0)
         assert len(set(found.ravel()) - {0}) >= 4
+        lineage = read_landcover_properties(tmp_path / "out", name)["processing:lineage"]
+        assert lineage.endswith(" on the mosaic, combined to six classes.")
+
+
+@pytest.mark.parametrize(
+    ("choice", "lineage"),
+    [
+        ("separate", "Three networks (water, vegetation, buildings) per date"),
+        ("both", "Mean of three networks (water, vegetation, buildings) and of one network with three heads"),
+    ],
+)
+def test_run_with_other_networks_classifies_again_and_names_them(
+    catalog: Path, undisturbed: Path, tmp_path: Path, choice: NetworkChoice, lineage: str
+) -> None:
+    cover = f"landcover: {{max_dates: 2, networks: {choice}}}\n"
+    pending = count_pending(catalog, undisturbed, tmp_path, cover)
+    assert pending["acquire"] == pending["blend"] == 0
+    assert pending["landcover"] == 2
+    for name in NEIGHBOUR_TILES:
+        properties = read_landcover_properties(tmp_path / "out", name)
+        assert properties["processing:lineage"].startswith(lineage)
+        weights = {network: find_weights(network).sha256 for network in LANDCOVER_NETWORKS[choice]}
+        assert properties["s2ops:weights"] == weights
+        before = read_landcover_properties(undisturbed, name)
+        assert before["processing:lineage"].startswith("One network with three heads")
+        assert before["s2ops:weights"] == {"landcover": find_weights("landcover").sha256}
+        assert before["s2ops:areas_km2"] != properties["s2ops:areas_km2"]
+
+
+def read_landcover_properties(out: Path, tile: str) -> dict[str, Any]:
+    properties: dict[str, Any] = json.loads((out / f"landcover/{tile}/item.json").read_text())["properties"]
+    return properties
 
 
 def test_step_command_runs_one_step_of_one_tile(catalog: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.scientific import ScientificExtension
 from rasterio.transform import Affine
 
+from s2ops.config import NetworkChoice
 from s2ops.errors import GridError, InputError
 from s2ops.geo.footprint import compute_bbox, merge_bboxes, to_geojson
 from s2ops.geo.mgrs_tiles import parse_tile
@@ -55,6 +56,20 @@ def build_landcover_item(name: str = "33TWL") -> dict[str, Any]:
 @pytest.mark.parametrize("item", [build_mosaic_item(), build_landcover_item(), build_mosaic_item("01KAB")])
 def test_items_are_valid_stac_1_1(item: dict[str, Any]) -> None:
     assert pystac.validation.validate_dict(item, extensions=[])
+
+
+def test_lineage_of_land_cover_names_the_networks_and_what_they_classified() -> None:
+    kinds: tuple[NetworkChoice, ...] = ("separate", "shared", "both")
+    dates = {kind: stac_item.describe_landcover_lineage(kind, has_dates=True) for kind in kinds}
+    assert dates["separate"].startswith("Three networks (water, vegetation, buildings) per date, fused over dates")
+    assert dates["shared"].startswith("One network with three heads (water, vegetation, buildings) per date")
+    assert dates["both"].startswith("Mean of three networks (water, vegetation, buildings) and of one network with")
+    mosaic = stac_item.describe_landcover_lineage("shared", has_dates=False)
+    assert mosaic == (
+        "One network with three heads (water, vegetation, buildings) on the mosaic, combined to six classes."
+    )
+    assert "processing:lineage" not in build_landcover_item()["properties"]
+    assert build_mosaic_item()["properties"]["processing:lineage"] == stac_item.LINEAGES["mosaic"]
 
 
 def test_item_without_dates_is_invalid_stac() -> None:

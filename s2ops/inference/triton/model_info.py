@@ -6,7 +6,6 @@ class) is not transmitted, because its probability is 255 minus the sum of the h
 bytes of three classes and half of two, and costs at most one level of 255.
 """
 
-from itertools import pairwise
 from typing import Annotated, Final
 
 import numpy as np
@@ -19,8 +18,8 @@ from s2ops.models.registry import (
     NETWORKS,
     ModelFile,
     ModelMeta,
+    fill_reference_classes,
     list_head_sizes,
-    list_reference_classes,
     list_transmitted_classes,
 )
 
@@ -133,12 +132,9 @@ def restore_reference_class(info: ServedModelInfo, transmitted: UInt8) -> UInt8:
     Returns:
         uint8 probabilities (n, class, y, x).
     """
-    count = len(info.meta.classes)
-    out = np.empty((transmitted.shape[0], count, *transmitted.shape[2:]), np.uint8)
-    references = list_reference_classes(list_head_sizes(info.model))
-    for head, (first, end) in enumerate(pairwise([*references, count])):
-        others = transmitted[:, first - head : end - head - 1]
-        out[:, first + 1 : end] = others
-        # rounding can make the sum of the others 256
-        out[:, first] = 255 - np.minimum(others.sum(axis=1, dtype=np.uint16), 255)
+    sizes = list_head_sizes(info.model)
+    out = np.empty((transmitted.shape[0], len(info.meta.classes), *transmitted.shape[2:]), np.uint8)
+    for position, index in enumerate(list_transmitted_classes(sizes)):
+        out[:, index] = transmitted[:, position]
+    fill_reference_classes(out, sizes)
     return out

@@ -1,4 +1,4 @@
-"""Landcover step (land-cover classification): a network per clear date, fused over dates to six classes.
+"""Landcover step (land-cover classification): networks classify each clear date, fused over dates to six classes.
 
 Paper, section 2.4.
 """
@@ -14,7 +14,7 @@ from s2ops.errors import MissingInput
 from s2ops.geo.mgrs_tiles import Tile
 from s2ops.inference.sliding_window import segment_slabs
 from s2ops.landcover.date_fusion import DateFusion, compute_class_areas, compute_date_weight, compute_ramp_px
-from s2ops.models.registry import LANDCOVER, split_by_head
+from s2ops.models.registry import LANDCOVER, LANDCOVER_NETWORKS, split_by_head
 from s2ops.pipeline.steps.acquire import read_acquired
 from s2ops.pipeline.steps.base import TileStep
 from s2ops.publishing import stac_item
@@ -29,7 +29,7 @@ from s2ops.storage import layout
 from s2ops.storage.done_marker import compute_fingerprint, read_json, to_json
 from s2ops.telemetry import metrics
 
-VERSION = 6
+VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class _SourceImage:
 
 @dataclass(frozen=True)
 class LandcoverInputs:
-    """Inputs of landcover: the images to classify and the network."""
+    """Inputs of landcover: the images to classify and the networks."""
 
     images: list[_SourceImage]
     record: AcquireRecord | None
     """Acquired scenes of the tile; None if the mosaic alone is classified."""
     res: int
-    weights: str
-    """SHA-256 of the network's weights."""
+    weights: dict[str, str]
+    """SHA-256 of the weights of each network."""
 
 
 def prepare(ctx: RunContext, tile: Tile) -> LandcoverInputs:
@@ -63,11 +63,13 @@ def prepare(ctx: RunContext, tile: Tile) -> LandcoverInputs:
     images = [] if record is None else _list_scene_images(ctx, tile, record)
     if not images or record is None or record.holes > 0:
         images.append(_find_mosaic_image(ctx, tile))
-    return LandcoverInputs(images, record, ctx.res, ctx.load_weights_info(LANDCOVER).sha256)
+    networks = LANDCOVER_NETWORKS[ctx.config.landcover.networks]
+    weights = {name: ctx.load_weights_info(name).sha256 for name in networks}
+    return LandcoverInputs(images, record, ctx.res, weights)
 
 
 def fingerprint(inputs: LandcoverInputs) -> str:
-    """Return the SHA-256 over the classified images, the neighbours' images in their halo, and the network."""
+    """Return the SHA-256 over the classified images, the neighbours' images in their halo, and the networks."""
     images = [((image.key, image.sha256), image.neighbours) for image in inputs.images]
     return compute_fingerprint("landcover", VERSION, inputs.res, images, inputs.weights)
 
@@ -138,16 +140,19 @@ def run(ctx: RunContext, tile: Tile, inputs: LandcoverInputs) -> StepResult:
         "confidence": stac_item.build_confidence_asset("confidence.tif", confidence_sha256),
     }
     metrics.count_areas(areas_km2)
+    networks = ctx.config.landcover.networks
+    has_dates = any(image.mask is not None for image in images)
     properties = {
+        "processing:lineage": stac_item.describe_landcover_lineage(networks, has_dates=has_dates),
         "s2ops:fingerprint": fingerprint(inputs),
         "s2ops:dates": [image.name for image in images],
         "s2ops:areas_km2": areas_km2,
-        "s2ops:weights": {LANDCOVER: inputs.weights},
+        "s2ops:weights": inputs.weights,
     }
     dates = find_date_range(_list_dates(inputs.record or read_acquired(ctx, tile)), ctx.config)
     item = stac_item.build_tile_item("landcover", tile.name, geobox, dates, assets, properties)
     ctx.store.put(layout.TileKeys(tile.name).get_item("landcover"), to_json(item))
-    facts = {"dates": len(images)}
+    facts = {"dates": len(images), "networks": networks}
     return StepResult(StepName.LANDCOVER, tile.name, "done" if any(areas_km2.values()) else "empty", facts)
 
 
@@ -208,7 +213,7 @@ def _predict(
         for name, key, _ in image.neighbours
     ]
     read = read_with_halo(GriddedFile(ctx.store.get_gdal_path(image.key), ctx.build_geobox(tile)), others)
-    network = ctx.open_segmenter(LANDCOVER)
+    network = ctx.open_landcover_segmenter()
     for top, end, probs in segment_slabs(network, read, height + 2 * HALO_PX, width + 2 * HALO_PX, is_wanted):
         rows = slice(max(top - HALO_PX, 0), min(end - HALO_PX, height))
         if rows.start < rows.stop:
