@@ -4,11 +4,13 @@ An input is a GeoTIFF with four bands: digital numbers (16-bit, reflectance x 10
 levels that `enhance` writes. Several dates of one place may have different projections; the first file's grid is used.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
@@ -23,13 +25,22 @@ from s2ops.errors import ConfigError, RasterError, Translation, translate_errors
 from s2ops.inference.landcover_networks import open_landcover_segmenter
 from s2ops.inference.onnx import open_segmenter
 from s2ops.inference.sliding_window import segment_slabs
-from s2ops.landcover.date_fusion import THIN_CLOUD_WEIGHT, DateFusion, compute_date_weight, find_thin_cloud_or_shadow
+from s2ops.landcover.date_fusion import (
+    THIN_CLOUD_WEIGHT,
+    VEIL_WINDOW_PX,
+    DateFusion,
+    compute_date_weight,
+    find_thin_cloud_or_shadow,
+)
+from s2ops.landcover.signal_check import BrightnessHistogram, find_saturated
 from s2ops.models.registry import LANDCOVER, split_by_head
 from s2ops.raster.cog import CLASSES, IMAGERY, MASK, PERCENT, CogWriter
 from s2ops.raster.gdal_env import configure_gdal
 from s2ops.raster.image_file import ImageFile
 from s2ops.raster.reader import open_untrusted, split_rows
 from s2ops.run.raster_writer import build_imagery_tags
+
+_LOG: Final = logging.getLogger(__name__)
 
 _BAND_NAMES = {
     "red": {"red", "b04", "b4"}, "green": {"green", "b03", "b3"},
@@ -135,7 +146,8 @@ def classify(sources: Sequence[Path], target: Path, options: ImageOptions) -> Pa
     """Classify land cover from one or several dates, and write the classes and their confidence.
 
     Cloud and shadow are masked in each date first. A pixel that is clear in no date is classified with low confidence
-    if the ground is visible through thin cloud or in shadow; under opaque cloud it is 0.
+    if the ground is visible through thin cloud or in shadow; under opaque cloud it is 0. A date that is too dark
+    (`BrightnessHistogram.is_dark`) and saturated pixels do not count.
 
     Returns:
         Path of the confidence, beside `target`.
@@ -172,9 +184,17 @@ def _compute_weight(image: ImageFile, source: Path, options: ImageOptions, res: 
     """Compute the weight of a date at each pixel (y, x)."""
     codes, read = _predict_mask(image, source, options), _translate_errors(source, image.read)
     weight = compute_date_weight(codes, res)
+    brightness = BrightnessHistogram()
     for rows in split_rows(image.grid.height):
-        hazy = find_thin_cloud_or_shadow(codes[rows], read(rows.start, rows.stop))
-        weight[rows][hazy] = THIN_CLOUD_WEIGHT
+        around = slice(max(rows.start - VEIL_WINDOW_PX // 2, 0), min(rows.stop + VEIL_WINDOW_PX // 2, len(codes)))
+        inner = slice(rows.start - around.start, rows.stop - around.start)
+        levels = read(around.start, around.stop)
+        brightness.add(levels[:, inner])
+        weight[rows][find_thin_cloud_or_shadow(codes[around], levels)[inner]] = THIN_CLOUD_WEIGHT
+        weight[rows][find_saturated(levels[:, inner])] = 0
+    if brightness.is_dark():
+        _LOG.warning("%s is too dark to classify (dusk or night); its pixels get no class.", source)
+        weight[:] = 0
     return weight
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Final
+from typing import Final, get_args
 
+from s2ops.config import DEFAULT_NETWORKS, NetworkChoice
 from s2ops.errors import ConfigError
 from s2ops.evaluation import world_conditions, world_ground, world_stability
 from s2ops.evaluation.real_scenes import check_folder
@@ -43,6 +44,7 @@ def score_world(
     root: Path,
     models: str | None = None,
     only: Collection[str] = (),
+    networks: NetworkChoice = DEFAULT_NETWORKS,
     report: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run the world checks.
@@ -52,6 +54,7 @@ def score_world(
         root: Folder of the real data.
         models: Folder or URI of the weights, or None for the package's own.
         only: Names of the checks to run; all if empty.
+        networks: Networks that classify land cover.
         report: Called with the name of each check before it starts.
 
     Raises:
@@ -62,7 +65,9 @@ def score_world(
         raise ConfigError(f"Unknown world check: {', '.join(unknown)}; choose from {', '.join(CHECKS)}.")
     check_folder(root)
     with TemporaryDirectory() as folder:
-        maps = WorldMaps(root, Path(folder), ImageOptions(models=models, threads=os.cpu_count() or 1))
+        maps = WorldMaps(
+            root, Path(folder), ImageOptions(models=models, networks=networks, threads=os.cpu_count() or 1)
+        )
         for name, check in CHECKS.items():
             if not only or name in only:
                 report(name)
@@ -75,13 +80,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("S2OPS_REAL_DATA"), help="folder of the real data")
     parser.add_argument("--models", help="folder or URI of the weights; default: those of the package")
     parser.add_argument("--only", default="", help=f"comma-separated checks; default: all of {', '.join(CHECKS)}")
+    parser.add_argument("--networks", choices=get_args(NetworkChoice), default=DEFAULT_NETWORKS, help="networks")
     given = parser.parse_args()
     if given.data is None:
         parser.error("no real data: give --data or set S2OPS_REAL_DATA")
     tally, start = FigureCollection(), perf_counter()
     only = [name for name in given.only.split(",") if name]
     try:
-        score_world(tally, given.data, given.models, only, lambda name: print(f"check {name}", file=sys.stderr))
+        score_world(
+            tally, given.data, given.models, only, given.networks, lambda name: print(f"check {name}", file=sys.stderr)
+        )
     except ConfigError as error:
         parser.error(str(error))
     print(*format_checks(tally.figures), sep="\n")

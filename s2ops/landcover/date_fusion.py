@@ -12,7 +12,7 @@ import scipy
 
 from s2ops.constants import BANDS, CLASS_NAMES, Bool, Float32, LandCover, Mask, UInt8
 from s2ops.errors import InputError
-from s2ops.imaging.tone_curve import apply_tone_curve
+from s2ops.imaging.tone_curve import build_reflectance_table
 
 CLASS_ORDER: Final = tuple(LandCover)[1:]
 """Order of the class axis: water, grass, tree, residential, industrial, barren."""
@@ -142,6 +142,9 @@ class DateFusion:
             posterior -= posterior.max(axis=0)
             np.exp(posterior, out=posterior)
             percent = np.rint(100 / posterior.sum(axis=0)).astype(np.uint8)
+            np.minimum(
+                percent, MAX_THIN_CLOUD_CONFIDENCE, out=percent, where=(weight > 0) & (weight < MIN_CLEAR_WEIGHT)
+            )
             classes[rows] = np.where(weight > 0, best + 1, LandCover.NODATA)
             confidence[rows] = np.where(weight > 0, percent, NO_CONFIDENCE)
         return classes, confidence
@@ -168,6 +171,17 @@ THIN_CLOUD_WEIGHT: Final = 0.01
 """Weight of an observation through thin cloud or in shadow: one clear observation outweighs two dozen of them."""
 THIN_CLOUD_TRUST: Final = 0.5
 """Effective number of such observations together where no date is clear."""
+MIN_VEIL_REFLECTANCE: Final = 0.1
+"""Blue reflectance from which a cloud as bright in near infrared as in blue is an opaque veil."""
+MIN_VEIL_FLATNESS: Final = 0.75
+"""Ratio of the darker to the brighter of blue and near infrared from which such a cloud hides the ground: plants, soil
+and water differ in near infrared, a veil does not."""
+MAX_VEIL_VARIATION: Final = 0.08
+"""Coefficient of variation of blue around a pixel up to which it can be an opaque veil; snow on rock varies more."""
+VEIL_WINDOW_PX: Final = 5
+"""Side of the window of that variation, pixels."""
+MAX_THIN_CLOUD_CONFIDENCE: Final = 50
+"""Maximum confidence of a class that no clear observation supports, percent."""
 THIN_CLOUD_REFLECTANCE: Final = 0.2
 """Blue reflectance below which the ground is visible through a cloud (haze over Boadella has 0.04 to 0.13, its clouds
 0.36 and more)."""
@@ -199,14 +213,25 @@ def compute_date_weight(mask: UInt8, res: float) -> Float32:
 
 
 def find_thin_cloud_or_shadow(mask: UInt8, levels: UInt8) -> Bool:
-    """Find masked pixels (y, x) in which the ground is still visible: shadow, and thin cloud.
+    """Find masked pixels (y, x) in which the ground is still visible: shadow, and thin cloud, but no opaque veil.
 
     Args:
         mask: Codes of `Mask` (y, x).
-        levels: Image (4, y, x), uint8 levels.
+        levels: Image (4, y, x), uint8 levels. Pixels within `VEIL_WINDOW_PX` // 2 of its edge lack context.
     """
-    thin = levels[BANDS.index("blue")] < apply_tone_curve(np.array(THIN_CLOUD_REFLECTANCE, np.float32))
-    out: Bool = (mask == Mask.SHADOW) | ((mask == Mask.CLOUD) & thin)
+    table = np.nan_to_num(build_reflectance_table())
+    blue, nir = (table[levels[BANDS.index(band)]] for band in ("blue", "nir"))
+    veil = (blue >= MIN_VEIL_REFLECTANCE) & (np.minimum(blue, nir) >= MIN_VEIL_FLATNESS * np.maximum(blue, nir))
+    veil &= _compute_variation(blue) <= MAX_VEIL_VARIATION
+    out: Bool = (mask == Mask.SHADOW) | ((mask == Mask.CLOUD) & (blue < THIN_CLOUD_REFLECTANCE) & ~veil)
+    return out
+
+
+def _compute_variation(band: Float32) -> Float32:
+    """Compute the coefficient of variation (y, x) of reflectance (y, x) in windows of `VEIL_WINDOW_PX`."""
+    mean = scipy.ndimage.uniform_filter(band, VEIL_WINDOW_PX)
+    variance = scipy.ndimage.uniform_filter(band * band, VEIL_WINDOW_PX) - mean * mean
+    out: Float32 = np.sqrt(np.maximum(variance, 0)) / np.maximum(mean, np.float32(1e-3))
     return out
 
 
