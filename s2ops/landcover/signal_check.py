@@ -53,5 +53,5 @@ class BrightnessHistogram:
 
 def find_saturated(levels: UInt8) -> Bool:
     """Find pixels (y, x) that are saturated in all bands of (4, y, x) levels."""
-    out: Bool = (levels >= SATURATED_LEVEL).all(axis=0)
+    out: Bool = np.asarray((levels >= SATURATED_LEVEL).all(axis=0))
     return out
