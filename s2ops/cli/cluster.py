@@ -19,6 +19,7 @@ from s2ops.cli.options import (
     count_cores,
 )
 from s2ops.cli.progress import build_progress
+from s2ops.cli.weights_check import check_weights
 from s2ops.errors import ConfigError
 from s2ops.results import RUN_TARGET
 from s2ops.run.load_config import load_config
@@ -181,6 +182,7 @@ def _submit_run(
     from s2ops.cluster import argo_client, submit  # noqa: PLC0415
     from s2ops.cluster.watch import watch_run  # noqa: PLC0415
     from s2ops.geo.region import list_region_tiles  # noqa: PLC0415
+    from s2ops.run.context import RunContext  # noqa: PLC0415
 
     settings = load_config(config, out=out)
     tiles = list_region_tiles(settings.region)
@@ -189,6 +191,8 @@ def _submit_run(
     if dry_run:
         typer.echo(yaml.safe_dump(workflow, sort_keys=False), nl=False)
         return
+    if settings.models is not None:  # the weights of the package are those of the image, which pods check
+        check_weights(RunContext(settings, tiles))
     client = argo_client.open_workflow_client(namespace)
     submit.validate_parameters(parameters, client.get_template(submit.WORKFLOW_TEMPLATE_NAME))
     submitted = client.submit_workflow(workflow)

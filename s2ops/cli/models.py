@@ -44,7 +44,9 @@ def _score_networks(
     all_classes: Annotated[
         str | None,
         typer.Option(
-            "--all-classes", help="Folder with all-classes.onnx, the single network to compare with the three networks."
+            "--all-classes",
+            help="Folder with all-classes.onnx, the single network to compare with the three networks; default: "
+            "weights of the package.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for scorecard.md and scorecard.json.")] = Path(
@@ -65,14 +67,22 @@ def _score_networks(
         for line in found:
             typer.echo(f"drift: {line}")
         raise typer.Exit(1 if found else 0)
-    full = scorecard.run_scorecard(data, quick=False, report=_print_progress, all_classes=all_classes)
-    if all_classes is None and (out / "scorecard.json").exists():
+    compared = all_classes or _find_packaged_all_classes()
+    full = scorecard.run_scorecard(data, quick=False, report=_print_progress, all_classes=compared)
+    if compared is None and (out / "scorecard.json").exists():
         full = scorecard.keep_network_comparison(
             full, scorecard.read_scorecard(out / "scorecard.json"), scorecard.hash_weights()
         )
     scorecard.write_scorecard(scorecard.Scorecard(weights=scorecard.hash_weights(), full=full, quick=small), out)
     for line in scorecard_page.format_lines(full.figures):
         typer.echo(line)
+
+
+def _find_packaged_all_classes() -> str | None:
+    """Return the folder of the package's weights if it contains all-classes.onnx."""
+    from s2ops.models.registry import PACKAGE_WEIGHTS  # noqa: PLC0415
+
+    return str(PACKAGE_WEIGHTS) if (PACKAGE_WEIGHTS / "all-classes.onnx").is_file() else None
 
 
 def _print_progress(text: str) -> None:

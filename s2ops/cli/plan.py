@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from s2ops.cli.options import RUN_PANEL, OutOption, SegmenterOption, count_cores
+from s2ops.cli.weights_check import check_weights
 from s2ops.config import RunConfig
 from s2ops.errors import ConfigError
 from s2ops.run.load_config import load_config
@@ -94,11 +95,12 @@ def _print_estimate(settings: RunConfig, options: _PlanOptions, *, is_dry_run: b
     from s2ops.cost.prices import load_prices  # noqa: PLC0415
 
     prices = load_prices(options.prices)
+    ctx = _build_context(settings)
+    check_weights(ctx)
     ignore_existing = is_dry_run and not run_history.is_store_reachable(settings.out)
     if ignore_existing:
         typer.echo(f"{settings.out} does not answer: planned as if it contained no output", err=True)
     rates = run_history.select_rates(None if ignore_existing else settings.out, options.rates)
-    ctx = _build_context(settings)
     search = plan.get_default_search(ctx) if options.search is None else options.search
     capacity = _build_capacity(ctx, options)
     planned = plan.plan_run(ctx, rates, prices, capacity, search, ignore_existing=ignore_existing)

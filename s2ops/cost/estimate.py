@@ -11,7 +11,7 @@ from s2ops.cost.prices import Prices
 from s2ops.cost.rates import Rates
 from s2ops.cost.region_summary import RegionSummary
 from s2ops.cost.scene_model import SceneCounts
-from s2ops.cost.work_units import STEP_EFFORT, compute_work
+from s2ops.cost.work_units import NETWORK_EFFORT, STEP_EFFORT, compute_work
 from s2ops.results import StepName
 
 WHOLE_RUN_STEPS: Final = tuple(step for step in StepName if not step.is_per_tile)
@@ -105,6 +105,10 @@ class CostEstimate:
         """Price of all resources."""
         return sum(sum(one.price.values()) for one in self.steps)
 
+    def get_price(self, step: str) -> float:
+        """Return the price of a step; 0 if the run leaves it out."""
+        return sum(sum(one.price.values()) for one in self.steps if one.step == step)
+
     @property
     def most_expensive_step(self) -> StepEstimate:
         """Step with the highest price of computing."""
@@ -187,10 +191,12 @@ def _estimate_step(
 def _estimate_amounts(step: str, work: float, starts: int, config: RunConfig, rates: Rates) -> ResourceAmounts:
     found = rates.estimate_amounts(step, config.resolution, work)
     start = rates.get_startup(step)
-    cpu, gpu = found["cpu_s"] + starts * start.cpu_s, 0.0
-    if config.segmenter != "onnx" and step in rates.gpu:
-        server, mpx = rates.gpu[step], found["network_px"] / 1e6
-        cpu, gpu = cpu - found["network_cpu_s"] + mpx * server.client_cpu_s_mpx, mpx / server.mpx_s
+    networks = config.landcover.networks if step == "landcover" else "shared"
+    served = None
+    if config.segmenter != "onnx":
+        served = rates.estimate_server_time(step, networks, found["network_px"] / 1e6)
+    network_cpu, gpu = served or (NETWORK_EFFORT[networks] * found["network_cpu_s"], 0.0)
+    cpu = found["cpu_s"] - found["network_cpu_s"] + network_cpu + starts * start.cpu_s
     return ResourceAmounts(cpu, gpu, found["read_bytes"], found["written_bytes"], found["get"], found["put"])
 
 

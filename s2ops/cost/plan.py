@@ -1,12 +1,14 @@
 """Run planning: estimate the cost of a run from its context (for the command line and the plan step)."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from s2ops.catalog.hrefs import is_remote
 from s2ops.catalog.search import PROVIDERS
+from s2ops.config import NetworkChoice, RunConfig
 from s2ops.constants import Json
 from s2ops.cost import plan_file, run_history
 from s2ops.cost.estimate import Capacity, CostEstimate, estimate_cost
@@ -14,6 +16,8 @@ from s2ops.cost.prices import Prices, load_prices
 from s2ops.cost.rates import Rates
 from s2ops.cost.region_summary import RegionSummary, summarize_region
 from s2ops.errors import S2opsError
+from s2ops.models.registry import LANDCOVER_NETWORKS
+from s2ops.results import StepName
 from s2ops.run.context import RunContext
 from s2ops.storage import layout
 from s2ops.storage.done_marker import to_json
@@ -34,10 +38,14 @@ class RunPlan:
     """Price of computing 1,000 km2 of the region as if no tile existed yet."""
     region: RegionSummary
     prices: Prices
+    landcover_prices: Mapping[NetworkChoice, float]
+    """Price of the land-cover step that is left, by the choice of networks."""
 
     def to_json(self, ctx: RunContext) -> Json:
         """Convert to the JSON document of run/forecast.json."""
-        return plan_file.build_document(self.estimate, self.prices, ctx.config, self.price_per_1000_km2)
+        document = plan_file.build_document(self.estimate, self.prices, ctx.config, self.price_per_1000_km2)
+        rounded = {choice: round(price, 6) for choice, price in self.landcover_prices.items()}
+        return {**document, "landcover_prices": rounded}
 
 
 def get_default_search(ctx: RunContext) -> int:
@@ -68,7 +76,16 @@ def plan_run(
     whole = estimate_cost(ctx.config, region, rates, prices, capacity, {})
     done = {} if ignore_existing else run_history.find_done_tiles(ctx)
     left = estimate_cost(ctx.config, region, rates, prices, capacity, done) if any(done.values()) else whole
-    return RunPlan(left, whole.compute_price / whole.km2 * 1000, region, prices)
+    by_choice = {
+        choice: estimate_cost(_choose_networks(ctx.config, choice), region, rates, prices, capacity, done)
+        for choice in LANDCOVER_NETWORKS
+    }
+    landcover_prices = {choice: one.get_price(StepName.LANDCOVER) for choice, one in by_choice.items()}
+    return RunPlan(left, whole.compute_price / whole.km2 * 1000, region, prices, landcover_prices)
+
+
+def _choose_networks(config: RunConfig, choice: NetworkChoice) -> RunConfig:
+    return config.model_copy(update={"landcover": config.landcover.model_copy(update={"networks": choice})})
 
 
 def get_local_capacity(cores: int, tiles: int) -> Capacity:

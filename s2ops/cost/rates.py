@@ -12,12 +12,20 @@ from typing import Annotated, Final, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from s2ops.config import describe_findings
+from s2ops.config import NetworkChoice, describe_findings
 from s2ops.constants import Float64
 from s2ops.cost.scene_model import SceneCounts
-from s2ops.cost.work_units import STEP_EFFORT, compute_work, count_tiles, read_units
+from s2ops.cost.work_units import (
+    NETWORK_EFFORT,
+    STEP_EFFORT,
+    compute_work,
+    count_tiles,
+    read_networks,
+    read_units,
+)
 from s2ops.errors import ConfigError
 from s2ops.geo.mgrs_tiles import TILE_SIZE_M
+from s2ops.models.registry import LANDCOVER_NETWORKS
 from s2ops.records import Record
 from s2ops.run.run_record import Amount, RunRecord
 
@@ -28,6 +36,9 @@ PRIOR_RUNS_WEIGHT: Final = 0.5
 
 PRIOR_WEIGHT_TILES: Final = 3
 """Prior weight of the scene model, in tiles, when it is combined with a run's measurements."""
+
+SEPARATE_NETWORKS: Final = "landcover-separate"
+"""Name of the throughput of the three separate land-cover networks, beside those of the steps."""
 
 PREDICTED_AMOUNTS: Final = ("cpu_s", "network_cpu_s", "network_px", "read_bytes", "written_bytes", "get", "put")
 """Amounts that are predicted for each step."""
@@ -112,7 +123,7 @@ class Rates(Record):
     rates: tuple[StepRate, ...]
     starts: tuple[StartupCost, ...]
     gpu: dict[str, GpuRate]
-    """Inference server throughput by step."""
+    """Inference server throughput by step (land cover: by the shared network), and of SEPARATE_NETWORKS."""
     scenes: SceneCheck | None = None
 
     @model_validator(mode="after")
@@ -144,6 +155,22 @@ class Rates(Record):
     def get_startup(self, step: str) -> StartupCost:
         """Return the startup cost of a process for the step; 0 if it was not measured."""
         return next((one for one in self.starts if one.step == step), StartupCost(step=step, cpu_s=0))
+
+    def estimate_server_time(self, step: str, networks: NetworkChoice, mpx: float) -> tuple[float, float] | None:
+        """Estimate what an inference server takes for windows of `mpx` million pixels.
+
+        Returns:
+            Processor seconds of the client and seconds of one GPU; None if the server has no part in the step.
+        """
+        known = self.gpu.get(step)
+        if known is None:
+            return None
+        passes = [known]
+        if step == "landcover" and networks != "shared":
+            separate = self.gpu.get(SEPARATE_NETWORKS)  # rates of earlier versions do not contain it
+            three = [known] * len(LANDCOVER_NETWORKS["separate"]) if separate is None else [separate]
+            passes = three if networks == "separate" else [known, *three]
+        return sum(mpx * one.client_cpu_s_mpx for one in passes), sum(mpx / one.mpx_s for one in passes)
 
     def compute_scene_correction(self, catalog: str, *, searched: bool) -> SceneCounts:
         """Compute the factors by which the model's scene counts are multiplied."""
@@ -197,7 +224,7 @@ def compute_rates(
             inside = prior.estimate_amounts(step, some[0].resolution, compute_work(step, *amount.values()))[
                 "network_cpu_s"
             ]
-            client = prior.gpu[step].client_cpu_s_mpx * sums["network_px"] / 1e6 if step in prior.gpu else 0.0
+            client = sum(_estimate_client_time(one, prior) for one in some)
             sums["cpu_s"] += inside - min(client, sums["cpu_s"])
             sums["network_cpu_s"] = inside
         # A startup cost from another run must not exceed the measurement.
@@ -220,9 +247,22 @@ def _compute_startup(step: str, records: list[RunRecord], works: Mapping[int, fl
     return StartupCost(step=step, cpu_s=max(excess / len(first), 0.0))
 
 
+def _estimate_client_time(record: RunRecord, prior: Rates) -> float:
+    """Estimate the processor seconds that the requests to a server took in a step."""
+    found = prior.estimate_server_time(record.step, read_networks(record), _get_amount(record, "network_px") / 1e6)
+    return 0.0 if found is None else found[0]
+
+
 def _get_amount(record: RunRecord, name: str) -> float:
+    """Return an amount of a record, as if the shared network had made the land-cover map."""
+    networks = read_networks(record)
+    if name == "network_px":
+        return record.network_px / len(LANDCOVER_NETWORKS[networks])
+    shared_cpu_s = record.network_cpu_s / NETWORK_EFFORT[networks]
+    if name == "network_cpu_s":
+        return shared_cpu_s
     if name == "cpu_s":
-        return record.lasting_cpu_s
+        return record.lasting_cpu_s - record.network_cpu_s + shared_cpu_s
     return float(record.requests.get(name, 0) if name in {"get", "put"} else getattr(record, name))
 
 

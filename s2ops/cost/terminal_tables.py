@@ -80,6 +80,7 @@ def format_summary(plan: RunPlan) -> list[str]:
         f"machines: {capacity.pods} at once with {capacity.cores} cores each{gpus}; {where}",
         f"rates: {estimate.rates_source}{interpolated}",
         f"price: {whole}; the price file contains the source of each price",
+        *_format_landcover_prices(plan),
         _format_most_expensive_step(estimate),
         (
             f"computing 1,000 km2 costs {plan.price_per_1000_km2:.2g} {prices.currency}; "
@@ -87,6 +88,14 @@ def format_summary(plan: RunPlan) -> list[str]:
             f"{PUBLIC_PRICE_PER_1000_KM2}"
         ),
     ]
+
+
+def _format_landcover_prices(plan: RunPlan) -> list[str]:
+    """Format the price of the land-cover step by the choice of networks; nothing if no land cover is left to make."""
+    if not any(plan.landcover_prices.values()):
+        return []
+    choices = ", ".join(f"{choice} {price:,.4f}" for choice, price in plan.landcover_prices.items())
+    return [f"land cover by networks: {choices} {plan.prices.currency} (landcover: {{networks: ...}})"]
 
 
 def _format_most_expensive_step(estimate: CostEstimate) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from s2ops.config import NetworkChoice
 from s2ops.errors import InputError
 from s2ops.run.run_record import RunRecord
 from s2ops.storage import layout
@@ -36,6 +37,10 @@ UNIT_FACTS: Final = {
 """Fact of a run record that contains the number of units, by step."""
 
 
+NETWORK_EFFORT: Final[Mapping[NetworkChoice, float]] = {"shared": 1.0, "separate": 2.5, "both": 3.6}
+"""Processor time of the land-cover networks relative to the shared one (benchmarks/bench_landcover_networks.py)."""
+
+
 def compute_work(step: str, tiles: float, units: float) -> float:
     """Combine tiles and units into the amount of work that rates refer to."""
     return STEP_EFFORT[step].per_tile * tiles + STEP_EFFORT[step].per_unit * units
@@ -57,6 +62,12 @@ def read_units(record: RunRecord) -> float:
     except (KeyError, ValueError) as error:
         key = layout.TileKeys(record.tile).get_run_record(record.step)
         raise InputError(f"{key} has no usable fact {error}; run the step again.") from error
+
+
+def read_networks(record: RunRecord) -> NetworkChoice:
+    """Read from a run record which land-cover networks ran; other steps and older records count as shared."""
+    named = record.facts.get("networks")
+    return next((choice for choice in NETWORK_EFFORT if choice == named), "shared")
 
 
 def count_tiles(record: RunRecord) -> float:

@@ -1,7 +1,7 @@
 """Networks of a run behind one interface: in this process by ONNX Runtime, or on a Triton server."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from s2ops.inference.protocols import ImageClassifier, Networks, Segmenter, WeightsInfo
@@ -42,16 +42,21 @@ class OnnxNetworks:
         return open_image_classifier("preview-haze", self.models)
 
 
-def open_networks(segmenter: str, models: str | None, threads: int) -> Networks:
+def open_networks(segmenter: str, models: str | None, threads: int, max_wait_s: float | None = None) -> Networks:
     """Open the networks where the configuration's `segmenter` places them.
 
     Args:
         segmenter: "onnx" for this process, or the URL of a Triton server.
         models: Folder or URI of the weights, or None for the package's own; for networks in this process only.
         threads: Number of windows computed in parallel; for networks in this process only.
+        max_wait_s: Maximum time in seconds to wait for a server, if less than its usual patience; None changes nothing.
     """
     if segmenter == "onnx":
         return OnnxNetworks(models, threads)
-    from s2ops.inference.triton.networks import TritonNetworks  # noqa: PLC0415 -- gRPC is not needed without a server
+    from s2ops.inference.triton.client import ClientLimits  # noqa: PLC0415 -- gRPC is not needed without a server
+    from s2ops.inference.triton.networks import TritonNetworks  # noqa: PLC0415
 
-    return TritonNetworks(segmenter)
+    limits = ClientLimits.from_environment()
+    if max_wait_s is not None:
+        limits = replace(limits, patience_s=min(limits.patience_s, max_wait_s))
+    return TritonNetworks(segmenter, limits)

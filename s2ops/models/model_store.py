@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2ops.config import describe_findings
 from s2ops.errors import ModelError
-from s2ops.models.registry import MANIFEST_NAME, NETWORKS, PACKAGE_WEIGHTS, ModelMeta, find_weights
+from s2ops.models.registry import MANIFEST_NAME, PACKAGE_WEIGHTS, TRAINABLE, ModelMeta, find_weights
 from s2ops.storage.object_store import Store
 
 
@@ -42,7 +42,7 @@ class WeightsManifest(BaseModel):
 
 
 def list_entries(models: str | None = None) -> list[WeightsEntry]:
-    """Return the networks of a folder or object store, in the order of `NETWORKS`.
+    """Return the networks of a folder or object store, in the order of `TRAINABLE`.
 
     A folder's weights files are read, so that newly trained ones are listed; for an object store its manifest is read.
 
@@ -55,8 +55,8 @@ def list_entries(models: str | None = None) -> list[WeightsEntry]:
     folder = PACKAGE_WEIGHTS if models is None else Store(models).folder
     if folder is None:
         found = _read_manifest(Store(str(models)))
-        return [found.networks[name] for name in NETWORKS if name in found.networks]
-    present = [name for name in NETWORKS if (folder / f"{name}.onnx").is_file()]
+        return [found.networks[name] for name in TRAINABLE if name in found.networks]
+    present = [name for name in TRAINABLE if (folder / f"{name}.onnx").is_file()]
     if not present:
         raise ModelError(
             f"No weights found: {folder} contains none; give a folder with NETWORK.onnx files, such as water.onnx."
@@ -84,7 +84,7 @@ def push_weights(source: str | None, target: str) -> list[WeightsEntry]:
     for entry in own:
         store.put_file(entry.key, folder / entry.key)
     merged = kept | {entry.meta.name: entry for entry in own}
-    manifest = WeightsManifest(networks={name: merged[name] for name in NETWORKS if name in merged})
+    manifest = WeightsManifest(networks={name: merged[name] for name in TRAINABLE if name in merged})
     store.put(MANIFEST_NAME, (manifest.model_dump_json(indent=1) + "\n").encode())
     return own
 

@@ -66,7 +66,7 @@ TRAINABLE: Final[dict[str, NetworkSpec]] = NETWORKS | {
         ("red", "green", "blue", "nir"), ("water", "grass", "tree", "residential", "industrial", "barren"), 512
     ),
 }
-"""All networks that can be trained: those of the pipeline, and the baseline `all-classes` for comparison only."""
+"""All networks that can be trained (and ship): those of the pipeline, and `all-classes` for comparison only."""
 
 
 LANDCOVER_NETWORKS: Final[Mapping[NetworkChoice, tuple[str, ...]]] = {

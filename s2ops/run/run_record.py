@@ -47,7 +47,7 @@ class RunRecord(Record):
     network_cpu_s: Amount
     """Part of cpu_s that ONNX Runtime used; 0 if a server runs the networks."""
     network_px: int
-    """Number of pixels in windows for networks; the windows of land cover count once for its three heads."""
+    """Number of pixels in windows for networks; a window counts once for each network that reads it."""
     compile_cpu_s: Amount = 0.0
     """Part of cpu_s for JIT compilation, which later runs on the machine do not repeat (runtime/jit.py)."""
 

@@ -19,7 +19,7 @@ CounterName = Literal[
 - scratch_read: bytes of scratch files that were read again; they are not input.
 - scenes_read: bytes of scenes that lie on this machine.
 - network_cpu_s: CPU time inside ONNX Runtime.
-- network_px: pixels of windows passed to networks; a land-cover window, which three networks read, counts once.
+- network_px: pixels of windows passed to networks; a window counts once for each network that reads it.
 - compile_cpu_s: CPU time of JIT compilation that no earlier run had left in the cache.
 """
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from obstore.store import LocalStore
+from typer.testing import CliRunner
 
 from s2ops.cli.app import app
 from s2ops.cluster.submit import (
@@ -26,7 +29,9 @@ from s2ops.cluster.submit import (
 )
 from s2ops.cluster.watch import list_failures
 from s2ops.config import RunConfig, parse_config
-from s2ops.errors import ConfigError
+from s2ops.errors import ConfigError, ModelError
+from s2ops.models import registry
+from s2ops.models.registry import PACKAGE_WEIGHTS
 from tests.helpers.chain import run_s2ops
 from workflows import chain
 
@@ -207,6 +212,19 @@ def test_submit_rejects_invalid_parameters_before_sending(
     done = run_s2ops("submit", run, *words, KUBECONFIG=str(kubeconfig))
     assert done.returncode == 2
     assert message in done.stderr
+    assert cluster.created == []
+
+
+def test_submit_rejects_missing_weights_before_sending(
+    cluster: FakeCluster, kubeconfig: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(PACKAGE_WEIGHTS / "preview-cloud.onnx", tmp_path)
+    monkeypatch.setattr(registry, "from_url", lambda _: LocalStore(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    run.write_text(RUN + "models: s3://bucket/weights\n")
+    done = CliRunner().invoke(app, ["submit", str(run)])
+    assert isinstance(done.exception, ModelError)
+    assert "s3://bucket/weights contains no preview-haze.onnx" in str(done.exception)
     assert cluster.created == []
 
 

@@ -35,6 +35,7 @@ from s2ops.errors import ConfigError, MissingInput, StoreUnreachable
 from s2ops.geo import mgrs_tiles
 from s2ops.geo.mgrs_tiles import parse_tile as grid_tile
 from s2ops.geo.region import list_region_tiles
+from s2ops.models.registry import LANDCOVER_NETWORKS
 from s2ops.raster.reader import BandFile, split_rows
 from s2ops.run.context import RunContext
 from s2ops.run.run_record import RunRecord
@@ -121,6 +122,40 @@ def test_estimate_with_an_inference_server_moves_processor_time_to_the_gpu() -> 
     assert inside.amounts.gpu_s == 0
     assert served.amounts.gpu_s > 0
     assert served.amounts.cpu_s < inside.amounts.cpu_s / 2
+
+
+@pytest.mark.parametrize("segmenter", ["onnx", "triton://somewhere:8001"])
+def test_estimate_prices_each_choice_of_land_cover_networks(segmenter: str) -> None:
+    made = {
+        choice: estimate(segmenter=segmenter, resolution=10, landcover={"networks": choice})
+        for choice in LANDCOVER_NETWORKS
+    }
+    prices_of = {choice: one.get_price("landcover") for choice, one in made.items()}
+    assert prices_of["shared"] < prices_of["separate"] < prices_of["both"]
+    for step in work_units.STEP_EFFORT:
+        if step != "landcover":
+            assert len({one.get_price(step) for one in made.values()}) == 1, step
+    network_cpu_s = rates.load_packaged_rates().estimate_amounts("landcover", 10, 1)["network_cpu_s"]
+    extra = made["both"].amounts.cpu_s - made["shared"].amounts.cpu_s
+    if segmenter == "onnx":
+        work = work_units.compute_work("landcover", 8, 8 * SCENES.dates)
+        assert extra == pytest.approx((work_units.NETWORK_EFFORT["both"] - 1) * work * network_cpu_s)
+    else:
+        gpu = {choice: one.amounts.gpu_s for choice, one in made.items()}
+        assert gpu["both"] - gpu["separate"] == pytest.approx(
+            gpu["shared"] - estimate(segmenter=segmenter, resolution=10, landcover={"enabled": False}).amounts.gpu_s
+        )
+
+
+def test_estimate_with_server_rates_of_an_earlier_version_counts_each_separate_network() -> None:
+    shipped = rates.load_packaged_rates()
+    old = shipped.model_copy(update={"gpu": {name: one for name, one in shipped.gpu.items() if "-" not in name}})
+    for known in (shipped, old):
+        assert known.estimate_server_time("landcover", "shared", 204) == pytest.approx((204 * 0.012, 1.0))
+    assert old.estimate_server_time("landcover", "separate", 204) == pytest.approx((204 * 0.036, 3.0))
+    assert old.estimate_server_time("landcover", "both", 204) == pytest.approx((204 * 0.048, 4.0))
+    assert shipped.estimate_server_time("landcover", "separate", 165) == pytest.approx((165 * 0.024, 1.0))
+    assert shipped.estimate_server_time("blend", "shared", 1) is None
 
 
 def test_estimate_grows_with_resolution_only_in_steps_that_read_pixels() -> None:
@@ -259,6 +294,23 @@ def test_rates_are_not_reduced_by_scenes_that_existed_before() -> None:
     assert again.estimate_amounts("acquire", 120, 1)["cpu_s"] == pytest.approx(10)
 
 
+@pytest.mark.parametrize("choice", ["separate", "both"])
+def test_rates_of_a_run_do_not_depend_on_its_land_cover_networks(choice: config.NetworkChoice) -> None:
+    """A run with other networks than the shared one gives the rates of a run with the shared one."""
+    facts: dict[str, float | str] = {"dates": 3}
+    shared = make_record("landcover", cpu_s=12, network_cpu_s=10, network_px=1_000_000, facts=facts)
+    effort, count = work_units.NETWORK_EFFORT[choice], len(LANDCOVER_NETWORKS[choice])
+    other = make_record(
+        "landcover", cpu_s=2 + 10 * effort, network_cpu_s=10 * effort, network_px=1_000_000 * count,
+        facts=facts | {"networks": choice},
+    )  # fmt: skip
+    found = [
+        rates.update_rates(rates.load_packaged_rates(), [record], None, "a run").estimate_amounts("landcover", 120, 3)
+        for record in (shared, other)
+    ]
+    assert found[0] == pytest.approx(found[1])
+
+
 def test_rates_of_a_run_with_a_server_keep_the_cost_of_networks_in_the_process() -> None:
     shipped = rates.load_packaged_rates()
     inside = shipped.estimate_amounts("acquire", 120, 4)["network_cpu_s"]
@@ -322,7 +374,7 @@ def test_remaining_time_contains_the_stage_and_all_later_stages() -> None:
     made = estimate(8, ONE)
     wall = {one.step: one.wall_s for one in made.steps}
     ctx = RunContext(make_config(), ())
-    written = json.dumps(RunPlan(made, 0.004, make_region(8), prices.load_prices(None)).to_json(ctx)).encode()
+    written = json.dumps(RunPlan(made, 0.004, make_region(8), prices.load_prices(None), {}).to_json(ctx)).encode()
     plan = plan_file.parse_plan(written, "run/forecast.json")
     scenes = RemainingTime.from_plan(plan, ["select", "acquire", "composite"])
     assert scenes.tile_s == pytest.approx((wall["select"] + wall["acquire"] + wall["composite"]) / 8, abs=0.1)

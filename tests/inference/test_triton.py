@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from s2ops.config import NetworkChoice
+from s2ops.config import NetworkChoice, RunConfig
 from s2ops.errors import ConfigError, InferenceUnreachable, ModelError, TransientError
 from s2ops.inference.landcover_networks import open_landcover_segmenter
 from s2ops.inference.networks import OnnxNetworks
@@ -27,6 +27,8 @@ from s2ops.inference.triton.client import ClientLimits
 from s2ops.inference.triton.networks import TritonNetworks
 from s2ops.inference.triton.server import ServerOptions, read_process_state
 from s2ops.models.registry import NETWORKS, find_weights
+from s2ops.run.check_networks import check_networks
+from s2ops.run.context import RunContext
 from tests.helpers.triton import (
     ServerHost,
     build_ground_windows,
@@ -137,6 +139,21 @@ def test_triton_client_names_a_model_that_is_not_served(tiny: ServerHost) -> Non
     try:
         with pytest.raises(ModelError, match=r"Model water is not served by triton://.*s2ops serve"):
             TritonNetworks(tiny.url).get_segmenter("water")
+    finally:
+        server.kill()
+
+
+def test_check_of_a_run_asks_the_server_for_every_network(tiny: ServerHost, full: ServerHost) -> None:
+    def build_context(url: str) -> RunContext:
+        data = {"region": {"tiles": ["33TWL"]}, "dates": {"start": "2023-06-01", "end": "2023-08-31"}, "out": "nowhere"}
+        config = RunConfig.model_validate({**data, "segmenter": url, "landcover": {"networks": "both"}})
+        return RunContext(config, ())
+
+    check_networks(build_context(full.url))
+    server = tiny.start()
+    try:
+        with pytest.raises(ModelError, match=r"Model preview-haze is not served by triton://"):
+            check_networks(build_context(tiny.url))
     finally:
         server.kill()
 

@@ -11,7 +11,7 @@ from s2ops.cli.app import app
 from s2ops.errors import ModelError
 from s2ops.models import registry
 from s2ops.models.model_store import list_entries, pull_weights, push_weights
-from s2ops.models.registry import MANIFEST_NAME, NETWORKS, PACKAGE_WEIGHTS, find_weights
+from s2ops.models.registry import MANIFEST_NAME, PACKAGE_WEIGHTS, TRAINABLE, find_weights
 
 RUN = CliRunner()
 
@@ -25,8 +25,8 @@ def copy_two_networks(folder: Path) -> Path:
 
 def test_models_list_prints_all_package_networks_with_checksums() -> None:
     listed = RUN.invoke(app, ["models", "list"]).output
-    assert [entry.meta.name for entry in list_entries()] == list(NETWORKS)
-    assert all(find_weights(name).sha256 in listed for name in NETWORKS)
+    assert [entry.meta.name for entry in list_entries()] == list(TRAINABLE)
+    assert all(find_weights(name).sha256 in listed for name in TRAINABLE)
     assert "preview-val: auc 1.000" in listed
 
 

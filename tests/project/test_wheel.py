@@ -11,7 +11,7 @@ import pytest
 import rasterio
 
 from s2ops.geo.mgrs_tiles import parse_tile
-from s2ops.models.registry import NETWORKS
+from s2ops.models.registry import TRAINABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_is_small_and_contains_weights_and_templates_but_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert sum(name.endswith(".onnx") for name in names) == len(NETWORKS)
+    assert sum(name.endswith(".onnx") for name in names) == len(TRAINABLE)
     assert any(name.endswith("page.html.j2") for name in names)
     page = {name.removeprefix("s2ops/view/page/") for name in names if name.startswith("s2ops/view/page/")}
     assert {"index.html", "app.js", "vendor/maplibre-gl.mjs", "vendor/maplibre-gl.LICENSE.txt"} <= page
