@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from s2ops.config import DEFAULT_NETWORKS
+from s2ops.models.registry import LANDCOVER_NETWORKS
+
 from . import node, services
 from .cluster import OwnCluster
 from .concurrent_runs import EndedRun
@@ -184,7 +187,8 @@ def stop_controller(own_cluster: OwnCluster, for_s: float) -> float:
 def delete_triton(region: SmallRegion) -> int:
     """Delete Triton's pod after it has completed land-cover requests; return their number."""
     victim = list_triton_pods(region.kubectl)[0]["metadata"]["name"]
-    metric = 'nv_inference_request_success{model="landcover",version='
+    network = LANDCOVER_NETWORKS[DEFAULT_NETWORKS][0]
+    metric = f'nv_inference_request_success{{model="{network}",version='
     with forward_port(region.kubectl, f"pod/{victim}", 8002) as address:
         before = parse_value(fetch_metrics(address), metric)
         completed = wait_until(

@@ -11,7 +11,8 @@ from typing import Any
 import onnx
 import pytest
 
-from s2ops.models.registry import PACKAGE_WEIGHTS
+from s2ops.config import DEFAULT_NETWORKS
+from s2ops.models.registry import LANDCOVER_NETWORKS, PACKAGE_WEIGHTS
 from s2ops.storage.object_store import Store
 
 from .conftest import TILES
@@ -20,6 +21,9 @@ from .regions import compute_hashes, list_keys, run_s2ops
 from .small_region import SmallRegion, run_locally
 
 pytestmark = pytest.mark.cluster
+
+CHANGED_NETWORK = LANDCOVER_NETWORKS[DEFAULT_NETWORKS][0]
+"""Network whose weights are rolled out during the run."""
 
 
 @pytest.mark.slow
@@ -44,15 +48,16 @@ def test_rollout_of_weights_during_a_run_never_mixes_versions_in_a_tile(
         install_chart(single_tile.kubectl, tmp_path, values)
     outputs = compute_hashes(out)
     item = json.loads(Store(out).get(f"landcover/{TILES[0]}/item.json") or b"")
-    assert outputs == (renewed if item["properties"]["s2ops:weights"]["landcover"] == new else expected)
+    assert outputs == (renewed if item["properties"]["s2ops:weights"][CHANGED_NETWORK] == new else expected)
 
 
 def push_changed_weights(folder: Path, uri: str) -> str:
-    """Push the package's weights with a changed land-cover network to an object store; return its SHA-256."""
+    """Push the package's weights with one changed network of land cover to an object store; return its SHA-256."""
     shutil.copytree(PACKAGE_WEIGHTS, folder)
-    network = onnx.load(folder / "landcover.onnx")
+    path = folder / f"{CHANGED_NETWORK}.onnx"
+    network = onnx.load(path)
     last = network.graph.initializer[-1]
     last.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(last) * 1.02, last.name))
-    onnx.save(network, folder / "landcover.onnx")
+    onnx.save(network, path)
     run_s2ops("models", "push", uri, "--from", str(folder))
-    return hashlib.sha256((folder / "landcover.onnx").read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()

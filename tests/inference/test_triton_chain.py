@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import rasterio
 
+from s2ops.config import DEFAULT_NETWORKS
 from s2ops.constants import UInt8
 from s2ops.inference.triton.server import ServerOptions
+from s2ops.models.registry import LANDCOVER_NETWORKS
 from tests.helpers.chain import build_command, compute_checksums, run_s2ops, write_config
 from tests.helpers.triton import ServerHost, open_server_host
 
 TILES = ("33TUM",)
-MODELS = ("preview-cloud", "preview-haze", "scene-cloud", "landcover")
-"""Models that a run uses; the single-task land-cover networks are not among them."""
+MODELS = ("preview-cloud", "preview-haze", "scene-cloud", *LANDCOVER_NETWORKS[DEFAULT_NETWORKS])
+"""Models that a run with the default networks uses; no other model is served."""
 
 
 @pytest.fixture(scope="module")

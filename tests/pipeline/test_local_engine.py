@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from s2ops.config import NetworkChoice
+from s2ops.config import DEFAULT_NETWORKS, NetworkChoice
 from s2ops.geo.mgrs_tiles import parse_tile
 from s2ops.models.registry import LANDCOVER_NETWORKS, find_weights
 from s2ops.pipeline import local_engine
@@ -170,29 +170,29 @@ def test_landcover_can_classify_the_mosaic_alone(catalog: Path, undisturbed: Pat
         assert lineage.endswith(" on the mosaic, combined to six classes.")
 
 
-@pytest.mark.parametrize(
-    ("choice", "lineage"),
-    [
-        ("separate", "Three networks (water, vegetation, buildings) per date"),
-        ("both", "Mean of three networks (water, vegetation, buildings) and of one network with three heads"),
-    ],
-)
+LINEAGES: dict[NetworkChoice, str] = {
+    "separate": "Three networks (water, vegetation, buildings) per date",
+    "shared": "One network with three heads (water, vegetation, buildings) per date",
+    "both": "Mean of three networks (water, vegetation, buildings) and of one network with three heads",
+}
+
+
+@pytest.mark.parametrize("choice", [choice for choice in LINEAGES if choice != DEFAULT_NETWORKS])
 def test_run_with_other_networks_classifies_again_and_names_them(
-    catalog: Path, undisturbed: Path, tmp_path: Path, choice: NetworkChoice, lineage: str
+    catalog: Path, undisturbed: Path, tmp_path: Path, choice: NetworkChoice
 ) -> None:
     cover = f"landcover: {{max_dates: 2, networks: {choice}}}\n"
     pending = count_pending(catalog, undisturbed, tmp_path, cover)
     assert pending["acquire"] == pending["blend"] == 0
     assert pending["landcover"] == 2
     for name in NEIGHBOUR_TILES:
-        properties = read_landcover_properties(tmp_path / "out", name)
-        assert properties["processing:lineage"].startswith(lineage)
-        weights = {network: find_weights(network).sha256 for network in LANDCOVER_NETWORKS[choice]}
-        assert properties["s2ops:weights"] == weights
-        before = read_landcover_properties(undisturbed, name)
-        assert before["processing:lineage"].startswith("One network with three heads")
-        assert before["s2ops:weights"] == {"landcover": find_weights("landcover").sha256}
-        assert before["s2ops:areas_km2"] != properties["s2ops:areas_km2"]
+        before, after = (read_landcover_properties(out, name) for out in (undisturbed, tmp_path / "out"))
+        made: list[tuple[NetworkChoice, dict[str, Any]]] = [(DEFAULT_NETWORKS, before), (choice, after)]
+        for networks, properties in made:
+            assert properties["processing:lineage"].startswith(LINEAGES[networks])
+            weights = {network: find_weights(network).sha256 for network in LANDCOVER_NETWORKS[networks]}
+            assert properties["s2ops:weights"] == weights
+        assert before["s2ops:areas_km2"] != after["s2ops:areas_km2"]
 
 
 def read_landcover_properties(out: Path, tile: str) -> dict[str, Any]:
