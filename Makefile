@@ -91,8 +91,9 @@ format: dev ## Format the code
 scorecard: install ## Score every network and write docs/reference/scorecard.md (5 min; S2OPS_REAL_DATA for real scenes)
 	$(BIN)/s2ops score --out docs/reference
 
-scorecard-check: install ## Score a small part again; fail if a figure has drifted (20 s)
+scorecard-check: install ## Score a small part again; fail if a figure has drifted, or on real scenes is behind its gate (2 min)
 	$(BIN)/s2ops score --quick --check docs/reference/scorecard.json
+	if [ -n "$(S2OPS_REAL_DATA)" ]; then $(BIN)/python -m s2ops.evaluation.world_checks; fi
 
 dashboards: dev ## Write the Grafana dashboards, the table of docs/reference/metrics.md and the chart's README
 	$(BIN)/python -m dashboards

@@ -1,7 +1,8 @@
 """World checks: measures, on real scenes, where the land-cover map is wrong outside the places of training.
 
 `python -m s2ops.evaluation.world_checks --models FOLDER` judges candidate weights in some three minutes on two cores;
-`--only sea,dusk` runs a part. Thresholds stand in `world_gates.py`.
+`--only sea,dusk` runs a part. Thresholds stand in `world_gates.py`; the command ends with 1 if a figure is behind its
+gate, or if a gate has no figure although all checks ran.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from s2ops.errors import ConfigError
 from s2ops.evaluation import world_conditions, world_ground, world_stability
 from s2ops.evaluation.real_scenes import check_folder
 from s2ops.evaluation.simulated_scenes import FigureCollection
-from s2ops.evaluation.world_gates import format_checks
+from s2ops.evaluation.world_gates import find_gate, find_missing_figures, format_checks
 from s2ops.evaluation.world_maps import WorldMaps
 from s2ops.single_image import ImageOptions
 
@@ -94,6 +95,11 @@ def main() -> None:
         parser.error(str(error))
     print(*format_checks(tally.figures), sep="\n")
     print(f"{perf_counter() - start:.0f} s", file=sys.stderr)
+    missing = [] if only else find_missing_figures(tally.figures)
+    for name in missing:
+        print(f"no figure: {name}")
+    if missing or not all(find_gate(figure).is_within_gate(figure) for figure in tally.figures):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

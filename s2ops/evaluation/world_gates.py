@@ -100,6 +100,12 @@ def find_gate(figure: Figure) -> Gate:
     return found
 
 
+def find_missing_figures(figures: Iterable[Figure]) -> list[str]:
+    """Find the gates that no figure belongs to: 'data, score' of each."""
+    found = {(figure.data, figure.score) for figure in figures}
+    return [f"{gate.data}, {gate.score}" for gate in GATES if (gate.data, gate.score) not in found]
+
+
 def format_checks(figures: Iterable[Figure]) -> list[str]:
     """Format the figures of the world checks for a terminal, one line each, with target, gate and status."""
     return [_format_check(figure, find_gate(figure)) for figure in figures]
