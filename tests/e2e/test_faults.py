@@ -221,7 +221,8 @@ def test_node_drain_during_inference_costs_only_the_pods_that_ran(
     pods = disturbed_run.list_pods("scenes")
     assert disturbed_run.drained
     lost = [pod for pod in pods if pod["phase"] != "Succeeded"]
-    assert len(disturbed_run.drained) <= len(lost) <= len(disturbed_run.drained) + len(PAIR), (
+    # a drained pod may still succeed before its eviction takes effect
+    assert 1 <= len(lost) <= len(disturbed_run.drained) + len(PAIR), (
         "only pods that waited for the object store may be lost in addition"
     )
     assert len(pods) == len(PAIR) + len(lost)
