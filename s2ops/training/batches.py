@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     plain: Tensor
     """Levels of the same windows before light, foliage and bands were changed."""
     taught: Tensor
-    """Whether the teacher knows the sample's pool, bool (n,)."""
+    """True for samples whose pool the teacher knows, bool (n,)."""
 
 
 class _PoolPart(NamedTuple):

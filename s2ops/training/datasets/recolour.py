@@ -1,6 +1,6 @@
 """Recolouring (class-wise spectral augmentation): real labelled windows in the colours of other biomes.
 
-Each class of a window gets the mean colour of another place and keeps its texture: r' = target * (r / mean) ^ contrast.
+Each class of a window gets the mean colour of another place and keeps its texture: r' = target * r / mean.
 Real towns thus get foreign roofs, real woods foreign leaves, and real fields any soil.
 """
 
@@ -27,9 +27,6 @@ DARK_MEADOW_PROBABILITY: Final = 0.3
 
 SHADE_PROBABILITY: Final = 0.1
 """Probability that a window of land lies partly in shadow."""
-
-RATIO_RANGE: Final = (0.3, 3.0)
-"""Range of a pixel's brightness relative to its class that is kept."""
 
 MIN_CLASS_PX: Final = 60
 """Minimum number of pixels of a class that is recoloured."""
